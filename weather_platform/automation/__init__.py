@@ -1,0 +1,1 @@
+"""What starts runs: jobs, and the plan of runs that materialises the whole graph."""

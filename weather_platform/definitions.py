@@ -1,0 +1,6 @@
+"""What Dagster loads: `defs`, built from the environment. Nothing else belongs here."""
+
+from weather_platform.build import build_definitions
+from weather_platform.settings import load_settings
+
+defs = build_definitions(load_settings())

@@ -1,0 +1,37 @@
+"""Every error the platform raises on purpose.
+
+One small tree. A message is one line: what is wrong, where, and what to do about it. Nothing here wraps a
+programming error, and nothing here is ever swallowed into an empty value.
+"""
+
+
+class WeatherError(Exception):
+    """Base of all deliberate errors; its text is one line with the remedy."""
+
+
+class SettingsError(WeatherError):
+    """The configuration cannot be used: unknown profile, missing secret, unusable path."""
+
+
+class SourceError(WeatherError):
+    """A source cannot be read as it stands: unreadable file, unknown layout, month outside the coverage."""
+
+
+class InvariantError(WeatherError):
+    """A promise about the data would be broken by publishing, so nothing was published."""
+
+
+class PartitionMissingError(WeatherError):
+    """An asset needs a partition that has not been materialised yet."""
+
+
+class RegistryError(WeatherError):
+    """The model registry is unreachable, or its answer cannot be used."""
+
+
+class DigestMismatchError(RegistryError):
+    """A stored model file is not the file that was registered: its SHA-256 differs."""
+
+
+class PromotionConflictError(WeatherError):
+    """The champion changed between the decision and the move of the alias, so nothing moved."""

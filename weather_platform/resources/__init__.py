@@ -1,0 +1,1 @@
+"""Adapters to the outside, chosen by the settings in one place (resources_for)."""

@@ -1,0 +1,133 @@
+"""The one reader of the environment: every knob of the platform, validated once, with its unit and its default.
+
+What belongs here: names, types, bounds and defaults of settings. What does not: building anything from them
+(``resources``). Every field is read from `WEATHER_<FIELD>`, then from `<home>/weather.env`, which holds what
+`weather run` was last told about its source, so that the UI goes on with the same one.
+"""
+
+import os
+from datetime import date, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from weather_platform.errors import SettingsError
+
+SourceName = Literal["synthetic", "csv"]
+DEFAULT_HOME = ".weather"
+PROJECT_DIR = Path(__file__).resolve().parent.parent
+"""The checkout: `dbt_project/`, `dagster.yaml` and `workspace.yaml` live beside the package."""
+
+
+class Settings(BaseSettings):
+    """All settings. Paths are made absolute, so that every process of one home agrees on them."""
+
+    model_config = SettingsConfigDict(env_prefix="WEATHER_", extra="forbid", frozen=True)
+
+    profile: Literal["embedded", "stack"] = Field(
+        "embedded", description="embedded: local folders and SQLite; stack: S3, PostgreSQL and an MLflow server."
+    )
+    home: Path = Field(Path(DEFAULT_HOME), description="Folder with all state of the embedded profile.")
+    timezone: str = Field("Australia/Sydney", description="Time zone of partitions and of 'today'.")
+    first_month: str = Field(
+        "2007-11", pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="First month of all partitions, YYYY-MM."
+    )
+    seed: int = Field(20071101, ge=0, lt=2**31, description="Seed of training, bootstraps and sampling; recorded with each model.")
+    threads: int = Field(2, ge=1, le=256, description="Threads of training. Part of the recipe: another number may give another model.")
+
+    source: SourceName = Field("synthetic", description="Where raw observations come from.")
+    csv_path: Path | None = Field(None, description="File or folder of the csv source.")
+    synthetic_seed: int = Field(42, ge=0, lt=2**31, description="Seed of the weather generator.")
+    synthetic_stations: int = Field(49, ge=1, le=20_000, description="Stations of the generator; beyond 49 they are placed at random.")
+    synthetic_years: int = Field(8, ge=3, le=200, description="Calendar years generated, the present one included.")
+    synthetic_last_day: date | None = Field(None, description="Last generated day; default: yesterday.")
+    synthetic_shift_day: date | None = Field(None, description="Day from which the generated climate is shifted.")
+    synthetic_shift_temp_c: float = Field(0.0, ge=-15, le=15, description="Temperature added from the shift day on, in degC.")
+    synthetic_shift_rain_factor: float = Field(1.0, ge=0.1, le=10, description="Factor on rain from the shift day on.")
+
+    lake_uri: str | None = Field(None, description="Folder or s3:// URI of the lake; default: <home>/lake.")
+    s3_endpoint_url: str | None = Field(None, description="S3 endpoint of the lake, e.g. a MinIO address.")
+    s3_region: str = Field("us-east-1", description="Region of the S3 endpoint.")
+    s3_access_key_id: SecretStr | None = Field(None, description="Access key of the S3 endpoint.")
+    s3_secret_access_key: SecretStr | None = Field(None, description="Secret key of the S3 endpoint.")
+    mlflow_tracking_uri: str | None = Field(None, description="MLflow tracking and registry URI; default: SQLite in <home>.")
+    database_url: SecretStr | None = Field(None, description="SQLAlchemy URL of the application database; default: SQLite in <home>.")
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        if value not in available_timezones():
+            raise ValueError(f"'{value}' is not a time zone; use a name such as Australia/Sydney")
+        return value
+
+    @field_validator("home", "csv_path")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value is not None else None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.source == "csv" and self.csv_path is None:
+            raise ValueError("the csv source needs WEATHER_CSV_PATH (or --path), a file or a folder")
+        servers = {
+            "WEATHER_LAKE_URI": self.lake_uri,
+            "WEATHER_S3_ACCESS_KEY_ID": self.s3_access_key_id,
+            "WEATHER_S3_SECRET_ACCESS_KEY": self.s3_secret_access_key,
+            "WEATHER_MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
+            "WEATHER_DATABASE_URL": self.database_url,
+        }
+        # No silent fallback between the profiles: half a stack is an error, and so is a stray server setting.
+        if self.profile == "stack" and (absent := [name for name, value in servers.items() if value is None]):
+            raise ValueError(f"the stack profile needs {', '.join(absent)}")
+        if self.profile == "embedded" and (stray := [name for name, value in servers.items() if value is not None]):
+            raise ValueError(f"{', '.join(stray)} belong to WEATHER_PROFILE=stack, and the profile is embedded")
+        return self
+
+    def now(self) -> datetime:
+        """The wall clock in the platform's time zone. For commands and run starts; never called by an asset."""
+        return datetime.now(ZoneInfo(self.timezone))
+
+
+def synthetic_days(settings: Settings, fetched_at: datetime) -> tuple[date, date]:
+    """First and last day of the synthetic source for a fetch at this moment (both inclusive)."""
+    last = settings.synthetic_last_day or fetched_at.date() - timedelta(days=1)
+    start_of_partitions = date.fromisoformat(f"{settings.first_month}-01")
+    return max(date(last.year - settings.synthetic_years + 1, 1, 1), start_of_partitions), last
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Settings from the environment and the home's `weather.env`; `overrides` (of the CLI) win.
+
+    Raises SettingsError, one line that names every field at fault.
+    """
+    unknown = sorted(
+        name
+        for name in os.environ
+        if name.startswith("WEATHER_") and name.removeprefix("WEATHER_").lower() not in Settings.model_fields
+    )
+    if unknown:
+        raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/reference/settings.md for the names")
+    home = Path(str(overrides.get("home") or os.environ.get("WEATHER_HOME") or DEFAULT_HOME)).expanduser().absolute()
+    try:
+        return Settings(_env_file=home / "weather.env", **(overrides | {"home": home}))  # type: ignore[call-arg, arg-type]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_one_line(problem) for problem in error.errors(include_input=False))) from None
+
+
+def remember_source(settings: Settings) -> None:
+    """Write the choice of source to the home, so that every later process of this home uses the same one."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    chosen = settings.model_dump(include={name for name in Settings.model_fields if name.startswith(("source", "csv", "synthetic"))})
+    lines = [f"WEATHER_{name.upper()}={value}\n" for name, value in chosen.items() if value is not None]
+    scratch = settings.home / f"weather.env.{os.getpid()}"
+    scratch.write_text("".join(lines), encoding="utf-8")
+    scratch.replace(settings.home / "weather.env")
+
+
+def _one_line(problem: Annotated[object, "pydantic ErrorDetails"]) -> str:
+    where = ".".join(str(part) for part in problem["loc"])  # type: ignore[index]
+    message = str(problem["msg"]).removeprefix("Value error, ")  # type: ignore[index]
+    return f"WEATHER_{where.upper()}: {message}" if where else message

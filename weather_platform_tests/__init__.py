@@ -1,0 +1,1 @@
+"""Tests mirror the package; they talk to real parts at small scale."""
