@@ -1,0 +1,144 @@
+"""Which stations lie around a station, and how much each of them counts.
+
+What belongs here: positions in, sparse weights out, computed once per catalogue. What does not: observations,
+and the weighted means themselves (``features``).
+
+Seven fields surround every station: Gaussian means of all other stations at three radii, and the same mean in four
+compass sectors, because what lies to the west today is often here tomorrow. A field keeps its ``MAX_NEIGHBOURS``
+nearest stations, so the work grows with the number of stations and never with the number of pairs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.spatial import cKDTree
+
+from weather_platform.domain.stations import Station, bearing_deg, distance_km
+
+MAX_NEIGHBOURS = 64
+"""Nearest stations that one field may use."""
+
+REACH = 3.0
+"""A neighbour farther away than this many radii counts nothing (its weight would be below 0.011)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One neighbourhood: every other station (``sector`` None), or those whose bearing is within 45 degrees of it."""
+
+    name: str
+    radius_km: float
+    sector_deg: float | None
+    description: str
+
+
+FIELDS: tuple[Field, ...] = (
+    Field("within_150km", 150.0, None, "the other stations, Gaussian weights of 150 km radius"),
+    Field("within_400km", 400.0, None, "the other stations, Gaussian weights of 400 km radius"),
+    Field("within_1000km", 1000.0, None, "the other stations, Gaussian weights of 1000 km radius"),
+    Field("north_700km", 700.0, 0.0, "the stations to the north, Gaussian weights of 700 km radius"),
+    Field("east_700km", 700.0, 90.0, "the stations to the east, Gaussian weights of 700 km radius"),
+    Field("south_700km", 700.0, 180.0, "the stations to the south, Gaussian weights of 700 km radius"),
+    Field("west_700km", 700.0, 270.0, "the stations to the west, Gaussian weights of 700 km radius"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class StationGrid:
+    """The catalogue as arrays; a station's index is its position here, and -1 always means "unknown station"."""
+
+    ids: tuple[str, ...]
+    latitude_deg: NDArray[np.float64]
+    longitude_deg: NDArray[np.float64]
+    elevation_m: NDArray[np.float64]
+
+    @classmethod
+    def from_stations(cls, stations: Sequence[Station]) -> "StationGrid":
+        return cls(
+            ids=tuple(s.id for s in stations),
+            latitude_deg=np.array([s.latitude_deg for s in stations], dtype=np.float64),
+            longitude_deg=np.array([s.longitude_deg for s in stations], dtype=np.float64),
+            elevation_m=np.array([s.elevation_m for s in stations], dtype=np.float64),
+        )
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def index_of(self, ids: Sequence[str | None]) -> NDArray[np.int32]:
+        """The index of each id, -1 for an id that is not in the catalogue."""
+        known = {name: i for i, name in enumerate(self.ids)}
+        return np.fromiter((-1 if name is None else known.get(name, -1) for name in ids), np.int32, len(ids))
+
+
+@dataclass(frozen=True, eq=False)
+class NeighbourWeights:
+    """Row ``station * len(FIELDS) + field``, column neighbour: the neighbour's weight in that field (float32)."""
+
+    matrix: sparse.csr_array
+
+    def of_station(self, station: int) -> sparse.csr_array:
+        """The rows of one station, as views: what one forecast needs."""
+        first, m = station * len(FIELDS), self.matrix
+        indptr = m.indptr[first : first + len(FIELDS) + 1]
+        start, stop = indptr[0], indptr[-1]
+        return sparse.csr_array(
+            (m.data[start:stop], m.indices[start:stop], indptr - start), shape=(len(FIELDS), m.shape[1])
+        )
+
+    def of_stations(self, stations: NDArray[np.intp]) -> sparse.csr_array:
+        """The rows of several stations, in the order asked for."""
+        if len(stations) == 1:
+            return self.of_station(int(stations[0]))
+        if len(stations) * len(FIELDS) == self.matrix.shape[0]:
+            return self.matrix
+        rows = stations[:, None] * len(FIELDS) + np.arange(len(FIELDS))[None, :]
+        return self.matrix[rows.ravel()]
+
+
+def neighbour_weights(grid: StationGrid) -> NeighbourWeights:
+    """The weights of every station's neighbours in every field; nearest first, ties by catalogue order."""
+    count = len(grid)
+    width = min(count, len(FIELDS) * MAX_NEIGHBOURS + 1)
+    shape = (count * len(FIELDS), count)
+    if count < 2:
+        return NeighbourWeights(sparse.csr_array(shape, dtype=np.float32))
+    station, neighbour, distance = _nearest(grid, width)
+    bearing = bearing_deg(
+        grid.latitude_deg[station], grid.longitude_deg[station], grid.latitude_deg[neighbour], grid.longitude_deg[neighbour]
+    )  # fmt: skip
+    rows, columns, weights = [], [], []
+    for number, field in enumerate(FIELDS):
+        inside = distance <= REACH * field.radius_km
+        if field.sector_deg is not None:
+            inside &= (bearing - field.sector_deg + 45.0) % 360.0 < 90.0
+        kept = np.flatnonzero(inside)
+        first_of_station = np.searchsorted(station[kept], np.arange(count))
+        kept = kept[np.arange(len(kept)) - first_of_station[station[kept]] < MAX_NEIGHBOURS]
+        rows.append(station[kept] * len(FIELDS) + number)
+        columns.append(neighbour[kept])
+        weights.append(np.exp(-0.5 * (distance[kept] / field.radius_km) ** 2))
+    matrix = sparse.csr_array(
+        (np.concatenate(weights).astype(np.float32), (np.concatenate(rows), np.concatenate(columns))),
+        shape=shape,
+    )
+    matrix.sort_indices()
+    return NeighbourWeights(matrix)
+
+
+def _nearest(grid: StationGrid, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Pairs (station, neighbour, km) of the ``width`` nearest, sorted by station, distance, neighbour; never itself."""
+    phi, lam = np.radians(grid.latitude_deg), np.radians(grid.longitude_deg)
+    points = np.column_stack((np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)))
+    _, found = cKDTree(points).query(points, k=width)
+    neighbour = np.asarray(found, dtype=np.intp).ravel()
+    station = np.repeat(np.arange(len(grid), dtype=np.intp), width)
+    other = station != neighbour
+    station, neighbour = station[other], neighbour[other]
+    distance = distance_km(
+        grid.latitude_deg[station], grid.longitude_deg[station], grid.latitude_deg[neighbour], grid.longitude_deg[neighbour]
+    )  # fmt: skip
+    order = np.lexsort((neighbour, np.round(distance, 6), station))
+    return station[order], neighbour[order], distance[order]
