@@ -1,0 +1,409 @@
+"""Tables of the lake: one commit per replaced partition, reads pinned to one version.
+
+How a partition is replaced: its rows go into one new Parquet file, then one Delta commit adds that file and
+removes the partition's old ones. Readers see the old partition or the new one, never a mix; a process
+killed before the commit leaves only a file nobody refers to.
+
+An empty partition is a Parquet file with no rows. So the Delta log itself says which partitions were
+written, with how many rows, in the same commit as everything else: no second store, and nothing to scan.
+
+Two writers: each commit carries a Delta transaction identifier of its partition (`txn`, the n-th
+replacement of it), so of two commits to the same partition that started from the same version the second is
+refused, even when the partition did not exist before. It is then repeated on top of the first: the last one
+wins, whole. Commits to different partitions do not disturb each other. The rows are not written again for a
+repeated commit.
+
+Old versions stay readable for good (nothing is vacuumed, the log is kept): a model can be trained again
+from exactly the rows it saw.
+"""
+
+import json
+import random
+import re
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.fs import DeltaStorageHandler
+from deltalake.transaction import AddAction
+
+from weather_platform.errors import InvariantError, LakeError, PartitionMissingError
+
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_TABLE_PROPERTIES: Final[Mapping[str, str | None]] = {
+    # Time travel for good: delta-rs would otherwise drop log entries older than 30 days at a checkpoint.
+    "delta.logRetentionDuration": "interval 36500 days",
+    "delta.deletedFileRetentionDuration": "interval 36500 days",
+    # Opening a table reads the log since the last checkpoint, one request per commit on S3.
+    "delta.checkpointInterval": "20",
+}
+_COMMIT_ATTEMPTS: Final = 50
+_ROW_GROUP_ROWS: Final = 131_072
+_COMMIT_ID: Final = "weather_platform.commit"
+
+
+class Replaced(NamedTuple):
+    """What one replacement stored: the key, the version of its commit, rows and schema."""
+
+    key: str
+    version: int
+    rows: int
+    schema: pa.Schema
+
+
+class Snapshot:
+    """One version of one table. Every read of it gives the same rows, whatever is written meanwhile."""
+
+    def __init__(self, lake: "Lake", table: str, delta: DeltaTable) -> None:
+        self._lake = lake
+        self._delta = delta
+        self.table = table
+        self.version: int = delta.version()
+        self.schema: pa.Schema = pa.schema(delta.schema().to_arrow())
+
+    @property
+    def partition_column(self) -> str | None:
+        """The column that the table is partitioned by; None for an unpartitioned table."""
+        columns = self._delta.metadata().partition_columns
+        return columns[0] if columns else None
+
+    def row_counts(self) -> dict[str, int]:
+        """Rows of every partition that was ever written, in ascending order of key, from the log alone.
+
+        A partition written with no rows is there with 0. An unpartitioned table has the one key "".
+        """
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        rows = actions.column("num_records").to_pylist()
+        column = self.partition_column
+        keys = actions.column(f"partition.{column}").to_pylist() if column else [""] * len(rows)
+        counts = dict.fromkeys(sorted(keys), 0)
+        for key, count in zip(keys, rows, strict=True):
+            counts[key] += count
+        return counts
+
+    def dataset(self, keys: Iterable[str] | None = None) -> pds.Dataset:
+        """The rows as a dataset: filters and columns are pushed down into the Parquet files.
+
+        `keys` limits it to these partitions; files of other partitions are not even listed. Rows come in
+        the order of partitions and, inside one, as they were written.
+        """
+        pruning = None
+        if keys is not None:
+            if (column := self.partition_column) is None:
+                raise InvariantError(f"table '{self.table}' has no partitions; read it whole")
+            pruning = [(column, "in", sorted(keys))]
+        with self._lake.speaking_clearly(self.table):
+            # Paths start with the partition (month=2008-01/...): their order is the order of partitions.
+            whole = self._delta.to_pyarrow_dataset(file_pruning_predicate=pruning)
+            fragments = sorted(whole.get_fragments(), key=lambda fragment: fragment.path)
+            return pds.FileSystemDataset(fragments, whole.schema, whole.format, whole.filesystem)
+
+    def read(
+        self,
+        *,
+        keys: Iterable[str] | None = None,
+        columns: Iterable[str] | None = None,
+        where: pc.Expression | None = None,
+    ) -> pa.Table:
+        """The rows of some or all partitions as one Arrow table."""
+        with self._lake.speaking_clearly(self.table):
+            return self.dataset(keys).to_table(
+                columns=list(columns) if columns is not None else None, filter=where
+            )
+
+
+class Lake:
+    """Delta tables below one folder or one `s3://bucket/prefix`.
+
+    `storage_options` are those of delta-rs (for S3: AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL, AWS_ALLOW_HTTP,
+    ...); their values never appear in a message.
+    """
+
+    def __init__(self, uri: str, storage_options: Mapping[str, str] | None = None) -> None:
+        self.uri = uri.rstrip("/")
+        self._storage_options = dict(storage_options or {})
+
+    def __repr__(self) -> str:
+        return f"Lake({self.uri!r})"
+
+    # ---------------------------------------------------------------------------------------------- reading
+
+    def snapshot(self, table: str, version: int | None = None) -> Snapshot:
+        """The newest version of a table, or an older one; PartitionMissingError when there is none."""
+        return Snapshot(self, table, self._open(table, version))
+
+    def exists(self, table: str) -> bool:
+        """Whether anything was ever written to this table."""
+        try:
+            self._open(table)
+        except PartitionMissingError:
+            return False
+        return True
+
+    def version(self, table: str) -> int:
+        """The newest version of a table."""
+        return self._open(table).version()
+
+    def partitions(self, table: str, column: str) -> set[str]:
+        """Keys of every partition written so far, also of empty ones; none when there is no table."""
+        return set(self.row_counts(table, column))
+
+    def row_counts(self, table: str, column: str, version: int | None = None) -> dict[str, int]:
+        """Rows per partition from the log alone, ascending by key; empty when there is no table."""
+        try:
+            snapshot = self.snapshot(table, version)
+        except PartitionMissingError:
+            return {}
+        if snapshot.partition_column != column:
+            raise InvariantError(
+                f"table '{table}' is partitioned by '{snapshot.partition_column}', not by '{column}'"
+            )
+        return snapshot.row_counts()
+
+    def dataset(self, table: str, version: int | None = None) -> pds.Dataset:
+        """The whole table as a lazy dataset, pinned to one version."""
+        return self.snapshot(table, version).dataset()
+
+    def read(
+        self,
+        table: str,
+        *,
+        columns: Iterable[str] | None = None,
+        filter: pc.Expression | None = None,  # noqa: A002 - the word of pyarrow.dataset
+        version: int | None = None,
+    ) -> pa.Table:
+        """Rows and columns of a table; the filter is a pyarrow expression and is pushed down."""
+        return self.snapshot(table, version).read(columns=columns, where=filter)
+
+    # ---------------------------------------------------------------------------------------------- writing
+
+    def replace_partition(
+        self, table: str, column: str, key: str, data: pa.Table | pa.RecordBatchReader
+    ) -> int:
+        """Replace one partition in one commit and return the version of that commit; the table is made if
+        need be.
+
+        `data` has `column` holding `key` in every row and may have no rows at all; a reader is streamed.
+        Columns the table does not have yet are added to it (null in the other partitions); a column missing
+        or of another type is an InvariantError, as are rows of another key and a null where the schema
+        allows none.
+        """
+        [replaced] = self.replace_partitions(table, column, [(key, data)])
+        return replaced.version
+
+    def replace_partitions(
+        self, table: str, column: str, partitions: Iterable[tuple[str, pa.Table | pa.RecordBatchReader]]
+    ) -> Iterator["Replaced"]:
+        """Replace one partition after the other, each in its own commit, and tell of each after its commit.
+
+        Nothing happens before the iterator is advanced, and the next rows are not asked for before the last
+        ones are committed: a range that dies halfway leaves every partition old or new.
+        """
+        delta: DeltaTable | None = None
+        for key, data in partitions:
+            if not _NAME.fullmatch(key):
+                raise InvariantError(f"'{key}' cannot be a partition key of table '{table}'")
+            delta, replaced = self._replace(table, data, column, key, delta)
+            yield replaced
+
+    def replace_table(self, table: str, data: pa.Table | pa.RecordBatchReader) -> int:
+        """Replace an unpartitioned table, schema and all, in one commit; returns its version."""
+        return self._replace(table, data, None, "", None)[1].version
+
+    def _replace(
+        self,
+        table: str,
+        data: pa.Table | pa.RecordBatchReader,
+        column: str | None,
+        key: str,
+        delta: DeltaTable | None,
+    ) -> tuple[DeltaTable, "Replaced"]:
+        reader = data if isinstance(data, pa.RecordBatchReader) else data.to_reader()
+        if column is not None and column not in reader.schema.names:
+            raise InvariantError(f"rows for table '{table}' have no column '{column}' to partition by")
+        with self.speaking_clearly(table):
+            if delta is None:
+                delta = self._open_or_create(table, reader.schema, column)
+            else:
+                delta.update_incremental()
+            schema = _agreed_schema(table, delta, reader.schema, column)
+            added, rows = self._write_file(table, schema, reader, column, key)
+            delta, version = self._commit(table, delta, reader.schema, column, key, added)
+        return delta, Replaced(key, version, rows, schema)
+
+    def _write_file(
+        self, table: str, schema: pa.Schema, reader: pa.RecordBatchReader, column: str | None, key: str
+    ) -> tuple[AddAction, int]:
+        in_file = pa.schema([field for field in schema if field.name != column])
+        filesystem = pafs.PyFileSystem(DeltaStorageHandler(self._table_uri(table), self._storage_options))
+        path = f"{f'{column}={key}/' if column else ''}part-{uuid.uuid4()}.parquet"
+        rows = 0
+        with (
+            filesystem.open_output_stream(path) as stream,
+            pq.ParquetWriter(stream, in_file, compression="zstd", compression_level=1) as writer,
+        ):
+            for batch in reader:
+                _check_batch(table, schema, batch, column, key)
+                columns = [_column_of(batch, field) for field in in_file]
+                writer.write_table(
+                    pa.Table.from_arrays(columns, schema=in_file), row_group_size=_ROW_GROUP_ROWS
+                )
+                rows += batch.num_rows
+        size = filesystem.get_file_info(path).size
+        partition = {column: key} if column else {}
+        now_ms = int(time.time() * 1000)
+        return AddAction(path, size, partition, now_ms, True, json.dumps({"numRecords": rows})), rows
+
+    def _commit(
+        self,
+        table: str,
+        delta: DeltaTable,
+        data_schema: pa.Schema,
+        column: str | None,
+        key: str,
+        added: AddAction,
+    ) -> tuple[DeltaTable, int]:
+        commit_id = uuid.uuid4().hex
+        token = f"{column}={key}" if column else table
+        for attempt in range(1, _COMMIT_ATTEMPTS + 1):
+            before = delta.version()
+            try:
+                delta.create_write_transaction(
+                    [added],
+                    mode="overwrite",
+                    schema=_agreed_schema(table, delta, data_schema, column),
+                    partition_by=[column] if column else [],
+                    partition_filters=[(column, "=", key)] if column else None,
+                    commit_properties=CommitProperties(
+                        custom_metadata={_COMMIT_ID: commit_id},
+                        app_transactions=[Transaction(token, (delta.transaction_version(token) or 0) + 1)],
+                    ),
+                )
+                break
+            except CommitFailedError:
+                if attempt == _COMMIT_ATTEMPTS:
+                    raise
+            time.sleep(random.uniform(0, 0.01 * min(attempt, 20)))  # noqa: S311 - only spreads the writers
+            delta = self._open(table)
+        # Others may have committed just before or after: the log says which version this commit became.
+        delta.update_incremental()
+        for commit in delta.history(delta.version() - before):
+            if commit.get(_COMMIT_ID) == commit_id:
+                return delta, int(commit["version"])
+        raise LakeError(
+            f"table '{table}': the log does not show a commit just made; is the store consistent?"
+        )
+
+    # ---------------------------------------------------------------------------------------------- opening
+
+    def _table_uri(self, table: str) -> str:
+        if not _NAME.fullmatch(table):
+            raise InvariantError(f"'{table}' cannot be the name of a lake table")
+        return f"{self.uri}/{table}"
+
+    def _open(self, table: str, version: int | None = None) -> DeltaTable:
+        with self.speaking_clearly(table):
+            try:
+                return DeltaTable(
+                    self._table_uri(table), version=version, storage_options=self._storage_options
+                )
+            except TableNotFoundError:
+                pass
+        raise PartitionMissingError(f"the lake has no table '{table}' yet; materialise that asset first")
+
+    def _open_or_create(self, table: str, schema: pa.Schema, column: str | None) -> DeltaTable:
+        try:
+            return self._open(table)
+        except PartitionMissingError:
+            pass
+        if "://" not in self.uri:
+            Path(self._table_uri(table)).mkdir(parents=True, exist_ok=True)
+        try:
+            DeltaTable.create(
+                self._table_uri(table),
+                schema,
+                partition_by=[column] if column else None,
+                configuration=_TABLE_PROPERTIES,
+                storage_options=self._storage_options,
+            )
+        except DeltaError:
+            # Another process made it at the same moment: then it is there now, and that is as good.
+            if not self.exists(table):
+                raise
+        return self._open(table)
+
+    @contextmanager
+    def speaking_clearly(self, table: str) -> Iterator[None]:
+        """Turn a failure of the store into a LakeError of one line that holds no secret."""
+        try:
+            yield
+        except (DeltaError, OSError) as error:
+            text = " ".join(str(error).split())
+            message = f"lake table '{table}' at {self.uri}: {type(error).__name__}: {text}"
+        else:
+            return
+        # Outside the handler: the original must not travel along as context, its text is not cleaned.
+        raise LakeError(self._without_secrets(message))
+
+    def _without_secrets(self, message: str) -> str:
+        for name, value in self._storage_options.items():
+            if value and re.search("key|secret|token|password|credential", name, re.IGNORECASE):
+                message = message.replace(value, "***")
+        return message
+
+
+def _agreed_schema(table: str, delta: DeltaTable, data: pa.Schema, column: str | None) -> pa.Schema:
+    """The table's schema with new columns of the data at its end."""
+    partitioned_by = delta.metadata().partition_columns
+    if partitioned_by != ([column] if column else []):
+        raise InvariantError(
+            f"table '{table}' is partitioned by {partitioned_by or 'nothing'}, not by {column or 'nothing'}"
+        )
+    if column is None:
+        return data
+    known = pa.schema(delta.schema().to_arrow())
+    for field in known:
+        if field.name not in data.names:
+            raise InvariantError(f"rows for table '{table}' lack its column '{field.name}'")
+        if not _same_type(data.field(field.name).type, field.type):
+            given = data.field(field.name).type
+            raise InvariantError(
+                f"rows for table '{table}' have '{field.name}' as {given}, the table as {field.type}"
+            )
+    added = [field.with_nullable(True) for field in data if field.name not in known.names]
+    return pa.schema([*known, *added])
+
+
+def _same_type(given: pa.DataType, known: pa.DataType) -> bool:
+    text = (pa.types.is_string, pa.types.is_large_string, pa.types.is_dictionary)
+    return given.equals(known) or (pa.types.is_string(known) and any(is_text(given) for is_text in text))
+
+
+def _column_of(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
+    array = batch.column(field.name)
+    return array if array.type.equals(field.type) else array.cast(field.type)
+
+
+def _check_batch(table: str, schema: pa.Schema, batch: pa.RecordBatch, column: str | None, key: str) -> None:
+    for field in schema:
+        if not field.nullable and batch.column(field.name).null_count:
+            raise InvariantError(
+                f"rows for table '{table}' have nulls in '{field.name}', which must not be null"
+            )
+    if column is not None and batch.num_rows:
+        foreign = pc.unique(batch.column(column)).cast(pa.string()).to_pylist()
+        if foreign != [key]:
+            others = sorted({str(value) for value in foreign if value != key})
+            raise InvariantError(
+                f"rows for partition '{key}' of table '{table}' also hold {column} {', '.join(others)}"
+            )
