@@ -1,0 +1,656 @@
+"""Observations from CSV files: the weatherAUS table and the Bureau of Meteorology's monthly station files.
+
+What belongs here: finding the files, telling the layouts apart, decoding, and giving every row its month.
+What does not: any judgement of a cell. Text stays exactly as received, and a file that cannot be read whole
+is not read at all.
+
+Overlapping files: every row of every file is kept here. The rule for cleaning is that for the same station
+and day the row of the LAST file in the order of the `file` text wins, and within one file the row with the
+highest `row_number`. Files are read, and rows given out, in that order, so a later download replaces an
+earlier one when its name sorts after it.
+"""
+
+import csv
+import gzip
+import itertools
+import os
+import re
+import tempfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pyarrow import csv as arrow_csv
+
+from weather_platform.domain.dates import parse_days
+from weather_platform.domain.observations import OBSERVATION_COLUMNS, RAW_SCHEMA
+from weather_platform.domain.stations import STATIONS, Station
+from weather_platform.errors import SourceError
+from weather_platform.sources import Coverage
+
+SUFFIXES = (".csv", ".csv.gz")
+BLOCK_BYTES = 8 << 20
+"""Bytes read, checked and parsed at a time."""
+LONGEST_ROW_BYTES = 1 << 20
+"""A row may not be longer than this: it is a quote that was never closed."""
+PENDING_BYTES = 64 << 20
+"""Parsed rows kept in memory before they are written to the scratch folder."""
+UNDATABLE_HEAD_ROWS = 200_000
+"""So many rows may come before the first one with a usable date; they wait in memory for its month."""
+PREAMBLE_LINES = 100
+"""The header of a Bureau file stands within so many lines."""
+
+WEATHER_AUS: dict[str, str] = {
+    "Date": "date",
+    "Location": "station",
+    **{c.weather_aus: c.name for c in OBSERVATION_COLUMNS},
+    "RISK_MM": "risk_mm",
+    "RainTomorrow": "rain_tomorrow",
+}
+"""Header to raw column. RISK_MM and RainTomorrow may be absent, each for itself."""
+WEATHER_AUS_OPTIONAL = frozenset({"RISK_MM", "RainTomorrow"})
+
+BUREAU: dict[str, str] = {
+    "Date": "date",
+    **{c.bureau: c.name for c in OBSERVATION_COLUMNS if c.bureau is not None},
+    "Time of maximum wind gust": "wind_gust_time",
+}
+"""Header to raw column; the station stands in the preamble and the first, unnamed column is empty."""
+
+STATION_LINE = re.compile(
+    r"Daily Weather Observations for\s+(?P<station>[^,]+?)\s*(?:,[^,]*?)?\s+for\s+[A-Za-z]+\s+[0-9]{4}\b"
+)
+LAYOUT_HINT = "expected a weatherAUS table (Date,Location,MinTemp,...) or a Bureau monthly file"
+
+TEXT_COLUMNS = tuple(name for name in RAW_SCHEMA.names[2:] if RAW_SCHEMA.field(name).type == pa.string())[:-2]
+"""The raw columns that a file can fill: `station` to `rain_tomorrow`."""
+SCRATCH_SCHEMA = pa.schema([RAW_SCHEMA.field(name) for name in ("day", *TEXT_COLUMNS, "file", "row_number")])
+
+NEWLINE, RETURN, COMMA, QUOTE = b"\n"[0], b"\r"[0], b","[0], b'"'[0]
+
+
+class CsvSource:
+    """All rows of one CSV file, or of every `*.csv` and `*.csv.gz` below a folder, by month.
+
+    The first use reads every file once, in blocks, and sorts the rows into a scratch folder with the months
+    apart; after that a month costs only its own rows. `close`, or leaving the `with` block, removes the
+    scratch folder.
+
+    `row_number` is the line on which the row starts, the first line of the file being 1: blank lines, a
+    preamble and line breaks inside quotes all count as lines, so it is what an editor shows.
+
+    A row whose date cannot be read, lies before `first_month` or after the day of `fetched_at` goes to the
+    month of the last datable row before it in its file, else of the first one after it; its `day` stays what
+    was read.
+    """
+
+    name: str = "csv"
+    synthetic: bool = False
+
+    def __init__(self, path: Path, *, first_month: str, fetched_at: datetime) -> None:
+        if fetched_at.tzinfo is None:
+            raise ValueError(
+                "fetched_at must carry a time zone: the platform's, which says which day today is"
+            )
+        self._path = path
+        self._first_day = date.fromisoformat(f"{first_month}-01")
+        self._fetched_at = fetched_at
+        self._scratch: _Scratch | None = None
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def stations(self) -> tuple[Station, ...]:
+        """The 49 stations of the weatherAUS table; the Bureau's spelling is matched to them when cleaning."""
+        return STATIONS
+
+    def coverage(self) -> Coverage:
+        """From the earliest to the latest datable day of all files."""
+        first, last = self._read_files().days
+        return Coverage(date.fromordinal(first + _EPOCH), date.fromordinal(last + _EPOCH))
+
+    def rows(self, month: str) -> pa.Table:
+        """The rows of one month (YYYY-MM), ordered by file and line."""
+        scratch = self._read_files()
+        index, (first_day, last_day) = _month_index(month), scratch.days
+        if index is None or not _month_of(first_day) <= index <= _month_of(last_day):
+            covered = self.coverage()
+            raise SourceError(
+                f"{self._path} covers the months {covered.first_day:%Y-%m} to {covered.last_day:%Y-%m}, "
+                f"not {month!r}; ask for one of those"
+            )
+        table = scratch.read(index)
+        constants = {
+            "month": pa.repeat(pa.scalar(month), len(table)),
+            "source": pa.repeat(pa.scalar(self.name), len(table)),
+            "fetched_at": pa.repeat(
+                pa.scalar(self._fetched_at, RAW_SCHEMA.field("fetched_at").type), len(table)
+            ),
+        }
+        columns = [constants[n] if n in constants else table.column(n) for n in RAW_SCHEMA.names]
+        return pa.Table.from_arrays(columns, schema=RAW_SCHEMA)
+
+    def close(self) -> None:
+        """Remove the scratch folder; the source cannot be used afterwards."""
+        self._closed = True
+        if self._scratch is not None:
+            self._scratch.remove()
+            self._scratch = None
+
+    def _read_files(self) -> "_Scratch":
+        if self._closed:
+            raise SourceError(f"{self._path} was closed by this run; open the source again")
+        if self._scratch is None:
+            files = _find_files(self._path)
+            scratch = _Scratch()
+            try:
+                last_day = self._fetched_at.date()
+                for shown, file in files:
+                    _FileReader(file, shown, self._first_day, last_day, scratch).read()
+                scratch.flush()
+            except BaseException:
+                scratch.remove()
+                raise
+            self._scratch = scratch
+        return self._scratch
+
+
+_EPOCH = date(1970, 1, 1).toordinal()
+
+
+def _month_index(month: str) -> int | None:
+    """Months since 1970-01, or None when the text is not YYYY-MM."""
+    if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month):
+        return None
+    return (int(month[:4]) - 1970) * 12 + int(month[5:]) - 1
+
+
+def _find_files(path: Path) -> list[tuple[str, Path]]:
+    """(text of `file`, path) of every CSV file, in the order of that text."""
+    if path.is_file():
+        return [(path.name, path)]
+    if not path.is_dir():
+        raise SourceError(f"{path} does not exist; point the source at a CSV file or a folder of them")
+
+    def refuse(error: OSError) -> NoReturn:
+        raise SourceError(
+            f"{error.filename}: cannot be listed ({error.strerror}); make the folder readable"
+        ) from error
+
+    found: list[tuple[str, Path]] = []
+    visited: set[str] = set()
+    for folder, folders, names in os.walk(path, onerror=refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in visited:  # a link back to a folder that was read already
+            folders.clear()
+            continue
+        visited.add(real)
+        found += [
+            ((Path(folder) / name).relative_to(path).as_posix(), Path(folder) / name)
+            for name in names
+            if name.lower().endswith(SUFFIXES)
+        ]
+    if not found:
+        raise SourceError(f"{path} holds no *.csv or *.csv.gz file; put the files there or change the path")
+    for shown, _ in found:
+        if not shown.isprintable():
+            raise SourceError(f"{path}: the file name {shown!r} is not readable text; rename it")
+    return sorted(found)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How the rows of a file are to be read. `columns` has None for the Bureau's unnamed column."""
+
+    columns: tuple[str | None, ...]
+    station: str | None
+    body_offset: int
+    body_line: int
+
+
+class _FileReader:
+    """Reads one file into the scratch folder, or raises SourceError naming file, line and column."""
+
+    def __init__(self, path: Path, shown: str, first_day: date, last_day: date, scratch: "_Scratch") -> None:
+        self.path = path
+        self.shown = shown
+        self.scratch = scratch
+        self.first_day = first_day
+        self.last_day = last_day
+        self.encoding: str | None = None
+        self.month: int | None = None  # of the last datable row so far
+        self.head: list[pa.Table] = []  # rows before the first datable one
+        self.head_rows = 0
+
+    def read(self) -> None:
+        chunks = self._chunks()
+        first = next(chunks, b"")
+        self._refuse_binary(first)
+        data = first.removeprefix(b"\xef\xbb\xbf")
+        if not data.strip():
+            self._fail("the file is empty; remove it or fetch it again")
+        if data is not first:
+            self.encoding = "utf-8"
+        self._refuse_bare_returns(data, 1)
+        layout = self._layout(data)
+        line, data, rows = layout.body_line, data[layout.body_offset :], 0
+        while True:
+            chunk = next(chunks, b"")
+            if not chunk and data and not data.endswith(b"\n"):
+                data += b"\n"
+            records = self._records(data, line, last=not chunk)
+            if len(records.ends):
+                cut = int(records.ends[-1]) + 1
+                table = self._parse(data[:cut], records, layout)
+                rows += len(table)
+                self._place(table)
+                line += data.count(b"\n", 0, cut)
+                data = data[cut:]
+            if not chunk:
+                break
+            if len(data) > LONGEST_ROW_BYTES:
+                self._fail("a row of more than 1 MB; is a quote left open?", line)
+            data += chunk
+        if not rows:
+            self._fail(
+                "there is a header but no row below it; remove the file or fetch it again",
+                layout.body_line - 1,
+            )
+        if self.head:
+            first_head = self.head[0]
+            self._fail(
+                f"no row has a date between {self.first_day} and {self.last_day}; the first one reads "
+                f"{first_head['date'][0].as_py()!r:.40}. Write days as YYYY-MM-DD or change the first month",
+                first_head["row_number"][0].as_py(),
+            )
+
+    def _fail(self, what: str, line: int | None = None, column: int | None = None) -> NoReturn:
+        place = "".join(
+            f", {name} {at}" for name, at in (("line", line), ("column", column)) if at is not None
+        )
+        raise SourceError(f"{self.path}{place}: {what}")
+
+    # Bytes
+
+    def _chunks(self) -> Iterator[bytes]:
+        packed = self.path.name.lower().endswith(".gz")
+        try:
+            with self.path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if packed else raw as stream:
+                while chunk := stream.read(BLOCK_BYTES):
+                    yield chunk
+        except PermissionError as error:
+            raise SourceError(f"{self.path}: permission denied; make the file readable") from error
+        except EOFError as error:
+            raise SourceError(
+                f"{self.path}: the gzip file is cut off before its end; fetch it again"
+            ) from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise SourceError(
+                f"{self.path}: this is not a sound gzip file ({error}); fetch it again"
+            ) from error
+        except OSError as error:
+            raise SourceError(f"{self.path}: cannot be read ({error.strerror}); check the disk") from error
+
+    def _refuse_binary(self, data: bytes) -> None:
+        if data.startswith(b"PK\x03\x04"):
+            self._fail("this is a zip archive or a spreadsheet, not CSV text; unpack it or export it as CSV")
+        if data.startswith(b"\x1f\x8b"):
+            self._fail("this is gzip-compressed once more than its name says; rename it to end in .csv.gz")
+        if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+            self._fail("this is UTF-16 text; save it as UTF-8")
+
+    def _refuse_nul(self, data: bytes, line: int) -> None:
+        at = data.find(0)
+        if at >= 0:
+            start = data.rfind(b"\n", 0, at) + 1
+            self._fail(
+                "a NUL byte, which text does not contain; the file is binary or damaged, fetch it again",
+                line + data.count(b"\n", 0, at),
+                data.count(b",", start, at) + 1,
+            )
+
+    def _refuse_bare_returns(self, data: bytes, line: int) -> None:
+        if b"\r" in data:
+            bare = re.search(rb"\r(?!\n)", data)
+            if bare and bare.end() < len(data):  # at the very end, its line feed may be in the next block
+                at = line + data.count(b"\n", 0, bare.start())
+                self._fail(
+                    "a carriage return without a line feed; save the file with LF or CRLF line ends", at
+                )
+
+    def _decoded(self, data: bytes, line: int) -> bytes:
+        """The bytes as UTF-8. The first byte beyond ASCII decides the encoding of the file."""
+        if data.isascii():
+            return data
+        if self.encoding != "cp1252":
+            try:
+                data.decode("utf-8")
+            except UnicodeDecodeError as error:
+                if self.encoding == "utf-8":
+                    at = line + data.count(b"\n", 0, error.start)
+                    self._fail(
+                        "a byte that is not UTF-8, in a file that was so far; save it again as UTF-8",
+                        at,
+                    )
+                self.encoding = "cp1252"
+            else:
+                self.encoding = "utf-8"
+                return data
+        try:
+            return data.decode("cp1252").encode("utf-8")
+        except UnicodeDecodeError as error:
+            at = line + data.count(b"\n", 0, error.start)
+            self._fail("a byte that is neither UTF-8 nor Windows-1252 text; save the file as UTF-8", at)
+
+    # Layout
+
+    def _layout(self, data: bytes) -> _Layout:
+        lines = data.split(b"\n", PREAMBLE_LINES)
+        lines = lines[:PREAMBLE_LINES]
+        for number, line in enumerate(lines, 1):
+            self._refuse_nul(line, number)
+        end = np.cumsum([len(line) + 1 for line in lines])
+        header_at, station, station_line = -1, None, False
+        for index, line in enumerate(lines):
+            cells = self._cells(self._decoded(line, index + 1).decode("utf-8"))
+            match = STATION_LINE.search(",".join(cells))
+            if match and station is None:
+                station = match["station"].strip()
+            station_line |= "Daily Weather Observations" in ",".join(cells)
+            if "Date" in cells and any(cell in BUREAU for cell in cells if cell != "Date"):
+                header_at = index
+                break
+            if "Date" in cells and "Location" in cells and not station_line:
+                break
+        if header_at >= 0:
+            if station is None:
+                self._fail(
+                    "no line 'Daily Weather Observations for <Station>, <State> for <Month Year>' above the "
+                    "header of a Bureau file, so its station is unknown; fetch it again",
+                    header_at + 1,
+                )
+            known, optional = BUREAU, frozenset({"", "Time of maximum wind gust"})
+        elif station_line:
+            self._fail(
+                "a Bureau preamble without a header (Date, 'Minimum temperature (°C)', ...); fetch it again",
+                1,
+            )
+        else:
+            header_at = next((i for i, line in enumerate(lines) if line.strip()), 0)
+            known, optional = WEATHER_AUS, WEATHER_AUS_OPTIONAL
+        header = self._cells(
+            self._decoded(lines[header_at], header_at + 1).decode("utf-8"), strict_at=header_at + 1
+        )
+        columns = self._columns(header, header_at + 1, known, optional)
+        return _Layout(columns, station, int(min(end[header_at], len(data))), header_at + 2)
+
+    def _cells(self, line: str, strict_at: int | None = None) -> list[str]:
+        try:
+            return [" ".join(cell.split()) for cell in next(csv.reader([line.rstrip("\r")], strict=True), [])]
+        except csv.Error:
+            if strict_at is not None:
+                self._fail(
+                    "a quote in the header that is not closed, or stands inside a name; repair it", strict_at
+                )
+            return [line]
+
+    def _columns(
+        self, header: list[str], line: int, known: dict[str, str], optional: frozenset[str]
+    ) -> tuple[str | None, ...]:
+        bureau = known is BUREAU
+        if len(header) == 1:
+            for character, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+                if header[0].count(character) > 1 or (character == "\t" and "Date Location" in header[0]):
+                    self._fail(f"the fields are separated by {name}; save the file with commas", line)
+        if not bureau and not set(header) & set(known):
+            self._fail(f"unknown layout, the first header is {header[0]!r:.60}; {LAYOUT_HINT}", line, 1)
+        seen: dict[str, int] = {}
+        for column, cell in enumerate(header, 1):
+            if cell in seen:
+                self._fail(
+                    f"the header {cell!r:.60} stands in column {seen[cell]} too; remove one of them",
+                    line,
+                    column,
+                )
+            seen[cell] = column
+            if cell not in known and not (bureau and cell == "" and column == 1):
+                self._fail(f"unknown header {cell!r:.60}; remove or rename the column", line, column)
+        for wanted in known:
+            if wanted not in seen and wanted not in optional:
+                self._fail(f"the header {wanted!r} is missing; {LAYOUT_HINT}, complete", line)
+        return tuple(known.get(cell) for cell in header)
+
+    # Rows
+
+    def _records(self, data: bytes, line: int, *, last: bool) -> "_Records":
+        """Where the complete rows of a block end, how many fields each has and on which line it starts."""
+        self._refuse_nul(data, line)
+        self._refuse_bare_returns(data, line)
+        codes = np.frombuffer(data, dtype=np.uint8)
+        newlines = np.flatnonzero(codes == NEWLINE)
+        commas = np.flatnonzero(codes == COMMA)
+        ends, quoted = newlines, QUOTE in data
+        if quoted:
+            quotes = np.flatnonzero(codes == QUOTE)
+            self._refuse_stray_quotes(codes, quotes, newlines, line, last=last)
+            ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
+            commas = commas[np.searchsorted(quotes, commas) % 2 == 0]
+        starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
+        fields = np.diff(np.searchsorted(commas, ends), prepend=0) + 1
+        lines = line + np.searchsorted(newlines, starts)
+        width = ends - starts
+        blank = (width == 0) | ((width == 1) & (codes[starts] == RETURN))
+        return _Records(ends, fields, lines, blank, quoted)
+
+    def _refuse_stray_quotes(
+        self,
+        codes: NDArray[np.uint8],
+        quotes: NDArray[np.int64],
+        newlines: NDArray[np.int64],
+        line: int,
+        *,
+        last: bool,
+    ) -> None:
+        """Quotes alternate: one opens a field right after its separator, one closes it right before the next.
+
+        A doubled quote inside a field closes and opens at once.
+        """
+
+        def line_of(quote: int) -> int:
+            return line + int(np.searchsorted(newlines, quotes[quote]))
+
+        opening, closing = quotes[::2], quotes[1::2]
+        before = codes[opening - 1]
+        before[opening == 0] = NEWLINE
+        doubled = np.zeros(len(opening), dtype=np.bool_)
+        doubled[1:] = opening[1:] == closing[: len(opening) - 1] + 1
+        stray = ~(doubled | (before == COMMA) | (before == NEWLINE))
+        after_at = np.minimum(closing + 1, len(codes) - 1)
+        after = codes[after_at]
+        loose = ~((after == COMMA) | (after == NEWLINE) | (after == RETURN) | (after == QUOTE))
+        loose &= closing + 1 < len(codes)
+        candidates = []
+        if stray.any():
+            candidates.append(
+                (2 * int(np.argmax(stray)), "a quote inside a field; double it and quote the field")
+            )
+        if loose.any():
+            first = 2 * int(np.argmax(loose))
+            candidates.append(
+                (first, "a quoted field that is not closed properly; close it, double quotes inside")
+            )
+        if last and len(quotes) % 2:
+            candidates.append((len(quotes) - 1, "a quote that is opened and never closed; close it"))
+        if candidates:
+            quote, what = min(candidates)
+            self._fail(what, line_of(quote))
+
+    def _parse(self, data: bytes, records: "_Records", layout: _Layout) -> pa.Table:
+        """The rows of a block as SCRATCH_SCHEMA."""
+        count = len(layout.columns)
+        wrong = (records.fields != count) & ~records.blank
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            self._fail(
+                f"{records.fields[at]} fields instead of {count}; repair the row, a comma in a field needs quotes",
+                int(records.lines[at]),
+            )
+        lines = records.lines[~records.blank]
+        if not len(lines):
+            return SCRATCH_SCHEMA.empty_table()
+        names = [str(i) for i in range(count)]
+        try:
+            cells = arrow_csv.read_csv(
+                pa.BufferReader(self._decoded(data, int(records.lines[0]))),
+                read_options=arrow_csv.ReadOptions(column_names=names, block_size=1 << 20),
+                parse_options=arrow_csv.ParseOptions(newlines_in_values=records.quoted),
+                convert_options=arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+                ),
+            )
+        except pa.ArrowInvalid as error:
+            detail = " ".join(str(error).split())
+            self._fail(f"the rows from here on cannot be parsed ({detail:.200}); repair them", int(lines[0]))
+        if len(cells) != len(lines):
+            self._fail(
+                f"{len(lines)} rows were counted but {len(cells)} parsed; repair the quoting", int(lines[0])
+            )
+        found = {name: cells.column(i) for i, name in enumerate(layout.columns) if name is not None}
+        for i, name in enumerate(layout.columns):
+            if name is None:
+                filled = pc.not_equal(cells.column(i), "")
+                if pc.any(filled).as_py():
+                    at = int(lines[pc.index(filled, True).as_py()])
+                    self._fail(
+                        "a value in the column without a name; give it a known header or empty it", at, i + 1
+                    )
+        if layout.station is not None:
+            found["station"] = pa.repeat(pa.scalar(layout.station), len(lines))
+        found["day"] = parse_days(found["date"])
+        found["file"] = pa.repeat(pa.scalar(self.shown), len(lines))
+        found["row_number"] = pa.array(lines, pa.int64())
+        columns = [
+            found[field.name] if field.name in found else pa.nulls(len(lines), field.type)
+            for field in SCRATCH_SCHEMA
+        ]
+        return pa.Table.from_arrays(columns, schema=SCRATCH_SCHEMA)
+
+    def _place(self, table: pa.Table) -> None:
+        """Give every row its month and hand the rows on, month by month."""
+        days = pc.fill_null(table["day"].cast(pa.int32()), -(1 << 31)).to_numpy()
+        first, last = self.first_day.toordinal() - _EPOCH, self.last_day.toordinal() - _EPOCH
+        datable = (days >= first) & (days <= last)
+        if self.month is None:
+            if not datable.any():
+                if len(table):
+                    self.head.append(table)
+                    self.head_rows += len(table)
+                if self.head_rows > UNDATABLE_HEAD_ROWS:
+                    line = self.head[0]["row_number"][0].as_py()
+                    self._fail(
+                        f"the first {self.head_rows:,} rows have no usable date; write them as YYYY-MM-DD",
+                        line,
+                    )
+                return
+            self.month = _month_of(days[np.argmax(datable)])
+            for head in self.head:
+                self.scratch.add(self.month, head)
+            self.head.clear()
+        if datable.any():
+            usable = days[datable]
+            self.scratch.include_days(int(usable.min()), int(usable.max()))
+        months = np.where(datable, days, 0).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+        latest = np.maximum.accumulate(np.where(datable, np.arange(len(days)), -1))
+        months = np.where(latest >= 0, months[latest], self.month)
+        self.month = int(months[-1]) if len(months) else self.month
+        if (months[1:] < months[:-1]).any():
+            order = np.argsort(months, kind="stable")
+            table, months = table.take(pa.array(order)), months[order]
+        bounds = [0, *(np.flatnonzero(np.diff(months)) + 1).tolist(), len(months)]
+        for start, stop in itertools.pairwise(bounds):
+            if stop > start:
+                self.scratch.add(int(months[start]), table.slice(start, stop - start))
+
+
+def _month_of(day: int) -> int:
+    return int(np.datetime64(int(day), "D").astype("datetime64[M]").astype(np.int64))
+
+
+@dataclass(frozen=True, slots=True)
+class _Records:
+    """The complete rows of a block: where each ends, how many fields it has, on which line it starts."""
+
+    ends: NDArray[np.int64]
+    fields: NDArray[np.int64]
+    lines: NDArray[np.int64]
+    blank: NDArray[np.bool_]
+    quoted: bool
+
+
+class _Scratch:
+    """Rows sorted into months in a temporary folder: every flush writes one Arrow file for each month it
+    holds."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="weather-csv-", ignore_cleanup_errors=True)
+        self._pending: dict[int, list[pa.Table]] = {}
+        self._pending_bytes = 0
+        self._segments: dict[int, list[Path]] = {}
+        self._days: tuple[int, int] | None = None
+
+    @property
+    def days(self) -> tuple[int, int]:
+        """First and last datable day, since 1970-01-01. Every file has at least one."""
+        if self._days is None:
+            raise AssertionError("a file without a datable row was let through")
+        return self._days
+
+    def include_days(self, first: int, last: int) -> None:
+        low, high = self._days or (first, last)
+        self._days = (min(low, first), max(high, last))
+
+    def add(self, month: int, table: pa.Table) -> None:
+        """Append rows to a month. Within a month they stay in the order in which they were added."""
+        self._pending.setdefault(month, []).append(table)
+        self._pending_bytes += table.nbytes
+        if self._pending_bytes > PENDING_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        for month, tables in sorted(self._pending.items()):
+            segments = self._segments.setdefault(month, [])
+            path = Path(self._folder.name) / f"{month}-{len(segments)}.arrow"
+            try:
+                with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCRATCH_SCHEMA) as writer:
+                    writer.write_table(pa.concat_tables(tables).combine_chunks())
+            except OSError as error:
+                raise SourceError(
+                    f"{path}: cannot be written ({error}); free disk space or set TMPDIR"
+                ) from error
+            segments.append(path)
+        self._pending.clear()
+        self._pending_bytes = 0
+
+    def read(self, month: int) -> pa.Table:
+        tables = []
+        for path in self._segments.get(month, []):
+            with pa.OSFile(str(path), "rb") as source:
+                tables.append(pa.ipc.open_file(source).read_all())
+        return pa.concat_tables(tables).combine_chunks() if tables else SCRATCH_SCHEMA.empty_table()
+
+    def remove(self) -> None:
+        self._folder.cleanup()
