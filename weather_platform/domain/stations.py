@@ -5,9 +5,11 @@ What belongs here: who the stations are and where. What does not: what they obse
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 EARTH_RADIUS_KM = 6371.0088
@@ -77,6 +79,23 @@ STATIONS: tuple[Station, ...] = (
     Station("Woomera", "SA", -31.16, 136.81, 167, "Australia/Adelaide"),
 )  # fmt: skip
 """The 49 stations of the weatherAUS table, in order of id."""
+
+
+STATIONS_SCHEMA: pa.Schema = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("state", pa.string(), nullable=False),
+        pa.field("latitude_deg", pa.float64(), nullable=False),
+        pa.field("longitude_deg", pa.float64(), nullable=False),
+        pa.field("elevation_m", pa.float64(), nullable=False),
+        pa.field("timezone", pa.string(), nullable=False),
+    ]
+)
+
+
+def station_table(stations: Sequence[Station]) -> pa.Table:
+    """A catalogue as a table, in the order given."""
+    return pa.Table.from_pylist([asdict(station) for station in stations], schema=STATIONS_SCHEMA)
 
 
 def match_key(text: str) -> str:

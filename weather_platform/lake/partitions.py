@@ -10,7 +10,6 @@ from typing import Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_platform.errors import PartitionMissingError
 from weather_platform.lake.tables import Lake, Snapshot
 
 
@@ -122,16 +121,3 @@ class ComputedPartitions(Mapping[str, pa.Table]):
 
     def __len__(self) -> int:
         return len(self._keys)
-
-
-def require(view: TablePartitions, keys: Iterable[str], *, asset: str) -> None:
-    """PartitionMissingError that names the asset and every absent partition."""
-    if absent := [key for key in keys if key not in view]:
-        raise PartitionMissingError(missing_message(asset, absent))
-
-
-def missing_message(asset: str, absent: list[str]) -> str:
-    """One line: what is missing and what to do."""
-    shown = ", ".join(absent[:12]) + (f" and {len(absent) - 12} more" if len(absent) > 12 else "")
-    word = "partition" if len(absent) == 1 else "partitions"
-    return f"{asset} has no {word} {shown}; materialise {'it' if len(absent) == 1 else 'them'} first"

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 
-from weather_platform.errors import SettingsError
+from weather_platform.resources.moments import run_created_at
 from weather_platform.settings import Settings, synthetic_days
 from weather_platform.sources import Source
 from weather_platform.sources.csv_files import CsvSource
@@ -47,11 +47,8 @@ def source_resource(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description=f"Raw observations from the {settings.source} source.")
     def source(context: dg.InitResourceContext) -> Iterator[Source]:
-        record = context.instance.get_run_record_by_id(context.run_id) if context.instance and context.run_id else None
-        if record is None:
-            raise SettingsError("the source is opened for a Dagster run; materialise the asset instead of calling it")
-        started = record.create_timestamp.astimezone(ZoneInfo(settings.timezone))
-        with closing(open_source(settings, started)) as opened:
+        created = run_created_at(context.instance, context.run_id)
+        with closing(open_source(settings, created.astimezone(ZoneInfo(settings.timezone)))) as opened:
             yield opened
 
     return source

@@ -1,0 +1,23 @@
+"""Words that every asset shares: stage names, owners, the backfill policy. No asset is defined here."""
+
+from typing import Any, Final
+
+import dagster as dg
+
+OWNERS: Final = ["team:weather-platform"]
+SINGLE_RUN: Final = dg.BackfillPolicy.single_run()
+"""Every asset of the graph works on a whole range of partitions in one run."""
+
+LAKE_IO: Final = "lake_io"
+MODEL_IO: Final = "model_io"
+
+
+def shared(stage: str, *kinds: str, code_version: str = "1") -> dict[str, Any]:
+    """The arguments every asset of a stage takes: group, owners, kinds, code version, single-run backfills."""
+    return {
+        "group_name": stage,
+        "owners": OWNERS,
+        "kinds": {"python", *kinds},
+        "code_version": code_version,
+        "backfill_policy": SINGLE_RUN,
+    }

@@ -1,0 +1,77 @@
+"""Stage features: the feature matrix and the labels of every target, one partition a year.
+
+One row per observed station-day. A row knows what all stations reported up to and including its day and nothing
+later; the label speaks of the next calendar day of the same station and stays empty until that day is observed, so a
+year is materialised again when the next year's first day arrives. The numbers come from `domain.features`, which
+serving calls too.
+"""
+
+from datetime import date, timedelta
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_platform.assets.catalogue import LAKE_IO, shared
+from weather_platform.domain.feature_table import OBSERVED, feature_table, observation_arrays, station_grid
+from weather_platform.domain.features import (
+    FEATURE_VERSION,
+    HISTORY_DAYS,
+    NeighbourWeights,
+    StationGrid,
+    build_features,
+    missing_share,
+    neighbour_weights,
+)
+from weather_platform.domain.splits import day_number
+from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+
+
+def features_asset(years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset of the stage."""
+
+    @dg.asset(
+        **shared("features", "numpy", "deltalake", code_version=FEATURE_VERSION),
+        partitions_def=years,
+        io_manager_key=LAKE_IO,
+        ins={
+            "observations": dg.AssetIn(
+                partition_mapping=dg.TimeWindowPartitionMapping(
+                    start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True
+                )
+            )
+        },
+        description=__doc__,
+    )
+    def features(
+        context: dg.AssetExecutionContext, observations: TablePartitions, stations: pa.Table
+    ) -> ComputedPartitions:
+        grid = station_grid(stations)
+        weights = neighbour_weights(grid)
+        observed = observations.select(OBSERVED)
+        return ComputedPartitions(
+            context.partition_keys, lambda year: _of_year(context, year, observed, grid, weights)
+        )
+
+    return features
+
+
+def _of_year(
+    context: dg.AssetExecutionContext,
+    year: str,
+    observed: TablePartitions,
+    grid: StationGrid,
+    weights: NeighbourWeights,
+) -> pa.Table:
+    first, last = date(int(year), 1, 1), date(int(year), 12, 31)
+    # History before the year, and the one day after it that labels the last.
+    window = (pc.field("day") >= first - timedelta(days=HISTORY_DAYS)) & (pc.field("day") <= last + timedelta(days=1))
+    arrays = observation_arrays(observed.only(neighbours_of(year)).where(window).table(), grid)
+    matrix = build_features(arrays, grid, weights, first_day=day_number(first), last_day=day_number(last))
+    context.add_asset_metadata({"missing_share": missing_share(matrix)}, partition_key=year)
+    return feature_table(year, matrix, grid, arrays)
+
+
+def neighbours_of(year: str) -> tuple[str, str, str]:
+    """The year before, the year itself, the year after."""
+    return str(int(year) - 1), year, str(int(year) + 1)

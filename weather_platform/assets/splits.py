@@ -1,0 +1,52 @@
+"""Stage splits: which days train, validate and test the models of a year. One manifest per target and test year.
+
+A manifest holds date ranges, counts, class balance and the lake version of the features it counted; never a copy of
+rows. Its invariants (order, embargo, standing exam left out) raise before it is stored.
+"""
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+
+from weather_platform.assets.catalogue import LAKE_IO, shared
+from weather_platform.domain.feature_table import label_column
+from weather_platform.domain.splits import day_date, manifest, newest_labelled_day, plan_split
+from weather_platform.domain.targets import ForecastTarget
+from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+
+
+def up_to_the_year() -> dg.TimeWindowPartitionMapping:
+    """All years up to the partition's own: the start is clipped at the first partition."""
+    return dg.TimeWindowPartitionMapping(start_offset=-200, allow_nonexistent_upstream_partitions=True)
+
+
+def split_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
+    """The `{target}/split` asset."""
+
+    @dg.asset(
+        key=[target.name, "split"],
+        **shared("splits", "deltalake"),
+        partitions_def=years,
+        io_manager_key=LAKE_IO,
+        ins={"features": dg.AssetIn(partition_mapping=up_to_the_year())},
+        tags={"target": target.name},
+        description=f"{__doc__}\nTarget: {target.description}",
+    )
+    def split(context: dg.AssetExecutionContext, features: TablePartitions) -> ComputedPartitions:
+        narrow = features.select(("day", label_column(target.name)))
+        return ComputedPartitions(context.partition_keys, lambda year: _manifest(target, year, narrow))
+
+    return split
+
+
+def _manifest(target: ForecastTarget, year: str, features: TablePartitions) -> pa.Table:
+    rows = features.up_to(year).table()
+    days = rows["day"].cast(pa.int32()).to_numpy()
+    labels = rows[label_column(target.name)].to_numpy().astype(np.float32, copy=False)
+    return manifest(
+        plan_split(int(year), day_date(days.min()), newest_labelled_day(days, labels)),
+        days,
+        labels,
+        classification=target.task == "classification",
+        features_lake_version=features.version,
+    )

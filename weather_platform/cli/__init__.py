@@ -1,0 +1,19 @@
+"""The `weather` command: a convenience over the same definitions and the same Dagster instance that the UI shows.
+
+What belongs here: arguments, progress, printing, exit codes (0 done, 1 failed, 2 usage, 130 interrupted). What does
+not: any step of the work itself; that is the asset graph's.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Entry point of `weather`. A deliberate error is one line on stderr and exit code 1."""
+    from weather_platform.cli.commands import app
+    from weather_platform.errors import WeatherError
+
+    try:
+        app()
+    except WeatherError as error:
+        sys.stderr.write(f"weather: {error}\n")
+        sys.exit(1)

@@ -1,0 +1,122 @@
+"""The commands and their arguments. Each one loads settings, calls one function, prints, and ends."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weather_platform.errors import WeatherError
+from weather_platform.settings import Settings, SourceName, load_settings
+
+app = typer.Typer(
+    name="weather",
+    help="Forecast tomorrow's weather for every station, from raw observations to a promoted model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+DEMO_YEARS = 4
+"""Calendar years of the demo: two and a half to train on, one to validate, 90 days to test."""
+
+
+@app.command()
+def run(
+    source: Annotated[SourceName | None, typer.Option(help="Where raw rows come from; kept for later commands.")] = None,
+    path: Annotated[Path | None, typer.Option(help="File or folder of the csv source.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
+    year: Annotated[list[int] | None, typer.Option(help="Test year (repeatable); default: the newest.")] = None,
+    forecast_days: Annotated[int, typer.Option(min=1, max=366, help="Newest days that are forecast.")] = 14,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results there as one JSON object.")] = None,
+) -> None:
+    """Run the whole graph: observations to a promoted model and forecasts."""
+    if path is not None and source != "csv":
+        raise typer.BadParameter("--path goes with --source csv")
+    if source == "csv" and path is None:
+        raise typer.BadParameter("--source csv needs --path, a file or a folder")
+    overrides: dict[str, object] = {}
+    if source is not None:
+        overrides["source"] = source
+    if path is not None:
+        overrides["csv_path"] = path
+    _run(load_settings(**overrides), target or [], year or [], forecast_days, json_file)
+
+
+@app.command()
+def demo(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the results there as one JSON object.")] = None,
+) -> None:
+    """Run the whole graph on a few years of synthetic weather: offline, no account, about a minute."""
+    _run(load_settings(source="synthetic", synthetic_years=DEMO_YEARS), [], [], 1, json_file)
+
+
+@app.command()
+def forecast(
+    station: Annotated[list[str] | None, typer.Option(help="Only this station (repeatable).")] = None,
+    date: Annotated[str | None, typer.Option(help="Issue day D, YYYY-MM-DD; default: the newest observed day.")] = None,
+) -> None:
+    """Print the Production models' forecasts of one issue day; makes them first if need be."""
+    from weather_platform.cli.show import show_forecast
+
+    show_forecast(load_settings(), station or [], date)
+
+
+@app.command()
+def models() -> None:
+    """List model versions with their aliases and test metrics."""
+    from weather_platform.cli.show import show_models
+
+    show_models(load_settings())
+
+
+@app.command()
+def status() -> None:
+    """Say where this home stands: source, lake, Production models, newest forecasts, last runs."""
+    from weather_platform.cli.show import show_status
+
+    show_status(load_settings())
+
+
+@app.command()
+def env() -> None:
+    """Print the exports that make `dagster` and `dg` use this home: eval "$(weather env)"."""
+    import shlex
+
+    from weather_platform.cli.home import dagster_home
+
+    settings = load_settings()
+    typer.echo(f"export WEATHER_HOME={shlex.quote(str(settings.home))}")
+    typer.echo(f"export DAGSTER_HOME={shlex.quote(str(dagster_home(settings)))}")
+
+
+@app.command()
+def ui(
+    host: Annotated[str, typer.Option(help="Address to listen on. Neither UI has a login of its own.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = 5000,
+) -> None:
+    """Open the Dagster UI with its daemon (`dagster dev`), and the MLflow UI beside it."""
+    from weather_platform.cli.servers import serve_user_interfaces
+
+    serve_user_interfaces(load_settings(), host, port, mlflow_port)
+
+
+def _run(settings: Settings, targets: list[str], years: list[int], forecast_days: int, json_file: Path | None) -> None:
+    from weather_platform.cli.pipeline import run_pipeline
+    from weather_platform.cli.show import show_outcome
+
+    from weather_platform.domain.targets import TARGETS
+
+    if unknown := [name for name in targets if name not in TARGETS]:
+        raise typer.BadParameter(f"no target {', '.join(unknown)}; there is {', '.join(TARGETS)}")
+    if json_file is not None and not json_file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {json_file.absolute().parent} for --json")
+    try:
+        outcome = run_pipeline(settings, targets, years, forecast_days)
+    except KeyboardInterrupt:
+        raise WeatherError("interrupted; every partition is as it was or as it should be, run again to go on") from None
+    show_outcome(settings, outcome)
+    if json_file is not None:
+        json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,101 @@
+"""`weather run`: the plan, one stage after the other, and what came out of it."""
+
+import resource
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from weather_platform.automation.plan import plan_runs
+from weather_platform.build import build_definitions
+from weather_platform.cli.home import open_instance
+from weather_platform.cli.runs import StageResult, console_of_errors, execute
+from weather_platform.domain.targets import TARGETS
+from weather_platform.resources.profiles import lake_resource
+from weather_platform.resources.source import open_source
+from weather_platform.settings import Settings, remember_source
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a whole run gave, read back from the lake and from the events of its Dagster runs."""
+
+    source: str
+    synthetic: bool
+    rows: dict[str, int]
+    targets: dict[str, dict[str, Any]]
+    stages: list[StageResult]
+    peak_rss_mb: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `--json` writes."""
+        return {
+            "source": self.source,
+            "rows": self.rows,
+            "targets": self.targets,
+            "seconds": {name: round(value, 3) for name, value in self._seconds().items()},
+            "peak_rss_mb": round(self.peak_rss_mb, 1),
+        }
+
+    def _seconds(self) -> dict[str, float]:
+        seconds: dict[str, float] = {}
+        for stage in self.stages:
+            seconds[stage.run.job] = seconds.get(stage.run.job, 0.0) + stage.seconds
+        return seconds
+
+
+def run_pipeline(settings: Settings, targets: list[str], years: list[int], forecast_days: int) -> Outcome:
+    """Materialise the whole graph (or some targets of it) on the instance of the home."""
+    console = console_of_errors()
+    with closing(open_source(settings, settings.now())) as source:
+        plan = plan_runs(source.coverage(), years, forecast_days)
+        synthetic = source.synthetic
+    remember_source(settings)
+    if synthetic:
+        console.print("[yellow]synthetic weather: generated, not observed[/yellow]")
+    definitions = build_definitions(settings)
+    chosen = targets or list(TARGETS)
+    with open_instance(settings) as instance:
+        stages = [execute(definitions, instance, stage, console, targets=chosen) for stage in plan]
+        learned = _learned(instance, [stage.run_id for stage in stages if stage.run.job == "learn"], chosen)
+    return Outcome(
+        source=settings.source,
+        synthetic=synthetic,
+        rows=row_totals(settings),
+        targets=learned,
+        stages=stages,
+        # Linux counts in kibibytes.
+        peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    )
+
+
+def row_totals(settings: Settings) -> dict[str, int]:
+    """Rows of the lake: raw = clean + quarantined, always."""
+    lake = lake_resource(settings).lake()
+    tables = {"raw": "raw_observations", "clean": "observations", "quarantined": "quarantined_observations"}
+    columns = {"raw": "month", "clean": "year", "quarantined": "year"}
+    return {name: sum(lake.row_counts(table, columns[name]).values()) for name, table in tables.items()}
+
+
+def _learned(instance: dg.DagsterInstance, run_ids: list[str], targets: list[str]) -> dict[str, dict[str, Any]]:
+    """Test metrics of every year and algorithm, and the newest promotion decision, from the runs' materializations."""
+    found: dict[str, dict[str, Any]] = {name: {"years": {}, "promotion": None} for name in targets}
+    for run_id in run_ids:
+        for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records:
+            event = record.event_log_entry.dagster_event
+            assert event is not None and event.asset_key is not None  # noqa: S101 - materializations have both
+            if len(event.asset_key.path) != 2:
+                continue
+            target, name = event.asset_key.path
+            metadata = event.step_materialization_data.materialization.metadata
+            if "test_metrics" in metadata:
+                years = found[target]["years"]
+                years.setdefault(event.partition, {})[name] = metadata["test_metrics"].value
+            elif "decision" in metadata:
+                found[target]["promotion"] = {
+                    "decision": metadata["decision"].value,
+                    "reasons": metadata["reasons"].value,
+                    "version": metadata["version"].value,
+                }
+    return found

@@ -1,0 +1,136 @@
+"""Starting one stage run on the real instance, and showing what it does from the event log."""
+
+import sys
+import threading
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import dagster as dg
+from dagster._core.utils import make_new_run_id
+from rich.console import Console
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from weather_platform.automation.plan import StageRun
+from weather_platform.errors import WeatherError
+
+_POLL_SECONDS = 0.25
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """A finished stage: its Dagster run, its wall seconds, and the seconds of each asset's step."""
+
+    run: StageRun
+    run_id: str
+    seconds: float
+    step_seconds: dict[str, float] = field(default_factory=dict)
+
+
+def execute(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, run: StageRun, console: Console, *, targets: Collection[str]
+) -> StageResult:
+    """Run one stage job over its range in this process, for these targets. WeatherError, one line, when it fails."""
+    job = definitions.get_job_def(run.job)
+    # Keys of two parts begin with their target; the others belong to all of them.
+    selection = [key for key in job.asset_layer.executable_asset_keys if len(key.path) == 1 or key.path[0] in targets]
+    run_id = make_new_run_id()
+    started = time.perf_counter()
+    with _progress(instance, run, run_id, console):
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=selection,
+            run_id=run_id,
+            tags={RANGE_START: run.first, RANGE_END: run.last},
+            raise_on_error=False,
+        )
+    if not result.success:
+        raise WeatherError(failure_of(result, run_id))
+    steps = {event.step_key: event for event in result.all_events if event.is_step_success and event.step_key}
+    return StageResult(
+        run,
+        run_id,
+        time.perf_counter() - started,
+        {key: event.step_success_data.duration_ms / 1000 for key, event in steps.items()},
+    )
+
+
+def failure_of(result: dg.ExecuteInProcessResult, run_id: str) -> str:
+    """The first thing that went wrong, in one line: the failing check, or the innermost error of the failing step."""
+    for event in result.all_events:
+        if event.event_type_value == "ASSET_CHECK_EVALUATION":
+            check = event.asset_check_evaluation_data
+            if not check.passed and check.blocking:
+                said = check.description or ", ".join(f"{k}={v.value}" for k, v in check.metadata.items())
+                return f"check {check.check_name} of {check.asset_key.to_user_string()} failed: {said} (run {run_id})"
+        if event.is_step_failure:
+            error = event.step_failure_data.error
+            while error is not None and error.cause is not None:
+                error = error.cause
+            said = " ".join(error.message.split()) if error is not None else "no reason given"
+            if error is not None and error.cls_name:
+                said = said.removeprefix(f"{error.cls_name}: ").removeprefix(f"weather_platform.errors.{error.cls_name}: ")
+            return f"{(event.step_key or '').replace('__', '/')}: {said} (run {run_id}; its log is in the Dagster UI)"
+    return f"run {run_id} failed before its first step; see its log in the Dagster UI"
+
+
+@contextmanager
+def _progress(instance: dg.DagsterInstance, run: StageRun, run_id: str, console: Console) -> Iterator[None]:
+    """Show each asset of the run while it goes on, from the event log, in a thread of its own."""
+    span = run.first if run.first == run.last else f"{run.first} to {run.last}"
+    console.print(f"[bold]{run.job}[/bold] {span}")
+    progress = Progress(
+        TextColumn(" "),
+        SpinnerColumn(finished_text="[green]✓[/green]"),
+        TextColumn("{task.description:<34}"),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[said]}[/dim]"),
+        console=console,
+        transient=False,
+    )
+    stop = threading.Event()
+    watcher = threading.Thread(target=_watch, args=(instance, run_id, progress, stop), daemon=True)
+    with progress:
+        watcher.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            watcher.join()
+
+
+def _watch(instance: dg.DagsterInstance, run_id: str, progress: Progress, stop: threading.Event) -> None:
+    tasks: dict[str, TaskID] = {}
+    cursor: str | None = None
+    last_look = False
+    while not last_look:
+        last_look = stop.wait(_POLL_SECONDS)
+        connection = instance.get_records_for_run(run_id, cursor=cursor)
+        cursor = connection.cursor
+        for record in connection.records:
+            _show(record.event_log_entry, progress, tasks)
+
+
+def _show(entry: dg.EventLogEntry, progress: Progress, tasks: dict[str, TaskID]) -> None:
+    step = entry.step_key
+    if step is None:
+        return
+    event = entry.dagster_event
+    if step not in tasks and event is not None and event.is_step_start:
+        tasks[step] = progress.add_task(step.replace("__", "/"), total=1, said="")
+    if step not in tasks:
+        return
+    if event is None:
+        progress.update(tasks[step], said=entry.user_message.splitlines()[0][:100])
+    elif event.is_step_success:
+        progress.update(tasks[step], completed=1, said="")
+    elif event.is_step_failure:
+        progress.update(tasks[step], description=f"[red]{step.replace('__', '/')} failed[/red]", said="")
+        progress.stop_task(tasks[step])
+
+
+def console_of_errors() -> Console:
+    """Progress goes to stderr, so that stdout holds results only."""
+    return Console(file=sys.stderr, highlight=False)
