@@ -506,7 +506,7 @@ class _FileReader:
         if wrong.any():
             at = int(np.argmax(wrong))
             self._fail(
-                f"{records.fields[at]} fields instead of {count}; repair the row, a comma in a field needs quotes",
+                f"{records.fields[at]} fields instead of {count}; repair the row or quote its commas",
                 int(records.lines[at]),
             )
         lines = records.lines[~records.blank]
