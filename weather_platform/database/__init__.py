@@ -1,0 +1,11 @@
+"""The application database: forecasts, promotion decisions and alias changes, on SQLite or PostgreSQL.
+
+What belongs here: tables, migrations and small typed functions over them. What does not: deciding anything
+(``domain``), talking to MLflow (``resources``), or Dagster. Decisions and alias changes are append-only: the
+database itself refuses to change them.
+"""
+
+from weather_platform.database.records import AliasChange, Decision, PromotionRecord
+from weather_platform.database.store import FORECASTS_SCHEMA, Database, TargetLedger
+
+__all__ = ["FORECASTS_SCHEMA", "AliasChange", "Database", "Decision", "PromotionRecord", "TargetLedger"]

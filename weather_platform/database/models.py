@@ -1,0 +1,107 @@
+"""The tables. A change here needs a migration; a test compares the two on SQLite and on PostgreSQL."""
+
+from datetime import UTC, date, datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(sa.types.TypeDecorator[datetime]):
+    """A moment: aware in Python, UTC in the database (SQLite keeps no time zone: put back on reading)."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment without a time zone cannot be stored")
+        moment = value.astimezone(UTC)
+        return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can find them again."""
+
+    metadata = sa.MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class ForecastRow(Base):
+    """One forecast: issued for a station at the end of the local day `day`, by one model version."""
+
+    __tablename__ = "forecasts"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('live', 'hindcast')", name="kind"),
+        sa.CheckConstraint("probability >= 0 AND probability <= 1", name="probability"),
+        sa.CheckConstraint("threshold >= 0 AND threshold <= 1", name="threshold"),
+        sa.Index(None, "target", "day"),
+    )
+
+    target: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    station: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    day: Mapped[date] = mapped_column(sa.Date, primary_key=True)
+    model_version: Mapped[int] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(sa.Text)
+    model_digest: Mapped[str] = mapped_column(sa.Text)
+    feature_version: Mapped[str] = mapped_column(sa.Text)
+    probability: Mapped[float] = mapped_column(sa.Double)
+    threshold: Mapped[float] = mapped_column(sa.Double)
+    label: Mapped[bool] = mapped_column(sa.Boolean)
+    issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    dagster_run_id: Mapped[str] = mapped_column(sa.Text)
+
+
+class PromotionDecisionRow(Base):
+    """One decision about one challenger. Append-only."""
+
+    __tablename__ = "promotion_decisions"
+    __table_args__ = (
+        sa.CheckConstraint("decision IN ('DEPLOY', 'SKIP', 'REJECT')", name="decision"),
+        sa.Index(None, "target", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    target: Mapped[str] = mapped_column(sa.Text)
+    year: Mapped[int] = mapped_column(sa.Integer)
+    decision: Mapped[str] = mapped_column(sa.Text)
+    reasons: Mapped[list[str]] = mapped_column(sa.JSON)
+    challenger_version: Mapped[int | None] = mapped_column(sa.Integer)
+    challenger_run_id: Mapped[str] = mapped_column(sa.Text)
+    challenger_digest: Mapped[str] = mapped_column(sa.Text)
+    champion_version: Mapped[int | None] = mapped_column(sa.Integer)
+    champion_digest: Mapped[str | None] = mapped_column(sa.Text)
+    evidence: Mapped[dict[str, object]] = mapped_column(sa.JSON)
+    dagster_run_id: Mapped[str] = mapped_column(sa.Text)
+    decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AliasChangeRow(Base):
+    """One move of an alias in the model registry. Append-only."""
+
+    __tablename__ = "alias_changes"
+    __table_args__ = (sa.Index(None, "target", "alias", "id"), {"sqlite_autoincrement": True})
+
+    id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    target: Mapped[str] = mapped_column(sa.Text)
+    alias: Mapped[str] = mapped_column(sa.Text)
+    from_version: Mapped[int | None] = mapped_column(sa.Integer)
+    to_version: Mapped[int] = mapped_column(sa.Integer)
+    digest: Mapped[str] = mapped_column(sa.Text)
+    decision_id: Mapped[int | None] = mapped_column(sa.ForeignKey("promotion_decisions.id"))
+    reason: Mapped[str] = mapped_column(sa.Text)
+    dagster_run_id: Mapped[str] = mapped_column(sa.Text)
+    changed_at: Mapped[datetime] = mapped_column(UtcDateTime)

@@ -1,0 +1,77 @@
+"""Rows of the two append-only tables as plain values. No SQL here."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from weather_platform.errors import InvariantError
+
+Decision = Literal["DEPLOY", "SKIP", "REJECT"]
+JSON_TYPES = "text, whole numbers, finite numbers, true/false, null, lists and objects with text keys"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromotionRecord:
+    """What was decided about one challenger, against which champion, and why."""
+
+    target: str
+    year: int
+    decision: Decision
+    reasons: tuple[str, ...]
+    challenger_version: int | None
+    challenger_run_id: str
+    challenger_digest: str
+    champion_version: int | None
+    champion_digest: str | None
+    evidence: Mapping[str, object]
+    dagster_run_id: str
+    decided_at: datetime
+    id: int | None = None  # given by the database
+
+    def __post_init__(self) -> None:
+        _must_be_aware(self.decided_at, "decided_at")
+        require_json(self.evidence, "evidence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliasChange:
+    """One move of one alias: from which version to which, by whose decision."""
+
+    target: str
+    alias: str
+    from_version: int | None
+    to_version: int
+    digest: str
+    decision_id: int | None
+    reason: str
+    dagster_run_id: str
+    changed_at: datetime
+    id: int | None = None  # given by the database
+
+    def __post_init__(self) -> None:
+        _must_be_aware(self.changed_at, "changed_at")
+
+
+def require_json(value: object, where: str) -> None:
+    """Raise InvariantError naming the first part that JSON cannot hold, such as a metric that is NaN."""
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if not isinstance(key, str):
+                raise InvariantError(f"{where} has the key {key!r}, and keys are text; rename it")
+            require_json(part, f"{where}.{key}")
+    elif isinstance(value, list | tuple):
+        for position, part in enumerate(value):
+            require_json(part, f"{where}[{position}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InvariantError(
+            f"{where} is {value}, which is no measurement; nothing was recorded, look at the metric"
+        )
+    elif value is not None and not isinstance(value, str | int | float):
+        raise InvariantError(f"{where} is a {type(value).__name__}; a record holds {JSON_TYPES}")
+
+
+def _must_be_aware(moment: datetime, where: str) -> None:
+    if moment.tzinfo is None:
+        raise InvariantError(f"{where} has no time zone; give an aware datetime")

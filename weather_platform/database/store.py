@@ -1,0 +1,294 @@
+"""Database: the small typed functions through which everything else uses the application database.
+
+Each call is one transaction. `locked(target)` is the lock across processes under which an alias is compared
+and moved: the only write lock of SQLite, an advisory lock of PostgreSQL; both fall with the process.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import date
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from weather_platform.database.models import AliasChangeRow, Base, ForecastRow, PromotionDecisionRow
+from weather_platform.database.records import AliasChange, Decision, PromotionRecord
+from weather_platform.database.urls import parse_url, place
+from weather_platform.errors import InvariantError, WeatherError
+
+FORECASTS_SCHEMA = pa.schema(
+    [
+        pa.field("target", pa.string(), nullable=False),
+        pa.field("station", pa.string(), nullable=False),
+        pa.field("day", pa.date32(), nullable=False),
+        pa.field("model_version", pa.int64(), nullable=False),
+        pa.field("kind", pa.string(), nullable=False),
+        pa.field("model_digest", pa.string(), nullable=False),
+        pa.field("feature_version", pa.string(), nullable=False),
+        pa.field("probability", pa.float64(), nullable=False),
+        pa.field("threshold", pa.float64(), nullable=False),
+        pa.field("label", pa.bool_(), nullable=False),
+        pa.field("issued_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("dagster_run_id", pa.string(), nullable=False),
+    ]
+)
+FORECAST_KEY = ("target", "station", "day", "model_version")
+
+_ROWS_PER_STATEMENT = 5_000
+_BUSY_SECONDS = 60
+_CONNECT_SECONDS = 5
+_MIGRATION_LOCK = 20071101
+
+_FORECASTS = Base.metadata.tables[ForecastRow.__tablename__]
+_DECISIONS = Base.metadata.tables[PromotionDecisionRow.__tablename__]
+_ALIAS_CHANGES = Base.metadata.tables[AliasChangeRow.__tablename__]
+
+
+@dataclass(frozen=True)
+class TargetLedger:
+    """What may be read and written while one target is locked; all of it commits with the lock's end."""
+
+    target: str
+    connection: sa.Connection
+
+    def latest_alias_change(self, alias: str) -> AliasChange | None:
+        """The newest recorded move of this alias of the target."""
+        return next(iter(_alias_changes(self.connection, self.target, alias, newest_only=True)), None)
+
+    def record_alias_change(self, change: AliasChange) -> AliasChange:
+        """Append one move; gives it back with its id."""
+        if change.target != self.target:
+            raise InvariantError(f"{change.target} is not the locked target {self.target}; lock it first")
+        return replace(change, id=_append(self.connection, _ALIAS_CHANGES, _plain(change)))
+
+
+class Database:
+    """The application database behind one SQLAlchemy URL. Connects at first use; threads may share it."""
+
+    def __init__(self, url: str) -> None:
+        self._url = parse_url(url)
+
+    def __repr__(self) -> str:
+        return f"Database({self._url.render_as_string(hide_password=True)!r})"
+
+    @cached_property
+    def engine(self) -> sa.Engine:
+        """For migrations and tests; everything else goes through the methods."""
+        if self._url.get_backend_name() == "sqlite":
+            assert self._url.database is not None, "parse_url refuses SQLite without a file"  # noqa: S101
+            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+            engine = sa.create_engine(self._url, connect_args={"timeout": _BUSY_SECONDS})
+            sa.event.listen(engine, "connect", _prepare_sqlite)
+            sa.event.listen(engine, "begin", _begin_sqlite)
+            return engine
+        return sa.create_engine(
+            self._url,
+            connect_args={"connect_timeout": _CONNECT_SECONDS},
+            pool_pre_ping=True,
+            executemany_mode="values_plus_batch",  # one round trip per 500 rows, not per row
+            executemany_batch_page_size=500,
+            hide_parameters=True,
+        )
+
+    def close(self) -> None:
+        """Give back all connections. The object can be used again."""
+        self.engine.dispose()
+
+    def migrate(self) -> None:
+        """Bring the tables to this version of the code; of several processes at once, one does the work."""
+        from alembic import command
+        from alembic.config import Config
+        from alembic.util import CommandError
+
+        config = Config()
+        config.set_main_option("script_location", "weather_platform:database/migrations")
+        with self._transaction(writing=True) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+            config.attributes["connection"] = connection
+            try:
+                command.upgrade(config, "head")
+            except CommandError as error:
+                raise WeatherError(
+                    f"{place(self._url)} was migrated by another version of this package ({error}); "
+                    "use that version, or another database"
+                ) from error
+
+    @contextmanager
+    def locked(self, target: str) -> Iterator[TargetLedger]:
+        """Hold the one lock of this target, across processes, to the end of the block; then commit."""
+        with self._transaction(writing=True) as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'"))
+                connection.execute(
+                    sa.select(
+                        sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"weather target {target}", 0))
+                    )
+                )
+            yield TargetLedger(target, connection)
+
+    def upsert_forecasts(self, forecasts: pa.Table) -> int:
+        """Write forecasts in the columns of FORECASTS_SCHEMA, all or none, replacing known keys."""
+        rows = _checked_forecasts(forecasts)
+        # One order for everybody: the same result whatever came in, and no deadlock between two writers.
+        rows = rows.sort_by([(name, "ascending") for name in FORECAST_KEY])
+        with self._transaction(writing=True) as connection:
+            statement = _upsert(connection.dialect.name)
+            for start in range(0, rows.num_rows, _ROWS_PER_STATEMENT):
+                connection.execute(statement, rows.slice(start, _ROWS_PER_STATEMENT).to_pylist())
+        return int(rows.num_rows)
+
+    def forecasts(
+        self,
+        target: str,
+        first_day: date,
+        last_day: date,
+        *,
+        station: str | None = None,
+        model_version: int | None = None,
+    ) -> pa.Table:
+        """Forecasts of the days from first_day to last_day (inclusive), by day, station and version."""
+        columns = _FORECASTS.c
+        query = (
+            sa.select(*(columns[name] for name in FORECASTS_SCHEMA.names))
+            .where(columns.target == target, columns.day.between(first_day, last_day))
+            .order_by(columns.day, columns.station, columns.model_version)
+        )
+        if station is not None:
+            query = query.where(columns.station == station)
+        if model_version is not None:
+            query = query.where(columns.model_version == model_version)
+        with self._transaction() as connection:
+            rows = connection.execute(query).all()
+        values = list(zip(*rows, strict=True)) if rows else [()] * len(FORECASTS_SCHEMA)
+        arrays = [
+            pa.array(column, field.type) for column, field in zip(values, FORECASTS_SCHEMA, strict=True)
+        ]
+        return pa.Table.from_arrays(arrays, schema=FORECASTS_SCHEMA)
+
+    def record_decision(self, record: PromotionRecord) -> PromotionRecord:
+        """Append one decision; gives it back with its id."""
+        with self._transaction(writing=True) as connection:
+            return replace(record, id=_append(connection, _DECISIONS, _plain(record)))
+
+    def decisions(self, target: str) -> list[PromotionRecord]:
+        """All decisions of the target, oldest first."""
+        with self._transaction() as connection:
+            return _decisions(connection, sa.select(_DECISIONS).where(_DECISIONS.c.target == target))
+
+    def latest_decision(self, target: str, decision: Decision | None = None) -> PromotionRecord | None:
+        """The newest decision of the target, or its newest DEPLOY, SKIP or REJECT."""
+        query = sa.select(_DECISIONS).where(_DECISIONS.c.target == target)
+        if decision is not None:
+            query = query.where(_DECISIONS.c.decision == decision)
+        newest = query.order_by(_DECISIONS.c.id.desc()).limit(1).subquery()
+        with self._transaction() as connection:
+            return next(iter(_decisions(connection, sa.select(newest))), None)
+
+    def alias_changes(self, target: str, alias: str) -> list[AliasChange]:
+        """All recorded moves of one alias of the target, oldest first."""
+        with self._transaction() as connection:
+            return _alias_changes(connection, target, alias)
+
+    @contextmanager
+    def _transaction(self, *, writing: bool = False) -> Iterator[sa.Connection]:
+        """One transaction; whatever the driver raises becomes one line without a password."""
+        try:
+            with self.engine.execution_options(weather_writing=writing).begin() as connection:
+                yield connection
+        except IntegrityError as error:
+            raise InvariantError(
+                f"{place(self._url)} refused the rows: {_first_line(error)}; nothing was written"
+            ) from error
+        except DBAPIError as error:
+            raise WeatherError(f"{place(self._url)}: {_first_line(error)}; {_remedy(error)}") from error
+        except SQLAlchemyError as error:
+            raise WeatherError(f"{place(self._url)}: {_first_line(error)}; see the cause above") from error
+
+
+def _prepare_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:
+    # The driver must not begin transactions of its own accord: `begin` below says which kind is wanted.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout = {_BUSY_SECONDS * 1000}",
+        "journal_mode = WAL",
+        "foreign_keys = ON",
+        "synchronous = NORMAL",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A writer takes the write lock at once: a reader that turns writer later can fail without waiting.
+    writing = connection.get_execution_options().get("weather_writing", False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
+    insert = postgresql.insert(_FORECASTS) if dialect == "postgresql" else sqlite.insert(_FORECASTS)
+    changed = {name: insert.excluded[name] for name in FORECASTS_SCHEMA.names if name not in FORECAST_KEY}
+    return insert.on_conflict_do_update(index_elements=list(FORECAST_KEY), set_=changed)
+
+
+def _checked_forecasts(forecasts: pa.Table) -> pa.Table:
+    if sorted(forecasts.column_names) != sorted(FORECASTS_SCHEMA.names):
+        wrong = sorted(set(forecasts.column_names) ^ set(FORECASTS_SCHEMA.names)) or ["(one twice)"]
+        raise InvariantError(
+            f"forecasts have other columns than the table: {', '.join(wrong)}; nothing was written"
+        )
+    for name in FORECASTS_SCHEMA.names:
+        if missing := forecasts[name].null_count:
+            raise InvariantError(f"{missing} forecasts have no {name}; nothing was written")
+    rows = forecasts.select(FORECASTS_SCHEMA.names).cast(FORECASTS_SCHEMA)
+    if rows.group_by(list(FORECAST_KEY)).aggregate([]).num_rows != rows.num_rows:
+        raise InvariantError(
+            "two forecasts have the same target, station, day and model version; nothing was written"
+        )
+    # PostgreSQL takes NaN for larger than any number, SQLite stores it as NULL: say it the same way for both.
+    if pc.any(pc.is_nan(rows["probability"])).as_py() or pc.any(pc.is_nan(rows["threshold"])).as_py():
+        raise InvariantError("a forecast has NaN as probability or threshold; nothing was written")
+    return rows
+
+
+def _plain(record: PromotionRecord | AliasChange) -> dict[str, Any]:
+    return {field.name: getattr(record, field.name) for field in fields(record) if field.name != "id"}
+
+
+def _append(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) -> int:
+    return int(connection.execute(sa.insert(table).values(values).returning(table.c.id)).scalar_one())
+
+
+def _decisions(connection: sa.Connection, query: sa.Select[Any]) -> list[PromotionRecord]:
+    rows = connection.execute(query.order_by("id")).mappings()
+    return [PromotionRecord(**{**row, "reasons": tuple(row["reasons"])}) for row in rows]
+
+
+def _alias_changes(
+    connection: sa.Connection, target: str, alias: str, *, newest_only: bool = False
+) -> list[AliasChange]:
+    columns = _ALIAS_CHANGES.c
+    query = sa.select(_ALIAS_CHANGES).where(columns.target == target, columns.alias == alias)
+    query = query.order_by(columns.id.desc()).limit(1) if newest_only else query.order_by(columns.id)
+    return [AliasChange(**dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _first_line(error: SQLAlchemyError) -> str:
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return str(cause).strip().splitlines()[0].rstrip(".;")
+
+
+def _remedy(error: DBAPIError) -> str:
+    text = str(error.orig).lower()
+    if "no such table" in text or "does not exist" in text:
+        return "create the tables with Database.migrate() (`weather run` does it)"
+    if "locked" in text or "lock timeout" in text:
+        return "another process holds it for too long; try again when that one has ended"
+    return "check that it runs and that WEATHER_DATABASE_URL names it, then run again"

@@ -1,0 +1,370 @@
+"""The application database on both dialects: what it keeps and refuses, and what several processes may do."""
+
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from datetime import UTC, date, datetime, timedelta
+from itertools import pairwise
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy.exc import DBAPIError
+
+from weather_platform.database import FORECASTS_SCHEMA, AliasChange, Database, PromotionRecord
+from weather_platform.database.models import Base
+from weather_platform.errors import InvariantError, SettingsError, WeatherError
+
+NOON = datetime(2015, 6, 1, 2, 0, 0, 123456, tzinfo=UTC)
+
+
+def forecast(**changes: Any) -> dict[str, Any]:
+    row = {
+        "target": "rain_tomorrow",
+        "station": "Hobart",
+        "day": date(2015, 6, 1),
+        "model_version": 3,
+        "kind": "live",
+        "model_digest": "a" * 64,
+        "feature_version": "1",
+        "probability": 0.1 + 0.2,
+        "threshold": 0.45,
+        "label": False,
+        "issued_at": NOON,
+        "dagster_run_id": "run-1",
+    }
+    return row | changes
+
+
+def forecasts(*rows: dict[str, Any]) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), schema=FORECASTS_SCHEMA)
+
+
+def decision(**changes: Any) -> PromotionRecord:
+    values: dict[str, Any] = {
+        "target": "rain_tomorrow",
+        "year": 2015,
+        "decision": "DEPLOY",
+        "reasons": ("floor met", "both baselines beaten"),
+        "challenger_version": 3,
+        "challenger_run_id": "r3",
+        "challenger_digest": "c" * 64,
+        "champion_version": None,
+        "champion_digest": None,
+        "evidence": {"f1": 0.7, "rows": 10, "weeks": [1, 2], "champion": None},
+        "dagster_run_id": "run-1",
+        "decided_at": NOON,
+    }
+    return PromotionRecord(**(values | changes))
+
+
+def change(**changes: Any) -> AliasChange:
+    values: dict[str, Any] = {
+        "target": "rain_tomorrow",
+        "alias": "Production",
+        "from_version": None,
+        "to_version": 3,
+        "digest": "c" * 64,
+        "decision_id": None,
+        "reason": "DEPLOY",
+        "dagster_run_id": "run-1",
+        "changed_at": NOON,
+    }
+    return AliasChange(**(values | changes))
+
+
+# ---------------------------------------------------------------- tables and migrations
+
+
+def test_the_migrations_make_exactly_the_tables_of_the_models(database: Database) -> None:
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_a_table_that_differs_from_its_model_is_noticed(database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("DROP INDEX ix_forecasts_target_day"))
+    with database.engine.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, Base.metadata) != []
+
+
+def test_four_processes_that_migrate_at_once_all_succeed(url: str) -> None:
+    program = "import sys; from weather_platform.database import Database; Database(sys.argv[1]).migrate()"
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE) for _ in range(4)
+    ]
+    ended = [(process.communicate(timeout=60)[1].decode(), process.returncode) for process in started]
+    assert [code for _, code in ended] == [0, 0, 0, 0], ended
+    assert Database(url).decisions("rain_tomorrow") == []
+
+
+def test_migrating_twice_keeps_what_is_there(database: Database) -> None:
+    database.upsert_forecasts(forecasts(forecast()))
+    database.migrate()
+    assert database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 1
+
+
+def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:
+    with database.engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(WeatherError, match="was migrated by another version"):
+        database.migrate()
+
+
+def test_a_database_without_tables_says_how_to_make_them(url: str) -> None:
+    with pytest.raises(WeatherError, match="migrate"):
+        Database(url).decisions("rain_tomorrow")
+
+
+# ---------------------------------------------------------------- forecasts
+
+
+def test_a_forecast_comes_back_bit_for_bit(database: Database) -> None:
+    database.upsert_forecasts(forecasts(forecast(probability=0.1 + 0.2)))
+    given = database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1))
+    assert given.schema.equals(FORECASTS_SCHEMA)
+    assert given.to_pylist() == [forecast()]
+
+
+def test_no_forecasts_are_an_empty_table_with_all_columns(database: Database) -> None:
+    given = database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1))
+    assert (given.num_rows, given.schema) == (0, FORECASTS_SCHEMA)
+
+
+def test_a_second_forecast_of_the_same_key_replaces_the_first_and_another_version_stands_beside_it(
+    database: Database,
+) -> None:
+    database.upsert_forecasts(forecasts(forecast(probability=0.2)))
+    database.upsert_forecasts(forecasts(forecast(probability=0.9, label=True), forecast(model_version=4)))
+    day = date(2015, 6, 1)
+    given = database.forecasts("rain_tomorrow", day, day).to_pylist()
+    assert [(row["model_version"], row["probability"]) for row in given] == [(3, 0.9), (4, 0.1 + 0.2)]
+    assert database.forecasts("rain_tomorrow", day, day, model_version=4).num_rows == 1
+
+
+def test_forecasts_are_given_by_day_then_station_whatever_order_they_came_in(database: Database) -> None:
+    second = date(2015, 6, 2)
+    database.upsert_forecasts(
+        forecasts(forecast(day=second, station="A"), forecast(station="B"), forecast(station="A"))
+    )
+    given = database.forecasts("rain_tomorrow", date(2015, 6, 1), second).to_pylist()
+    assert [(row["day"].day, row["station"]) for row in given] == [(1, "A"), (1, "B"), (2, "A")]
+    assert database.forecasts("rain_tomorrow", second, second).num_rows == 1
+    assert database.forecasts("rain_tomorrow", date(2015, 6, 1), second, station="B").num_rows == 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"probability": 1.01}, "probability"),
+        ({"probability": -0.01}, "probability"),
+        ({"probability": float("nan")}, "NaN"),
+        ({"threshold": 1.5}, "threshold"),
+        ({"kind": "guess"}, "kind"),
+    ],
+)
+def test_a_batch_with_one_impossible_forecast_is_refused_as_a_whole(
+    database: Database, wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InvariantError, match=says):
+        database.upsert_forecasts(forecasts(forecast(), forecast(station="Perth", **wrong)))
+    assert database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 0
+
+
+def test_two_forecasts_of_one_key_in_one_batch_are_refused(database: Database) -> None:
+    with pytest.raises(InvariantError, match="same target, station, day and model version"):
+        database.upsert_forecasts(forecasts(forecast(), forecast(probability=0.9)))
+
+
+def test_other_columns_and_missing_values_are_refused_by_name(database: Database) -> None:
+    with pytest.raises(InvariantError, match="threshold"):
+        database.upsert_forecasts(forecasts(forecast()).drop_columns(["threshold"]))
+    nullable = pa.schema([pa.field(f.name, f.type) for f in FORECASTS_SCHEMA])
+    with pytest.raises(InvariantError, match="1 forecasts have no model_digest"):
+        database.upsert_forecasts(pa.Table.from_pylist([forecast(model_digest=None)], schema=nullable))
+
+
+def test_a_year_of_all_stations_is_written_in_seconds(database: Database) -> None:
+    first = date(2015, 1, 1)
+    rows = forecasts(
+        *(
+            forecast(day=first + timedelta(days=day), station=f"station {station}")
+            for day in range(365)
+            for station in range(49)
+        )
+    )
+    started = time.perf_counter()
+    assert database.upsert_forecasts(rows) == 17_885
+    assert time.perf_counter() - started < 15
+    assert database.forecasts("rain_tomorrow", first, date(2015, 12, 31)).num_rows == 17_885
+
+
+# ---------------------------------------------------------------- decisions and alias changes
+
+
+def test_decisions_come_back_as_they_were_recorded_in_the_order_they_were_made(database: Database) -> None:
+    sydney = datetime(2015, 6, 1, 12, 0, tzinfo=ZoneInfo("Australia/Sydney"))
+    first = database.record_decision(decision(decided_at=sydney))
+    second = database.record_decision(
+        decision(decision="SKIP", year=2016, champion_version=3, champion_digest="c" * 64)
+    )
+    database.record_decision(decision(target="other"))
+    assert database.decisions("rain_tomorrow") == [first, second]
+    assert database.latest_decision("rain_tomorrow") == second
+    assert database.latest_decision("rain_tomorrow", "DEPLOY") == first
+    assert database.latest_decision("rain_tomorrow", "REJECT") is None
+
+
+@pytest.mark.parametrize(
+    "evidence", [{"f1": float("nan")}, {"a": [1, float("inf")]}, {"when": date(2015, 1, 1)}]
+)
+def test_evidence_that_is_no_measurement_is_refused(evidence: dict[str, object]) -> None:
+    with pytest.raises(InvariantError, match=r"evidence\.(f1|a\[1\]|when)"):
+        decision(evidence=evidence)
+
+
+def test_a_moment_without_a_time_zone_is_refused() -> None:
+    with pytest.raises(InvariantError, match="time zone"):
+        decision(decided_at=datetime(2015, 6, 1, 12, 0))  # noqa: DTZ001
+
+
+def test_an_alias_change_names_its_decision_and_a_foreign_one_is_refused(database: Database) -> None:
+    decided = database.record_decision(decision())
+    with database.locked("rain_tomorrow") as ledger:
+        recorded = ledger.record_alias_change(change(decision_id=decided.id))
+        assert ledger.latest_alias_change("Production") == recorded
+        with pytest.raises(InvariantError, match="not the locked target"):
+            ledger.record_alias_change(change(target="other"))
+    assert database.alias_changes("rain_tomorrow", "Production") == [recorded]
+    with pytest.raises(InvariantError), database.locked("rain_tomorrow") as ledger:
+        ledger.record_alias_change(change(decision_id=999))
+    assert database.alias_changes("rain_tomorrow", "Production") == [recorded]
+
+
+@pytest.mark.parametrize("table", ["promotion_decisions", "alias_changes"])
+@pytest.mark.parametrize("statement", ["UPDATE {} SET target = 'x'", "DELETE FROM {}"])
+def test_the_database_refuses_to_change_the_audit(database: Database, table: str, statement: str) -> None:
+    database.record_decision(decision())
+    with database.locked("rain_tomorrow") as ledger:
+        ledger.record_alias_change(change())
+    with pytest.raises(DBAPIError, match="append-only"), database.engine.begin() as connection:
+        connection.execute(sa.text(statement.format(table)))
+
+
+def test_the_audit_cannot_be_replaced_or_truncated_either(database: Database) -> None:
+    database.record_decision(decision())
+    sqlite = database.engine.dialect.name == "sqlite"
+    statement = (
+        "INSERT OR REPLACE INTO promotion_decisions SELECT * FROM promotion_decisions"
+        if sqlite
+        else "TRUNCATE promotion_decisions CASCADE"
+    )
+    with pytest.raises(DBAPIError, match="append-only"), database.engine.begin() as connection:
+        connection.execute(sa.text(statement))
+
+
+# ---------------------------------------------------------------- the lock
+
+
+def test_the_lock_of_a_target_keeps_every_other_process_out_until_it_ends(
+    database: Database, url: str
+) -> None:
+    program = textwrap.dedent("""
+        import sys, time
+        from weather_platform.database import Database
+        with Database(sys.argv[1]).locked("rain_tomorrow"):
+            print("in", time.time(), flush=True)
+            time.sleep(0.3)
+            print("out", time.time(), flush=True)
+    """)
+    started = [
+        subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    spans = sorted(
+        [float(line.split()[1]) for line in process.communicate(timeout=60)[0].splitlines()]
+        for process in started
+    )
+    assert [len(span) for span in spans] == [2, 2, 2]
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
+
+
+def test_a_process_killed_inside_the_lock_frees_it_and_leaves_nothing(database: Database, url: str) -> None:
+    program = textwrap.dedent("""
+        import sys, time, datetime
+        from weather_platform.database import AliasChange, Database
+        with Database(sys.argv[1]).locked("rain_tomorrow") as ledger:
+            now = datetime.datetime.now(datetime.UTC)
+            ledger.record_alias_change(AliasChange(target="rain_tomorrow", alias="Production", from_version=None,
+                to_version=1, digest="d", decision_id=None, reason="r", dagster_run_id="x", changed_at=now))
+            print("in", flush=True)
+            time.sleep(60)
+    """)
+    process = subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in\n"
+    process.kill()
+    process.wait()
+    with database.locked("rain_tomorrow") as ledger:
+        assert ledger.latest_alias_change("Production") is None
+    process.stdout.close()
+
+
+def test_what_fails_inside_the_lock_is_rolled_back(database: Database) -> None:
+    with pytest.raises(KeyError), database.locked("rain_tomorrow") as ledger:  # noqa: PT012
+        ledger.record_alias_change(change())
+        raise KeyError("interrupted")
+    assert database.alias_changes("rain_tomorrow", "Production") == []
+
+
+# ---------------------------------------------------------------- addresses and outages
+
+
+def test_an_unreachable_server_is_one_line_with_the_host_and_without_the_password() -> None:
+    database = Database("postgresql://weather:s3cret@127.0.0.1:1/weather")
+    started = time.perf_counter()
+    with pytest.raises(WeatherError) as raised:
+        database.migrate()
+    assert time.perf_counter() - started < 10
+    message = str(raised.value)
+    assert "127.0.0.1:1" in message
+    assert "WEATHER_DATABASE_URL" in message
+    assert "\n" not in message
+    assert "s3cret" not in message + repr(database) + repr(raised.value.__cause__)
+
+
+@pytest.mark.parametrize("bare", ["postgresql://u@h/d", "postgres://u@h/d", "postgresql+psycopg2://u@h/d"])
+def test_a_bare_postgresql_url_is_taken_for_psycopg2(bare: str) -> None:
+    assert Database(bare).engine.dialect.driver == "psycopg2"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql://u:s3cret@h/d",
+        "postgresql+psycopg://u:s3cret@h/d",
+        "s3cret",
+    ],
+)
+def test_a_database_of_another_kind_is_refused_without_showing_the_password(wrong: str) -> None:
+    with pytest.raises(SettingsError, match=r"postgresql\+psycopg2://") as raised:
+        Database(wrong)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="file modes")
+def test_a_file_that_is_no_database_is_named(tmp_path: Any) -> None:
+    path = tmp_path / "weather.db"
+    path.write_bytes(b"this is not a database, only text" * 100)
+    with pytest.raises(WeatherError, match=r"weather\.db.*not a database"):
+        Database(f"sqlite:///{path}").migrate()
