@@ -1,0 +1,292 @@
+"""Whether a challenger becomes the Production model: one pure function of recorded evidence.
+
+What belongs here: the gates, the evidence they look at and the decision with its reasons. What does not: how
+the evidence is measured (`skill`, `training`), or moving the alias (`production` asset).
+
+In this order, the first that applies decides; all that apply are in the reasons:
+
+1. REJECT: the challenger is below the floor on the standing exam, or clearly worse there than the champion
+2. SKIP: it is the champion's own file, it was tuned up to an earlier day than the champion, or (with a
+   champion) the fresh exam is empty or too small
+3. DEPLOY: there is no champion and both baselines are beaten; or it is better than the champion by the margin
+   on the fresh exam; or the champion is old and the challenger not inferior there (refresh)
+4. SKIP: otherwise
+
+It fails closed: a missing or non-finite number raises, and what raises promotes nothing.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import date
+from enum import StrEnum
+from typing import Any
+
+from weather_platform.domain.skill import Comparison
+from weather_platform.domain.targets import ForecastTarget
+from weather_platform.errors import InvariantError
+
+CONFIDENCE = 0.95
+"""Share of paired bootstraps that must agree before a difference counts. The page 'Splits and exams' sets
+it."""
+
+FRESH_EXAM_MIN_DAYS = 30
+"""Weather comes in spells of days: fewer than about a month of them is an anecdote, however many stations
+report."""
+
+FRESH_EXAM_MIN_ROWS = 300
+"""Below this F1 has a standard error above 0.05 at one rain day in five, ten times the margin."""
+
+STANDING_EXAM_MIN_ROWS = 100
+"""Below this the floor cannot be judged at all, so there is no decision. Five per cent of two years of one
+station is less; of 49 stations it is 1,800."""
+
+
+class Verdict(StrEnum):
+    """What is to be done with the challenger."""
+
+    DEPLOY = "DEPLOY"
+    SKIP = "SKIP"
+    REJECT = "REJECT"
+
+
+@dataclass(frozen=True, slots=True)
+class Gates:
+    """The numbers of one target that decide."""
+
+    metric: str
+    floor: float
+    margin: float
+    refresh_age_days: int
+    confidence: float = CONFIDENCE
+
+    @classmethod
+    def of(cls, target: ForecastTarget) -> "Gates":
+        """The gates a target declares."""
+        return cls(target.primary_metric, target.floor, target.margin, target.refresh_age_days)
+
+
+@dataclass(frozen=True, slots=True)
+class Contender:
+    """A model as the evidence knows it: a name people can look up, its digest, the last day that had a say in
+    it."""
+
+    version: str
+    digest: str
+    tuned_through: date
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Everything a decision looks at, and so everything that is recorded with it.
+
+    ``test`` and ``baselines`` are the primary metric on the challenger's own test rows. ``standing`` and
+    ``fresh`` compare with the champion and are None without one; ``fresh`` is also None when no row is fresh
+    to both.
+    """
+
+    challenger: Contender
+    champion: Contender | None
+    test: float
+    baselines: Mapping[str, float]
+    standing_exam: float
+    standing_exam_rows: int
+    standing: Comparison | None = None
+    fresh: Comparison | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the audit record; days as YYYY-MM-DD."""
+        return {key: _plain(value) for key, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The verdict with its reasons, in sentences, and what it rests on."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    evidence: Evidence
+    gates: Gates
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the audit record."""
+        return {
+            "decision": self.verdict.value,
+            "reasons": list(self.reasons),
+            "evidence": self.evidence.to_dict(),
+            "gates": asdict(self.gates),
+        }
+
+
+def decide(evidence: Evidence, gates: Gates) -> Decision:
+    """The decision. Raises InvariantError when the evidence is incomplete, never decides on less."""
+    _verify(evidence, gates)
+    for verdict, reasons in (
+        (Verdict.REJECT, _reject(evidence, gates)),
+        (Verdict.SKIP, _not_comparable(evidence)),
+        (Verdict.DEPLOY, _deploy(evidence, gates)),
+    ):
+        if reasons:
+            return Decision(verdict, tuple(reasons), evidence, gates)
+    return Decision(Verdict.SKIP, tuple(_not_enough(evidence, gates)), evidence, gates)
+
+
+def _reject(evidence: Evidence, gates: Gates) -> list[str]:
+    reasons = []
+    if evidence.standing_exam < gates.floor:
+        reasons.append(
+            f"{gates.metric} {evidence.standing_exam:.4f} on the standing exam "
+            f"is below the floor {gates.floor:.2f}"
+        )
+    exam = evidence.standing
+    if exam is not None and clearly_worse(exam, gates):
+        reasons.append(
+            f"clearly worse than the champion on the standing exam: {gates.metric} "
+            f"{exam.challenger:.4f} against {exam.champion:.4f}, "
+            f"behind in {1 - exam.share_better:.1%} of bootstraps"
+        )
+    return reasons
+
+
+def clearly_worse(exam: Comparison, gates: Gates) -> bool:
+    """Behind by more than the margin, and behind at all in at least ``confidence`` of the bootstraps."""
+    return exam.difference < -gates.margin and 1 - exam.share_better >= gates.confidence
+
+
+def _not_comparable(evidence: Evidence) -> list[str]:
+    champion, challenger = evidence.champion, evidence.challenger
+    if champion is None:
+        return []
+    reasons = []
+    if challenger.digest == champion.digest:
+        reasons.append(f"the challenger is version {champion.version}, the champion itself (same digest)")
+    if challenger.tuned_through < champion.tuned_through:
+        reasons.append(
+            f"the challenger was tuned up to {challenger.tuned_through}, "
+            f"the champion up to {champion.tuned_through}; an older model never replaces a newer one"
+        )
+    fresh = evidence.fresh
+    if fresh is None:
+        reasons.append("the fresh exam is empty: no test row is new to both models")
+    elif fresh.days < FRESH_EXAM_MIN_DAYS or fresh.rows < FRESH_EXAM_MIN_ROWS:
+        reasons.append(
+            f"the fresh exam is too small: {fresh.days} days and {fresh.rows} rows, "
+            f"and {FRESH_EXAM_MIN_DAYS} days and {FRESH_EXAM_MIN_ROWS} rows are needed"
+        )
+    return reasons
+
+
+def _deploy(evidence: Evidence, gates: Gates) -> list[str]:
+    champion, fresh = evidence.champion, evidence.fresh
+    if champion is None:
+        if _unbeaten(evidence):
+            return []
+        beaten = ", ".join(f"{name} {value:.4f}" for name, value in sorted(evidence.baselines.items()))
+        return [
+            f"there is no champion, {gates.metric} {evidence.standing_exam:.4f} on the standing exam meets "
+            f"the floor {gates.floor:.2f} and {evidence.test:.4f} on test beats {beaten}"
+        ]
+    if fresh is None:
+        return []
+    reasons = []
+    if fresh.share_better_by_margin >= gates.confidence:
+        reasons.append(
+            f"better than the champion by more than {gates.margin:g} in {fresh.share_better_by_margin:.1%} "
+            f"of bootstraps of the fresh exam: {_against(evidence, gates)}"
+        )
+    age = _age_days(evidence.challenger, champion)
+    if age > gates.refresh_age_days and fresh.share_not_inferior >= gates.confidence:
+        reasons.append(
+            f"refresh: the champion is {age} days of data older (more than {gates.refresh_age_days}) and the "
+            f"challenger not inferior in {fresh.share_not_inferior:.1%} of bootstraps of the fresh exam: "
+            f"{_against(evidence, gates)}"
+        )
+    return reasons
+
+
+def _not_enough(evidence: Evidence, gates: Gates) -> list[str]:
+    champion, fresh = evidence.champion, evidence.fresh
+    if champion is None or fresh is None:
+        return [
+            f"{gates.metric} {evidence.test:.4f} on test does not beat the baseline {name} ({value:.4f})"
+            for name, value in _unbeaten(evidence)
+        ]
+    reasons = [
+        f"better than the champion by the margin {gates.margin:g} in only {fresh.share_better_by_margin:.1%} "
+        f"of bootstraps of the fresh exam, and {gates.confidence:.0%} are needed: {_against(evidence, gates)}"
+    ]
+    age = _age_days(evidence.challenger, champion)
+    if age > gates.refresh_age_days:
+        share = fresh.share_not_inferior
+        reasons.append(f"no refresh: the challenger is not inferior in only {share:.1%} of bootstraps")
+    else:
+        reasons.append(
+            f"no refresh: the champion is {age} days of data older, not more than {gates.refresh_age_days}"
+        )
+    return reasons
+
+
+def _against(evidence: Evidence, gates: Gates) -> str:
+    exam = evidence.fresh
+    return f"{gates.metric} {exam.challenger:.4f} against {exam.champion:.4f}" if exam else ""
+
+
+def _unbeaten(evidence: Evidence) -> list[tuple[str, float]]:
+    return sorted((name, value) for name, value in evidence.baselines.items() if evidence.test <= value)
+
+
+def _age_days(challenger: Contender, champion: Contender) -> int:
+    """How many days of data the challenger was tuned on that the champion was not."""
+    return (challenger.tuned_through - champion.tuned_through).days
+
+
+def _verify(evidence: Evidence, gates: Gates) -> None:
+    def fail(what: str) -> InvariantError:
+        return InvariantError(
+            f"no decision on version {evidence.challenger.version}: {what}; the alias stays where it is"
+        )
+
+    numbers: dict[str, float] = {
+        "the test metric": evidence.test,
+        "the standing exam metric": evidence.standing_exam,
+        **{f"the baseline {name}": value for name, value in evidence.baselines.items()},
+    }
+    for what, exam in (("standing", evidence.standing), ("fresh", evidence.fresh)):
+        if exam is None:
+            continue
+        if exam.metric != gates.metric or exam.margin != gates.margin:
+            raise fail(
+                f"the {what} exam compares {exam.metric} by {exam.margin:g}, the gates ask for "
+                f"{gates.metric} by {gates.margin:g}"
+            )
+        for name in ("champion", "challenger", "difference"):
+            numbers[f"{name} on the {what} exam"] = getattr(exam, name)
+        for name in ("share_better", "share_better_by_margin", "share_not_inferior"):
+            share = getattr(exam, name)
+            numbers[f"{name} on the {what} exam"] = share
+            if math.isfinite(share) and not 0 <= share <= 1:
+                raise fail(f"{name} on the {what} exam is {share}, not a share")
+    for what, value in numbers.items():
+        if not isinstance(value, int | float) or not math.isfinite(value):
+            raise fail(f"{what} is {value}")
+    if not evidence.baselines:
+        raise fail("no baseline was measured")
+    if evidence.standing_exam_rows < STANDING_EXAM_MIN_ROWS:
+        raise fail(
+            f"the standing exam has {evidence.standing_exam_rows} rows, "
+            f"and {STANDING_EXAM_MIN_ROWS} are needed"
+        )
+    if not evidence.challenger.digest or (evidence.champion and not evidence.champion.digest):
+        raise fail("a model has no digest")
+    if evidence.champion is not None and evidence.standing is None:
+        raise fail("champion and challenger were not compared on the standing exam")
+    if evidence.champion is None and (evidence.standing is not None or evidence.fresh is not None):
+        raise fail("there is a comparison with a champion, and no champion")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return value

@@ -1,0 +1,300 @@
+"""Which days train, validate and test a model, and which days are kept out of all training for ever.
+
+What belongs here: the calendar of a split, its masks over rows, its manifest and its invariants. What does
+not: features, models, or how a comparison is judged (`promotion`).
+
+A year is COMPLETE when observations reach its 31 December. The label of a day comes from the next day, so
+that is the case when the newest labelled day is 30 December or later.
+
+* complete year Y: test = Y, validation = Y-1, train = everything before
+* newest, unfinished year: test = the 90 days up to the newest labelled day, validation = the 365 days before
+  them, train = everything before
+
+A row of day D borrows its label from D+1, so the last day before each boundary belongs to no part (embargo).
+The standing exam is every ISO week with (ISO year x 53 + week) % 20 == 7; its days and one day on each side
+are left out of training and validation of every model.
+"""
+
+from dataclasses import dataclass
+from datetime import date, timedelta
+from itertools import pairwise
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from weather_platform.errors import InvariantError
+
+UNFINISHED_TEST_DAYS = 90
+"""Test days of the newest, unfinished year: a season, enough for about 4,000 rows of 49 stations."""
+
+UNFINISHED_VALIDATION_DAYS = 365
+"""Validation days of the newest, unfinished year: all seasons, so that one threshold serves them all."""
+
+EXAM_CYCLE_WEEKS, EXAM_REMAINDER = 20, 7
+"""One week in 20 (5 %) is the standing exam. 20 does not divide a year, so the weeks wander through the
+seasons."""
+
+ISO_YEAR_STRIDE = 53
+"""Running number of a week = ISO year x 53 + week: unique, as an ISO year has at most 53 weeks."""
+
+_DAY = timedelta(days=1)
+_EPOCH = date(1970, 1, 1)
+
+Mask = NDArray[np.bool_]
+
+
+def day_number(day: date) -> int:
+    """Days since 1970-01-01."""
+    return (day - _EPOCH).days
+
+
+def day_date(number: int) -> date:
+    """The date of a day number."""
+    return _EPOCH + timedelta(days=int(number))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of days, both ends inclusive."""
+
+    first: date
+    last: date
+
+    def contains(self, days: NDArray[np.int32]) -> Mask:
+        """Which of the day numbers lie inside."""
+        return (days >= day_number(self.first)) & (days <= day_number(self.last))
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Row masks of one split. The standing exam crosses the spans; train and validation never touch it."""
+
+    train: Mask
+    validation: Mask
+    test: Mask
+    standing_exam: Mask
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """The three spans of one test year."""
+
+    year: int
+    complete: bool
+    train: Span
+    validation: Span
+    test: Span
+
+    @property
+    def tuned_through(self) -> date:
+        """The last day whose label had any say in the model: training, early stopping, calibration,
+        threshold."""
+        return self.validation.last
+
+    def parts(self, days: NDArray[np.int32]) -> Parts:
+        """The masks of these day numbers. Labels are not looked at: unlabelled rows are masked by the
+        caller."""
+        outside_exam = ~near_standing_exam(days)
+        return Parts(
+            train=self.train.contains(days) & outside_exam,
+            validation=self.validation.contains(days) & outside_exam,
+            test=self.test.contains(days),
+            standing_exam=Span(self.train.first, self.test.last).contains(days) & is_standing_exam(days),
+        )
+
+
+def plan_split(year: int, first_day: date, newest_labelled_day: date) -> Split:
+    """The split of one test year, from nothing but dates.
+
+    ``first_day`` is the oldest day of the table, ``newest_labelled_day`` the newest day with any label.
+    InvariantError when the year has no labelled day or when the days before it do not suffice.
+    """
+    if newest_labelled_day < date(year, 1, 1):
+        raise InvariantError(
+            f"{year} has no labelled day (the newest is {newest_labelled_day}); "
+            "materialise the observations of that year first"
+        )
+    complete = newest_labelled_day >= date(year, 12, 30)
+    if complete:
+        test = Span(date(year, 1, 1), date(year, 12, 31))
+        validation_first = date(year - 1, 1, 1)
+    else:
+        test = Span(newest_labelled_day - (UNFINISHED_TEST_DAYS - 1) * _DAY, newest_labelled_day)
+        validation_first = test.first - UNFINISHED_VALIDATION_DAYS * _DAY
+    split = Split(
+        year=year,
+        complete=complete,
+        train=Span(first_day, validation_first - 2 * _DAY),  # minus the embargo day before the boundary
+        validation=Span(validation_first, test.first - 2 * _DAY),
+        test=test,
+    )
+    verify_split(split)
+    return split
+
+
+def verify_split(split: Split) -> None:
+    """The promises a split makes by its dates alone; InvariantError names the first one broken."""
+    name = f"the split of {split.year}"
+    for part, span in _spans(split):
+        if span.first > span.last:
+            raise InvariantError(
+                f"{name} leaves no day for {part} ({span}); "
+                "begin with earlier observations or take a later year"
+            )
+    for (before, earlier), (after, later) in pairwise(_spans(split)):
+        if earlier.last >= later.first:
+            raise InvariantError(f"{name}: {before} ({earlier}) does not end before {after} ({later}) begins")
+        if (later.first - earlier.last).days < 2:
+            raise InvariantError(
+                f"{name} has no embargo day between {before} ({earlier}) and {after} ({later}), "
+                f"so a label of {before} would come from {after}"
+            )
+
+
+def verify_parts(split: Split, days: NDArray[np.int32], parts: Parts) -> None:
+    """The promises of the rows themselves: right span, no overlap, exam left out, no part empty."""
+    verify_split(split)
+    name = f"the split of {split.year}"
+    masks = {"train": parts.train, "validation": parts.validation, "test": parts.test}
+    for (part, span), mask in zip(_spans(split), masks.values(), strict=True):
+        if not mask.any():
+            raise InvariantError(
+                f"{name} has no row in {part} ({span}); materialise the features of those years"
+            )
+        if not span.contains(days[mask]).all():
+            raise InvariantError(f"{name}: a row of {part} lies outside {span}")
+    if (parts.train & parts.validation).any() or ((parts.train | parts.validation) & parts.test).any():
+        raise InvariantError(f"{name}: a row belongs to two parts")
+    if near_standing_exam(days[parts.train | parts.validation]).any():
+        raise InvariantError(
+            f"{name}: a row of the standing exam (or its embargo) is in training or validation"
+        )
+
+
+def iso_week_number(days: NDArray[np.int32]) -> NDArray[np.int64]:
+    """ISO year x 53 + ISO week of each day number: the week belongs to the year of its Thursday."""
+    number = np.asarray(days, dtype=np.int64)
+    thursday = number - (number + 3) % 7 + 3  # 1970-01-01 was a Thursday, so Monday is weekday 0
+    year = thursday.astype("datetime64[D]").astype("datetime64[Y]")
+    week = (thursday - year.astype("datetime64[D]").astype(np.int64)) // 7 + 1
+    return (year.astype(np.int64) + 1970) * ISO_YEAR_STRIDE + week
+
+
+def is_standing_exam(days: NDArray[np.int32]) -> Mask:
+    """Which day numbers lie in a week of the standing exam."""
+    return np.asarray(iso_week_number(days) % EXAM_CYCLE_WEEKS == EXAM_REMAINDER)
+
+
+def near_standing_exam(days: NDArray[np.int32]) -> Mask:
+    """The standing exam with its embargo: one day on each side."""
+    number = np.asarray(days, dtype=np.int32)
+    return is_standing_exam(number - 1) | is_standing_exam(number) | is_standing_exam(number + 1)
+
+
+def is_fresh(days: NDArray[np.int32], split: Split, champion_tuned_through: date) -> Mask:
+    """The fresh exam: test rows that neither the challenger nor the champion was trained, validated or tuned
+    on.
+
+    The label of the champion's last tuning day is the first fresh day's observation, hence one embargo day.
+    """
+    return split.test.contains(days) & (days > day_number(champion_tuned_through) + 1)
+
+
+MANIFEST_SCHEMA: pa.Schema = pa.schema(
+    [
+        pa.field("year", pa.string(), nullable=False),  # partition: the test year
+        pa.field("part", pa.string(), nullable=False),
+        pa.field("first_day", pa.date32(), nullable=False),
+        pa.field("last_day", pa.date32(), nullable=False),
+        pa.field("complete", pa.bool_(), nullable=False),  # whether the test year is complete
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("labelled", pa.int64(), nullable=False),
+        pa.field("days", pa.int64(), nullable=False),  # distinct days with a labelled row
+        pa.field("positives", pa.int64()),  # labels equal to 1; null for a regression target
+        pa.field(
+            "balance", pa.float64()
+        ),  # mean label: the share of positives, or the mean value; null without labels
+        pa.field("features_lake_version", pa.int64()),  # version of the features table the counts are of
+    ]
+)
+"""One row per part: `train`, `validation`, `test` and `standing_exam`. Dates and counts, never rows."""
+
+
+def manifest(
+    split: Split,
+    days: NDArray[np.int32],
+    labels: NDArray[np.float32],
+    *,
+    classification: bool,
+    features_lake_version: int | None = None,
+) -> pa.Table:
+    """The split as it is stored, with what it holds. Raises before anything is stored when an invariant is
+    broken."""
+    parts = split.parts(days)
+    verify_parts(split, days, parts)
+    known = ~np.isnan(labels)
+    spans = dict(_spans(split)) | {"standing_exam": Span(split.train.first, split.test.last)}
+    rows = []
+    for part, span in spans.items():
+        mask: Mask = getattr(parts, part)
+        inside = labels[mask & known]
+        rows.append(
+            {
+                "year": str(split.year),
+                "part": part,
+                "first_day": span.first,
+                "last_day": span.last,
+                "complete": split.complete,
+                "rows": int(np.count_nonzero(mask)),
+                "labelled": len(inside),
+                "days": len(np.unique(days[mask & known])),
+                "positives": int(np.count_nonzero(inside == 1)) if classification else None,
+                "balance": float(inside.mean(dtype=np.float64)) if len(inside) else None,
+                "features_lake_version": features_lake_version,
+            }
+        )
+        if part != "standing_exam" and not len(inside):
+            raise InvariantError(f"the split of {split.year} has no labelled row in {part} ({span})")
+    return pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
+
+
+def split_from_manifest(table: pa.Table) -> Split:
+    """The split back from its stored manifest, verified."""
+    rows = {
+        row["part"]: row
+        for row in table.select(["year", "part", "first_day", "last_day", "complete"]).to_pylist()
+    }
+    if missing := [part for part in ("train", "validation", "test") if part not in rows]:
+        raise InvariantError(
+            f"the split manifest has no row for {', '.join(missing)}; materialise the split again"
+        )
+    test = rows["test"]
+    split = Split(
+        year=int(test["year"]),
+        complete=test["complete"],
+        train=_span(rows["train"]),
+        validation=_span(rows["validation"]),
+        test=_span(test),
+    )
+    verify_split(split)
+    return split
+
+
+def _span(row: dict[str, date]) -> Span:
+    return Span(row["first_day"], row["last_day"])
+
+
+def _spans(split: Split) -> list[tuple[str, Span]]:
+    return [("train", split.train), ("validation", split.validation), ("test", split.test)]
+
+
+def newest_labelled_day(days: NDArray[np.int32], labels: NDArray[np.float32]) -> date:
+    """The newest day with a label; InvariantError when there is none."""
+    known = ~np.isnan(labels)
+    if not known.any():
+        raise InvariantError("no row has a label yet; a label needs two consecutive days of one station")
+    return day_date(int(days[known].max()))
