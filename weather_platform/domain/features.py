@@ -1,12 +1,12 @@
 """Observations -> feature matrix: the ONE implementation, called by training and by serving.
 
-What belongs here: every number a model may see, its name, unit and meaning. What does not: labels (``targets``),
-which rows train (``splits``), reading or writing tables.
+What belongs here: every number a model may see, its name, unit and meaning. What does not: labels
+(``targets``), which rows train (``splits``), the geometry of neighbours (``neighbours``), reading or writing tables.
 
-A row is a station and a day D, and knows what all stations reported up to and including D, nothing later. Its bits
-do not depend on what else is computed with it: one row alone, a year or a million rows give the same float32. So sums
-run in a fixed order (one sparse product, cumulative sums over lags), nothing on the way from an observation to a
-feature calls sin, cos, exp or log (tables and polynomials instead), and every missing value is the same NaN.
+A row is a station and a day D. It knows what all stations reported up to and including D, and nothing later. Its
+bits do not depend on what is computed with it: one row alone, a year or a million rows give the same float32. So
+sums run in a fixed order (one sparse product, cumulative sums over lags), nothing between an observation and a
+feature calls sin, cos, exp or log (there are tables), and every missing value is the same NaN.
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +65,7 @@ class Feature:
 
 @dataclass(frozen=True, eq=False)
 class FeatureMatrix:
-    """Rows of station-days: ``values[i, j]`` is feature ``FEATURES[j]`` of ``station_index[i]`` on ``day[i]``."""
+    """``values[i, j]`` is the feature ``FEATURES[j]`` of station ``station_index[i]`` on ``day[i]``, C order."""
 
     station_index: NDArray[np.int32]
     day: NDArray[np.int32]
@@ -74,7 +75,7 @@ class FeatureMatrix:
         return len(self.day)
 
 
-# The columns of the dense block, first the 16 observed numbers in contract order, then what is derived per station-day.
+# The columns of the dense block: the 16 observed numbers in contract order, then what one station-day implies.
 _NUMBERS = tuple(c for c in OBSERVATION_COLUMNS if c.kind == "number")
 _WINDS = (
     ("wind_9am", "wind_speed_9am_kmh", "wind_direction_9am_deg", "the 9 am wind"),
@@ -195,13 +196,13 @@ def missing_share(matrix: FeatureMatrix) -> dict[str, float]:
 class History:
     """A dense block of days x stations, ready to give the features of any of its observed station-days.
 
-    It covers ``first_day`` to ``last_day`` and the HISTORY_DAYS before; observations outside are ignored, so nothing
-    after ``last_day`` is even held. Serving keeps one and asks for single rows; a batch builds one per call.
+    It covers ``first_day`` to ``last_day`` and the HISTORY_DAYS before; observations outside are ignored, so
+    nothing after ``last_day`` is even held. Serving keeps one and asks for single rows; a batch builds one a call.
     """
 
     def __init__(
         self,
-        observations: Mapping[str, NDArray[np.generic]],
+        observations: Mapping[str, NDArray[Any]],
         grid: StationGrid,
         weights: NeighbourWeights,
         *,
@@ -275,12 +276,12 @@ class History:
         return sources
 
     def observed_rows(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """(station_index, day) of every observed station-day from ``first_day`` on, by day, then by station."""
+        """(station_index, day) of every observed station-day from ``first_day`` on, by day, then station."""
         cell = np.flatnonzero(self._observed[HISTORY_DAYS * self._stations :])
         day, station = np.divmod(cell, max(1, self._stations))
         return station.astype(np.int32), (day + self.first_day).astype(np.int32)
 
-    def features(self, rows: tuple[NDArray[np.integer], NDArray[np.integer]] | None = None) -> FeatureMatrix:
+    def features(self, rows: tuple[NDArray[Any], NDArray[Any]] | None = None) -> FeatureMatrix:
         """The features of ``rows`` (station_index, day) in their order, or of all ``observed_rows``."""
         station, day = self.observed_rows() if rows is None else self._checked(rows)
         result = FeatureMatrix(station, day, np.empty((len(day), len(FEATURES)), dtype=np.float32))
@@ -307,18 +308,18 @@ class History:
         return result
 
     def _checked(
-        self, rows: tuple[NDArray[np.integer], NDArray[np.integer]]
+        self, rows: tuple[NDArray[Any], NDArray[Any]]
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         station, day = (np.asarray(part, dtype=np.int32) for part in rows)
         if len(station) != len(day):
             raise InvariantError(
-                f"features: {len(station)} stations for {len(day)} days; give one day per station"
+                f"features: {len(station)} stations but {len(day)} days; give one day per station"
             )
         if len(day) == 0:
             return station, day
         if station.min() < 0 or station.max() >= self._stations:
             raise InvariantError(
-                "features: a row of an unknown station was asked for; only stations of the catalogue have features"
+                "features: a row of an unknown station was asked for; only catalogue stations have features"
             )
         if day.min() < self.first_day or day.max() > self.last_day:
             raise InvariantError(
@@ -372,8 +373,8 @@ class History:
         stations, at_station = np.unique(station, return_inverse=True)
         days, at_day = np.unique(day, return_inverse=True)
         sources = self._sources[days].transpose(1, 0, 2).reshape(self._stations, -1)
-        # scipy adds neighbour after neighbour for every column alike; always two-dimensional with many columns, so
-        # that it is always the same routine.
+        # scipy adds neighbour after neighbour, for every column alike; with two dimensions and many columns it is
+        # always the same routine.
         sums = (self.weights.of_stations(stations) @ sources).reshape(
             len(stations), len(FIELDS), len(days), 2 * _VALUES
         )
@@ -389,24 +390,24 @@ _YESTERDAY_COLUMNS = np.array([_AT[name] for name in _YESTERDAY_OF])
 
 
 def build_features(
-    observations: Mapping[str, NDArray[np.generic]],
+    observations: Mapping[str, NDArray[Any]],
     grid: StationGrid,
     weights: NeighbourWeights,
     *,
     first_day: int,
     last_day: int,
-    rows: tuple[NDArray[np.integer], NDArray[np.integer]] | None = None,
+    rows: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> FeatureMatrix:
-    """The features of every station-day observed from ``first_day`` to ``last_day``, or of the ``rows`` asked for.
+    """The features of every station-day observed from ``first_day`` to ``last_day``, or of the ``rows`` given.
 
-    ``observations`` maps ``station_index`` (-1: unknown station, ignored), ``day`` (days since 1970-01-01) and the
-    columns of the contract (float64, NaN missing, flags 0 or 1) to arrays of one length, in any order of rows; the
-    HISTORY_DAYS before ``first_day`` are used when present. ``rows`` is (station_index, day).
+    ``observations`` maps ``station_index`` (-1: unknown station, ignored), ``day`` (days since 1970-01-01) and
+    the columns of the contract (float64, NaN missing, flags 0 or 1) to arrays of one length, rows in any order.
+    The HISTORY_DAYS before ``first_day`` are used when present. ``rows`` is (station_index, day).
     """
     return History(observations, grid, weights, first_day=first_day, last_day=last_day).features(rows)
 
 
-def _column(observations: Mapping[str, NDArray[np.generic]], name: str) -> NDArray[np.generic]:
+def _column(observations: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:
     try:
         return observations[name]
     except KeyError:
@@ -416,8 +417,8 @@ def _column(observations: Mapping[str, NDArray[np.generic]], name: str) -> NDArr
 
 
 def _station_days(
-    observations: Mapping[str, NDArray[np.generic]], used: NDArray[np.intp] | slice
-) -> "list[tuple[str, NDArray[np.float64]]]":
+    observations: Mapping[str, NDArray[Any]], used: NDArray[np.intp] | slice
+) -> list[tuple[str, NDArray[np.float64]]]:
     """The station-day columns of the dense block, for the rows that are used."""
 
     def values(name: str) -> NDArray[np.float64]:

@@ -3,9 +3,9 @@
 What belongs here: positions in, sparse weights out, computed once per catalogue. What does not: observations,
 and the weighted means themselves (``features``).
 
-Seven fields surround every station: Gaussian means of all other stations at three radii, and the same mean in four
-compass sectors, because what lies to the west today is often here tomorrow. A field keeps its ``MAX_NEIGHBOURS``
-nearest stations, so the work grows with the number of stations and never with the number of pairs.
+Seven fields surround every station: Gaussian means of all other stations at three radii, and the same mean in
+four compass sectors, because what lies to the west today is often here tomorrow. A field keeps its
+``MAX_NEIGHBOURS`` nearest stations, so the work grows with the number of stations, never with that of pairs.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ REACH = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One neighbourhood: every other station (``sector`` None), or those whose bearing is within 45 degrees of it."""
+    """One neighbourhood: every other station, or those whose bearing lies within 45 degrees of ``sector_deg``."""
 
     name: str
     radius_km: float
@@ -48,7 +48,7 @@ FIELDS: tuple[Field, ...] = (
 
 @dataclass(frozen=True, eq=False)
 class StationGrid:
-    """The catalogue as arrays; a station's index is its position here, and -1 always means "unknown station"."""
+    """The catalogue as arrays. A station's index is its position here; -1 always means "unknown station"."""
 
     ids: tuple[str, ...]
     latitude_deg: NDArray[np.float64]
@@ -75,7 +75,7 @@ class StationGrid:
 
 @dataclass(frozen=True, eq=False)
 class NeighbourWeights:
-    """Row ``station * len(FIELDS) + field``, column neighbour: the neighbour's weight in that field (float32)."""
+    """Row ``station * len(FIELDS) + field``, column neighbour: its weight in that field (float32)."""
 
     matrix: sparse.csr_array
 
@@ -103,12 +103,9 @@ def neighbour_weights(grid: StationGrid) -> NeighbourWeights:
     count = len(grid)
     width = min(count, len(FIELDS) * MAX_NEIGHBOURS + 1)
     shape = (count * len(FIELDS), count)
-    if count < 2:
-        return NeighbourWeights(sparse.csr_array(shape, dtype=np.float32))
+    latitude, longitude = grid.latitude_deg, grid.longitude_deg
     station, neighbour, distance = _nearest(grid, width)
-    bearing = bearing_deg(
-        grid.latitude_deg[station], grid.longitude_deg[station], grid.latitude_deg[neighbour], grid.longitude_deg[neighbour]
-    )  # fmt: skip
+    bearing = bearing_deg(latitude[station], longitude[station], latitude[neighbour], longitude[neighbour])
     rows, columns, weights = [], [], []
     for number, field in enumerate(FIELDS):
         inside = distance <= REACH * field.radius_km
@@ -129,16 +126,17 @@ def neighbour_weights(grid: StationGrid) -> NeighbourWeights:
 
 
 def _nearest(grid: StationGrid, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
-    """Pairs (station, neighbour, km) of the ``width`` nearest, sorted by station, distance, neighbour; never itself."""
-    phi, lam = np.radians(grid.latitude_deg), np.radians(grid.longitude_deg)
+    """(station, neighbour, km) of the ``width`` nearest, by station, distance, neighbour; never itself."""
+    if len(grid) == 0:
+        return np.empty(0, np.intp), np.empty(0, np.intp), np.empty(0)
+    latitude, longitude = grid.latitude_deg, grid.longitude_deg
+    phi, lam = np.radians(latitude), np.radians(longitude)
     points = np.column_stack((np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)))
     _, found = cKDTree(points).query(points, k=width)
     neighbour = np.asarray(found, dtype=np.intp).ravel()
     station = np.repeat(np.arange(len(grid), dtype=np.intp), width)
     other = station != neighbour
     station, neighbour = station[other], neighbour[other]
-    distance = distance_km(
-        grid.latitude_deg[station], grid.longitude_deg[station], grid.latitude_deg[neighbour], grid.longitude_deg[neighbour]
-    )  # fmt: skip
+    distance = distance_km(latitude[station], longitude[station], latitude[neighbour], longitude[neighbour])
     order = np.lexsort((neighbour, np.round(distance, 6), station))
     return station[order], neighbour[order], distance[order]
