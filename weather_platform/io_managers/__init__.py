@@ -1,0 +1,1 @@
+"""How assets are stored and handed on: the lake for tables, the registry for models."""

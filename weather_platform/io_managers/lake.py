@@ -1,0 +1,174 @@
+"""The IO manager of the lake: assets take and give Arrow tables and never name a store.
+
+The table of an asset is its key joined by `__`; a partitioned asset is stored by the column that its keys are
+written in (`%Y` year, `%Y-%m` month, `%Y-%m-%d` day).
+
+An asset gives a `pa.Table` or, for a range, a `Mapping[str, pa.Table]` that is asked for one partition at a
+time, each replaced before the next is asked for. It takes `TablePartitions`, a lazy view of the partitions
+it depends on that are there, or one `pa.Table`.
+
+Which partitions may be absent is one rule for every asset, so nothing is declared: an upstream table must
+be there without a hole, from its first partition to its last, and must have something in the time of each
+partition being made. So neighbours before the start or after the end of the data (the months to come, the
+year after) may be absent; a forgotten month, or a year that was never made, is an error that names it.
+"""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import dagster as dg
+import pyarrow as pa
+
+from weather_platform.domain.observations import OBSERVATION_COLUMNS
+from weather_platform.errors import InvariantError, PartitionMissingError
+from weather_platform.lake import Replaced, Snapshot, TablePartitions
+from weather_platform.resources.lake import LakeResource
+
+PARTITION_COLUMNS: Final[Mapping[str, str]] = {"%Y": "year", "%Y-%m": "month", "%Y-%m-%d": "day"}
+"""The column of a partitioned table, by the format of its partition keys."""
+
+_DOCUMENTED: Final = {column.name: f"{column.description} [{column.unit}]" for column in OBSERVATION_COLUMNS}
+
+
+class LakeIOManager(dg.ConfigurableIOManager):
+    """Stores assets as Delta tables of the lake and reads them back, one partition at a time."""
+
+    lake: dg.ResourceDependency[LakeResource]
+
+    def handle_output(self, context: dg.OutputContext, obj: pa.Table | Mapping[str, pa.Table]) -> None:
+        """Replace the table, or the partitions of the run one after the other, and attach what was stored."""
+        lake, table = self.lake.lake(), table_name(context.asset_key)
+        if not context.has_asset_partitions:
+            version = lake.replace_table(table, obj)
+            snapshot = lake.snapshot(table, version)
+            rows = snapshot.row_counts()[""]
+            context.add_output_metadata(
+                stored_metadata(rows, version, snapshot.schema)
+                | {"dagster/row_count": rows, "lake_uri": lake.uri}
+            )
+            return
+        column, keys = partition_column(context.asset_partitions_def), list(context.asset_partition_keys)
+        for replaced in lake.replace_partitions(table, column, _partitions_of(table, keys, obj)):
+            context.step_context.add_asset_metadata(
+                partition_metadata(replaced), asset_key=context.asset_key, partition_key=replaced.key
+            )
+
+    def load_input(self, context: dg.InputContext) -> pa.Table | TablePartitions | Snapshot:
+        """A view of the upstream partitions, pinned to the newest version and read when it is used."""
+        lake, table = self.lake.lake(), table_name(context.asset_key)
+        try:
+            snapshot = lake.snapshot(table)
+        except PartitionMissingError:
+            raise PartitionMissingError(
+                f"asset '{context.asset_key.to_user_string()}' was never materialised; materialise it first"
+            ) from None
+        wanted = context.dagster_type.typing_type
+        if not context.has_asset_partitions:
+            return snapshot if wanted is Snapshot else snapshot.read()
+        needed = sorted(context.asset_partition_keys)
+        missing = missing_partitions(needed, snapshot.row_counts(), _own_partitions(context, needed))
+        if missing:
+            raise PartitionMissingError(_missing_message(context.asset_key, missing))
+        view = TablePartitions(snapshot, needed)
+        return view.table() if wanted is pa.Table else view
+
+
+def table_name(key: dg.AssetKey) -> str:
+    """The lake table of an asset: the parts of its key joined by `__`."""
+    return "__".join(key.path)
+
+
+def partition_column(partitions: dg.PartitionsDefinition) -> str:
+    """The column in which a partitioned asset holds its partition key."""
+    if isinstance(partitions, dg.TimeWindowPartitionsDefinition) and partitions.fmt in PARTITION_COLUMNS:
+        return PARTITION_COLUMNS[partitions.fmt]
+    raise InvariantError(
+        f"the lake stores partitions written as {', '.join(PARTITION_COLUMNS)}, not {partitions!r}"
+    )
+
+
+def missing_partitions(
+    needed: Sequence[str], present: Collection[str], own: Iterable[Sequence[str]] = ()
+) -> list[str]:
+    """The partitions whose absence is an error, in order; none when the work can go on.
+
+    `needed` are the upstream partitions asked for, `present` all that the upstream has, and `own` holds for
+    each partition being made the upstream partitions that lie in its time. Keys sort by time.
+    """
+    if not present:
+        return list(needed)
+    first, last = min(present), max(present)
+    holes = {key for key in needed if first < key < last and key not in present}
+    for group in own:
+        if not any(key in present for key in group):
+            holes.update(group)
+    return sorted(holes)
+
+
+def stored_metadata(rows: int, lake_version: int, schema: pa.Schema) -> dict[str, Any]:
+    """What every stored table says of itself."""
+    return {"rows": rows, "lake_version": lake_version, "dagster/column_schema": column_schema(schema)}
+
+
+def partition_metadata(replaced: Replaced) -> dict[str, Any]:
+    """What every stored partition says of itself."""
+    stored = stored_metadata(replaced.rows, replaced.version, replaced.schema)
+    return stored | {"dagster/partition_row_count": replaced.rows}
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """The columns for the UI; descriptions and units from the fields' metadata or the column contract."""
+    return dg.TableSchema(columns=[_table_column(field) for field in schema])
+
+
+def _table_column(field: pa.Field) -> dg.TableColumn:
+    told = {name.decode(): text.decode() for name, text in (field.metadata or {}).items()}
+    unit = f" [{told['unit']}]" if "unit" in told else ""
+    description = f"{told.get('description', '')}{unit}".strip() or _DOCUMENTED.get(field.name)
+    return dg.TableColumn(
+        field.name,
+        str(field.type),
+        description,
+        constraints=dg.TableColumnConstraints(nullable=field.nullable),
+    )
+
+
+def _partitions_of(
+    table: str, keys: list[str], obj: pa.Table | Mapping[str, pa.Table]
+) -> Iterator[tuple[str, pa.Table]]:
+    if isinstance(obj, Mapping):
+        if sorted(obj) != sorted(keys):
+            raise InvariantError(
+                f"'{table}' gave partitions {sorted(obj)}, but the run is to make {sorted(keys)}"
+            )
+        return ((key, obj[key]) for key in keys)
+    if len(keys) != 1:
+        raise InvariantError(
+            f"'{table}' gave one table for {len(keys)} partitions; give a mapping from key to table"
+        )
+    return iter([(keys[0], obj)])
+
+
+def _own_partitions(context: dg.InputContext, needed: Sequence[str]) -> list[list[str]]:
+    """For each partition being made, the needed upstream partitions that share time with it."""
+    made, upstream = context.step_context.entity_partitions_def, context.asset_partitions_def
+    if not (
+        isinstance(made, dg.TimeWindowPartitionsDefinition)
+        and isinstance(upstream, dg.TimeWindowPartitionsDefinition)
+    ):
+        return []
+    windows = [(key, upstream.time_window_for_partition_key(key)) for key in needed]
+    groups = []
+    for key in made.get_partition_keys_in_range(context.step_context.partition_key_range):
+        own = made.time_window_for_partition_key(key)
+        groups.append([name for name, window in windows if window.start < own.end and own.start < window.end])
+    return [group for group in groups if group]
+
+
+def _missing_message(asset: dg.AssetKey, missing: list[str]) -> str:
+    shown = ", ".join(missing[:12]) + (f" and {len(missing) - 12} more" if len(missing) > 12 else "")
+    one = len(missing) == 1
+    return (
+        f"asset '{asset.to_user_string()}' lacks partition{'' if one else 's'} {shown}; "
+        f"materialise {'it' if one else 'them'} first"
+    )
