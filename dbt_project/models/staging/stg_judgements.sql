@@ -1,0 +1,38 @@
+{#- The first rule each raw row breaks. The order of the branches is the order of QUARANTINE_RULES. -#}
+
+with placed as (
+
+    select
+        cells.row_id, cells.year, cells.month, cells.day, cells.file, cells.row_number,
+        spellings.station_id as station,
+        case
+            when cells.day is null then 'unreadable_date'
+            when cells.day < date '{{ var("first_day") }}' then 'before_first_month'
+            when cells.day > cells.fetched_day then 'future_date'
+            when spellings.station_id is null then 'unknown_station'
+            when cells.min_temp_c > cells.max_temp_c then 'contradictory'
+        end as broken
+    from {{ ref('stg_cells') }} as cells
+    left join {{ source('scratch', 'station_spellings') }} as spellings on cells.station = spellings.spelling
+
+),
+
+-- Several rows for one station and day: the last line of the last file stands.
+ranked as (
+
+    select
+        row_id,
+        row_number() over (
+            partition by year, station, day
+            order by file desc, row_number desc, month desc, row_id desc
+        ) as place
+    from placed
+    where broken is null
+
+)
+
+select
+    placed.row_id, placed.year, placed.station, placed.day,
+    coalesce(placed.broken, case when ranked.place > 1 then 'duplicate' end) as rule
+from placed
+left join ranked using (row_id)

@@ -1,0 +1,259 @@
+"""Cleaning with dbt: raw rows in, clean and quarantined rows out, inside a scratch folder of one run.
+
+What belongs here: handing rows, catalogue and contract to the dbt project, running it and its tests, and reading
+the result. What does not: the rules (``dbt_project``), the contract (``domain``) and publishing (``assets``).
+
+Write, audit, publish: nothing is readable before every dbt test has passed, and the scratch folder (inputs, DuckDB
+file, profile, logs, compiled SQL) is gone afterwards, whatever happened. dbt and DuckDB are imported when first
+used: loading the definitions does not wait for them.
+"""
+
+import contextlib
+import json
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from weather_platform.domain.observations import (
+    CALM,
+    COMPASS_POINTS,
+    MISSING_TOKENS,
+    OBSERVATION_COLUMNS,
+    OBSERVATIONS_SCHEMA,
+    QUARANTINE_RULES,
+    QUARANTINE_SCHEMA,
+    RAIN_DAY_MM,
+    RAW_SCHEMA,
+)
+from weather_platform.domain.stations import match_key
+from weather_platform.errors import InvariantError
+
+BATCH_ROWS: Final = 2_000_000
+"""Raw rows that one dbt call may clean at once; a year is never divided."""
+
+_INPUT_SCHEMA: Final = pa.schema(
+    [
+        pa.field("row_id", pa.int64(), nullable=False),
+        pa.field("year", pa.string(), nullable=False),
+        pa.field("fetched_day", pa.date32(), nullable=False),
+        *RAW_SCHEMA,
+    ]
+)
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""dbt keeps its adapters and its connection for the whole process."""
+
+
+def column_contract() -> dict[str, Any]:
+    """The column contract and the rules as plain values: the one source of every limit the SQL compares with."""
+    return {
+        "columns": [
+            {"name": c.name, "kind": c.kind, "unit": c.unit, "low": c.low, "high": c.high} for c in OBSERVATION_COLUMNS
+        ],
+        "compass_points": list(COMPASS_POINTS),
+        "missing_tokens": list(MISSING_TOKENS),
+        "calm": CALM,
+        "rain_day_mm": RAIN_DAY_MM,
+        "rules": list(QUARANTINE_RULES),
+    }
+
+
+def batches_of_years(raw_rows: Mapping[str, int], batch_rows: int = BATCH_ROWS) -> Iterator[list[str]]:
+    """Years in ascending order, as many to a batch as the budget of raw rows holds, at least one."""
+    batch: list[str] = []
+    rows = 0
+    for year in sorted(raw_rows):
+        if batch and rows + raw_rows[year] > batch_rows:
+            yield batch
+            batch, rows = [], 0
+        batch.append(year)
+        rows += raw_rows[year]
+    if batch:
+        yield batch
+
+
+class CleanedYears:
+    """What one dbt call made of its raw rows; readable inside the `with` block that gave it."""
+
+    def __init__(self, connection: Any) -> None:
+        self._connection = connection
+        self.clean_rows: Mapping[str, int] = dict(
+            self._all("select year, count(*) from observations group by year order by year")
+        )
+        """Rows of `observations` per year; a year without any is not in it."""
+        self.quarantined_rows: Mapping[str, Mapping[str, int]] = _nested(
+            self._all("select year, rule, count(*) from quarantined_observations group by all order by all")
+        )
+        """Rejected rows per year and rule."""
+        self.cell_faults: Mapping[str, Mapping[str, Mapping[str, int]]] = {
+            year: _nested(rows)
+            for year, rows in _grouped(
+                self._all("select year, column_name, fault, cells from cell_faults order by all")
+            ).items()
+        }
+        """Cells of clean rows made missing, per year, column and fault."""
+
+    def observations(self, year: str) -> pa.RecordBatchReader:
+        """The clean rows of a year as OBSERVATIONS_SCHEMA, ordered by station and day."""
+        return self._rows("observations", year, OBSERVATIONS_SCHEMA)
+
+    def quarantined(self, year: str) -> pa.RecordBatchReader:
+        """The rejected rows of a year as QUARANTINE_SCHEMA, ordered by file and row number."""
+        return self._rows("quarantined_observations", year, QUARANTINE_SCHEMA)
+
+    def _all(self, sql: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._connection.execute(sql).fetchall()
+        return rows
+
+    def _rows(self, table: str, year: str, schema: pa.Schema) -> pa.RecordBatchReader:
+        selected = self._connection.sql(f"select * from {table} where year = ?", params=[year])  # noqa: S608
+        batches = selected.to_arrow_reader(100_000)
+        typed = (
+            pa.RecordBatch.from_arrays([batch.column(f.name).cast(f.type) for f in schema], schema=schema)
+            for batch in batches
+        )
+        return pa.RecordBatchReader.from_batches(schema, typed)
+
+
+@dataclass(frozen=True)
+class DbtCleaning:
+    """Runs the dbt project on raw rows. `scratch_home` is where scratch folders are made (default: the system's)."""
+
+    project: Path
+    first_month: str
+    timezone: str
+    scratch_home: Path | None = None
+    threads: int = 2
+    memory_limit: str = "1GB"
+    contract: Mapping[str, Any] = field(default_factory=column_contract)
+
+    @contextlib.contextmanager
+    def cleaned(self, raw: pa.RecordBatchReader, stations: pa.Table) -> Iterator[CleanedYears]:
+        """Clean these rows (RAW_SCHEMA, any months); InvariantError when dbt or one of its tests fails."""
+        if self.scratch_home is not None:
+            self.scratch_home.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix="cleaning-", dir=self.scratch_home))
+        try:
+            self._write_inputs(scratch, raw, stations)
+            self._run_dbt(scratch)
+            with contextlib.closing(self._open(scratch)) as connection:
+                yield CleanedYears(connection)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _write_inputs(self, scratch: Path, raw: pa.RecordBatchReader, stations: pa.Table) -> None:
+        spellings: set[str] = set()
+        rows = 0
+        with pq.ParquetWriter(scratch / "raw_observations.parquet", _INPUT_SCHEMA) as writer:
+            for batch in raw:
+                spellings.update(text for text in pc.unique(batch.column("station")).to_pylist() if text is not None)
+                writer.write_batch(self._input_rows(batch, rows))
+                rows += batch.num_rows
+        pq.write_table(_station_spellings(spellings, stations), scratch / "station_spellings.parquet")
+        pq.write_table(stations, scratch / "stations.parquet")
+
+    def _input_rows(self, batch: pa.RecordBatch, before: int) -> pa.RecordBatch:
+        fetched_at = batch.column("fetched_at").cast(pa.timestamp("us", tz=self.timezone))
+        known = {
+            "row_id": pa.array(range(before, before + batch.num_rows), pa.int64()),
+            "year": pc.utf8_slice_codeunits(batch.column("month"), 0, 4),
+            "fetched_day": pc.local_timestamp(fetched_at).cast(pa.date32()),
+        }
+        arrays = [known[f.name] if f.name in known else batch.column(f.name) for f in _INPUT_SCHEMA]
+        return pa.RecordBatch.from_arrays(arrays, schema=_INPUT_SCHEMA)
+
+    def _run_dbt(self, scratch: Path) -> None:
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
+        from dbt.adapters.factory import reset_adapters
+        from dbt.cli.main import dbtRunner
+
+        variables = {
+            "scratch": str(scratch).replace("'", "''"),
+            "first_day": f"{self.first_month}-01",
+            "contract": dict(self.contract),
+        }
+        (scratch / "profiles.yml").write_text(json.dumps(self._profile(scratch)), encoding="utf-8")
+        arguments = [
+            "--no-send-anonymous-usage-stats", "--no-version-check", "--no-use-colors", "--no-print", "--quiet",
+            "--log-level", "none", "--log-level-file", "none", "--log-path", str(scratch / "logs"),
+            "--no-partial-parse", "--no-write-json", "--no-populate-cache",
+            "build",
+            "--project-dir", str(self.project), "--profiles-dir", str(scratch), "--target-path", str(scratch / "target"),
+            "--threads", str(self.threads), "--vars", json.dumps(variables),
+        ]  # fmt: skip
+        # dbt changes into its project folder, and keeps its DuckDB connection open for the rest of the process.
+        with _ONE_AT_A_TIME, contextlib.chdir(scratch):
+            try:
+                outcome = dbtRunner().invoke(arguments)
+            finally:
+                if DuckDBConnectionManager._ENV is not None:
+                    DuckDBConnectionManager._ENV.close()
+                DuckDBConnectionManager.close_all_connections()
+                reset_adapters()
+        if not outcome.success:
+            raise InvariantError(f"cleaning failed and nothing was published: {_reasons(outcome)}")
+
+    def _profile(self, scratch: Path) -> dict[str, Any]:
+        output = {"type": "duckdb", "path": str(scratch / "scratch.duckdb"), "threads": self.threads}
+        return {
+            "weather_platform": {
+                "target": "scratch",
+                "outputs": {"scratch": output | {"config_options": self._duckdb_config(scratch)}},
+            }
+        }
+
+    def _duckdb_config(self, scratch: Path) -> dict[str, Any]:
+        return {
+            "memory_limit": self.memory_limit,
+            "threads": self.threads,
+            "temp_directory": str(scratch / "spill"),
+            "autoinstall_known_extensions": False,  # never reach for the network
+        }
+
+    def _open(self, scratch: Path) -> Any:
+        import duckdb
+
+        return duckdb.connect(
+            str(scratch / "scratch.duckdb"), read_only=True, config=self._duckdb_config(scratch)
+        )
+
+
+def _station_spellings(spellings: set[str], stations: pa.Table) -> pa.Table:
+    ids: dict[str, str] = {}
+    for station in stations["id"].to_pylist():
+        other = ids.setdefault(match_key(station), station)
+        if other != station:
+            raise InvariantError(f"stations '{other}' and '{station}' cannot be told apart; rename one of them")
+    ordered = sorted(spellings)
+    return pa.table(
+        {
+            "spelling": pa.array(ordered, pa.string()),
+            "station_id": pa.array([ids.get(match_key(text)) for text in ordered], pa.string()),
+        }
+    )
+
+
+def _reasons(outcome: Any) -> str:
+    """Names and messages of what failed, in one line."""
+    results = getattr(outcome.result, "results", None) or []
+    failed = [result for result in results if result.status in ("error", "fail")]
+    reasons = [f"{result.node.name}: {' '.join(str(result.message).split())}" for result in failed]
+    return "; ".join(reasons) or " ".join(str(outcome.exception or "dbt gave no reason").split())
+
+
+def _grouped(rows: Sequence[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]]:
+    groups: dict[str, list[tuple[Any, ...]]] = {}
+    for key, *rest in rows:
+        groups.setdefault(key, []).append(tuple(rest))
+    return groups
+
+
+def _nested(rows: Sequence[tuple[Any, ...]]) -> dict[str, dict[str, int]]:
+    return {key: dict(rest) for key, rest in _grouped(rows).items()}  # type: ignore[arg-type]
