@@ -21,6 +21,10 @@ class InvariantError(WeatherError):
     """A promise about the data would be broken by publishing, so nothing was published."""
 
 
+class LakeError(WeatherError):
+    """The lake is unreachable, or a table of it cannot be read or written as it stands."""
+
+
 class PartitionMissingError(WeatherError):
     """An asset needs a partition that has not been materialised yet."""
 
