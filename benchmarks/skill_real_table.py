@@ -1,9 +1,11 @@
 """Skill on the real table, straight through the domain calls: csv -> arrays -> features -> labels -> train.
 
-Run: python benchmarks/skill_real_table.py [--csv FILE] [--years 2015 ...] [--seeds 1 2 3] [--set eta=0.05 ...]
+Run: python benchmarks/skill_real_table.py [--csv FILE] [--years 2015 ...] [--seeds 1 2 3] [--set eta=0.05
+...]
 
 No Dagster, lake or MLflow: what is measured is the recipe. For each test year, train is everything before the
-year before it and validation is that year. The figures beside 2015 are those the platform has promised to reach.
+year before it and validation is that year. The figures beside 2015 are those the platform has promised to
+reach.
 """
 
 import argparse

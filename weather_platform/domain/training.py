@@ -158,8 +158,8 @@ class Contract:
         """From plain values; RegistryError when they are not a contract of this format."""
         if values.get("format") != CONTRACT_FORMAT:
             raise RegistryError(
-                f"the model's contract has format {values.get('format')!r}, and this code reads {CONTRACT_FORMAT!r}; "
-                "serve it with the code that registered it"
+                f"the model's contract has format {values.get('format')!r}, "
+                f"and this code reads {CONTRACT_FORMAT!r}; serve it with the code that registered it"
             )
         try:
             return cls(
@@ -251,9 +251,7 @@ class Predictor:
             )
         model = ALGORITHMS[contract.algorithm].load(model_bytes, contract.task, threads)
         if model.feature_names != contract.feature_names:
-            raise RegistryError(
-                "the model file and its contract name different features; register the model again"
-            )
+            raise RegistryError("the model file and its contract name different features; register it again")
         return cls(contract, model, digest)
 
 

@@ -1,0 +1,117 @@
+import time
+
+import numpy as np
+import pytest
+
+from weather_platform.domain.metrics import resample_days
+from weather_platform.domain.skill import PRIMARY_METRICS, Comparison, compare, primary_value
+from weather_platform.errors import InvariantError
+
+
+def _exam(rows: int = 6000, days: int = 365, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return (rng.random(rows) < 0.22).astype(np.float32), rng.integers(0, days, rows).astype(np.int32)
+
+
+def _noisy(labels: np.ndarray, wrong: float, seed: int) -> np.ndarray:
+    flip = np.random.default_rng(seed).random(len(labels)) < wrong
+    return np.where(flip, labels == 0, labels == 1)
+
+
+def _compare(champion: np.ndarray, challenger: np.ndarray, **options: int) -> Comparison:
+    labels, day = _exam()
+    return compare(
+        "f1", labels, day, champion=champion, challenger=challenger, margin=0.005, **({"seed": 1} | options)
+    )
+
+
+def test_the_values_are_the_f1_of_scikit_learn() -> None:
+    from sklearn.metrics import f1_score
+
+    labels, _ = _exam()
+    champion, challenger = _noisy(labels, 0.2, 1), _noisy(labels, 0.1, 2)
+    found = _compare(champion, challenger)
+    assert found.champion == pytest.approx(f1_score(labels, champion))
+    assert found.challenger == pytest.approx(f1_score(labels, challenger))
+    assert found.difference == found.challenger - found.champion
+    assert primary_value("f1", labels, challenger) == found.challenger
+
+
+def test_a_resample_is_the_metric_of_the_days_drawn() -> None:
+    from sklearn.metrics import f1_score
+
+    labels, day = _exam(rows=400, days=20)
+    champion, challenger = _noisy(labels, 0.2, 1), _noisy(labels, 0.1, 2)
+    found = compare(
+        "f1", labels, day, champion=champion, challenger=challenger, margin=0, seed=4, resamples=1
+    )
+    draw = resample_days(len(np.unique(day)), 1, 4)[0]
+    rows = np.repeat(np.arange(len(day)), draw[np.searchsorted(np.unique(day), day)])
+    expected = f1_score(labels[rows], challenger[rows]) - f1_score(labels[rows], champion[rows])
+    assert found.interval.low == found.interval.high == pytest.approx(expected)
+
+
+def test_a_clearly_better_challenger_leads_in_every_resample_and_its_mirror_in_none() -> None:
+    labels, _ = _exam()
+    good, bad = _noisy(labels, 0.05, 1), _noisy(labels, 0.2, 2)
+    better, worse = _compare(bad, good), _compare(good, bad)
+    assert (better.share_better_by_margin, better.share_better, better.share_not_inferior) == (1, 1, 1)
+    assert (worse.share_better_by_margin, worse.share_better, worse.share_not_inferior) == (0, 0, 0)
+    assert better.interval.low > 0 > worse.interval.high
+
+
+def test_the_same_forecast_is_never_better_and_never_inferior() -> None:
+    labels, _ = _exam()
+    same = _noisy(labels, 0.1, 1)
+    found = _compare(same, same)
+    assert (found.difference, found.share_better, found.share_not_inferior) == (0, 0, 1)
+
+
+def test_equals_are_rarely_told_apart() -> None:
+    labels, _ = _exam()
+    found = _compare(_noisy(labels, 0.1, 1), _noisy(labels, 0.1, 2))
+    assert found.share_better_by_margin < 0.95
+
+
+def test_a_seed_repeats_itself_in_any_order_of_rows_and_another_differs() -> None:
+    labels, day = _exam()
+    champion, challenger = _noisy(labels, 0.1, 1), _noisy(labels, 0.09, 2)
+    found = _compare(champion, challenger)
+    assert found == _compare(champion, challenger)
+    assert found.interval != _compare(champion, challenger, seed=2).interval
+    order = np.random.default_rng(0).permutation(len(labels))
+    assert found == compare(
+        "f1",
+        labels[order],
+        day[order],
+        champion=champion[order],
+        challenger=challenger[order],
+        margin=0.005,
+        seed=1,
+    )
+
+
+def test_no_event_and_no_forecast_is_an_f1_of_zero_not_an_error() -> None:
+    value = PRIMARY_METRICS["f1"].value(np.zeros(2))
+    assert value == 0
+
+
+def test_rows_that_cannot_be_compared_are_named() -> None:
+    labels, day = _exam(rows=10)
+    forecast = labels == 1
+    with pytest.raises(InvariantError, match="same rows"):
+        compare("f1", labels, day, champion=forecast[1:], challenger=forecast, margin=0, seed=1)
+    with pytest.raises(InvariantError, match="empty exam"):
+        compare("f1", labels[:0], day[:0], champion=forecast[:0], challenger=forecast[:0], margin=0, seed=1)
+    labels[0] = np.nan
+    with pytest.raises(InvariantError, match="without a label"):
+        compare("f1", labels, day, champion=forecast, challenger=forecast, margin=0, seed=1)
+
+
+def test_a_comparison_of_a_year_takes_about_a_tenth_of_a_second() -> None:
+    labels, day = _exam(rows=17_000)
+    champion, challenger = _noisy(labels, 0.1, 1), _noisy(labels, 0.09, 2)
+    started = time.process_time()
+    for _ in range(5):
+        compare("f1", labels, day, champion=champion, challenger=challenger, margin=0.005, seed=1)
+    assert (time.process_time() - started) / 5 < 0.5
