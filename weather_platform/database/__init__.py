@@ -5,7 +5,7 @@ What belongs here: tables, migrations and small typed functions over them. What 
 database itself refuses to change them.
 """
 
-from weather_platform.database.records import AliasChange, Decision, PromotionRecord
+from weather_platform.database.records import AliasChange, PromotionRecord
 from weather_platform.database.store import FORECASTS_SCHEMA, Database, TargetLedger
 
-__all__ = ["FORECASTS_SCHEMA", "AliasChange", "Database", "Decision", "PromotionRecord", "TargetLedger"]
+__all__ = ["FORECASTS_SCHEMA", "AliasChange", "Database", "PromotionRecord", "TargetLedger"]

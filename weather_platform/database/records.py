@@ -4,11 +4,10 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Literal
 
+from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError
 
-Decision = Literal["DEPLOY", "SKIP", "REJECT"]
 JSON_TYPES = "text, whole numbers, finite numbers, true/false, null, lists and objects with text keys"
 
 
@@ -18,7 +17,7 @@ class PromotionRecord:
 
     target: str
     year: int
-    decision: Decision
+    decision: Verdict
     reasons: tuple[str, ...]
     challenger_version: int | None
     challenger_run_id: str

@@ -20,8 +20,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from weather_platform.database.models import AliasChangeRow, Base, ForecastRow, PromotionDecisionRow
-from weather_platform.database.records import AliasChange, Decision, PromotionRecord
+from weather_platform.database.records import AliasChange, PromotionRecord
 from weather_platform.database.urls import parse_url, place
+from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError, WeatherError
 
 FORECASTS_SCHEMA = pa.schema(
@@ -184,7 +185,7 @@ class Database:
         with self._transaction() as connection:
             return _decisions(connection, sa.select(_DECISIONS).where(_DECISIONS.c.target == target))
 
-    def latest_decision(self, target: str, decision: Decision | None = None) -> PromotionRecord | None:
+    def latest_decision(self, target: str, decision: Verdict | None = None) -> PromotionRecord | None:
         """The newest decision of the target, or its newest DEPLOY, SKIP or REJECT."""
         query = sa.select(_DECISIONS).where(_DECISIONS.c.target == target)
         if decision is not None:
@@ -268,7 +269,10 @@ def _append(connection: sa.Connection, table: sa.Table, values: dict[str, Any]) 
 
 def _decisions(connection: sa.Connection, query: sa.Select[Any]) -> list[PromotionRecord]:
     rows = connection.execute(query.order_by("id")).mappings()
-    return [PromotionRecord(**{**row, "reasons": tuple(row["reasons"])}) for row in rows]
+    return [
+        PromotionRecord(**{**row, "decision": Verdict(row["decision"]), "reasons": tuple(row["reasons"])})
+        for row in rows
+    ]
 
 
 def _alias_changes(

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 
 from weather_platform.database import FORECASTS_SCHEMA, AliasChange, Database, PromotionRecord
 from weather_platform.database.models import Base
+from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError, SettingsError, WeatherError
 
 NOON = datetime(2015, 6, 1, 2, 0, 0, 123456, tzinfo=UTC)
@@ -50,7 +51,7 @@ def decision(**changes: Any) -> PromotionRecord:
     values: dict[str, Any] = {
         "target": "rain_tomorrow",
         "year": 2015,
-        "decision": "DEPLOY",
+        "decision": Verdict.DEPLOY,
         "reasons": ("floor met", "both baselines beaten"),
         "challenger_version": 3,
         "challenger_run_id": "r3",
@@ -214,13 +215,13 @@ def test_decisions_come_back_as_they_were_recorded_in_the_order_they_were_made(d
     sydney = datetime(2015, 6, 1, 12, 0, tzinfo=ZoneInfo("Australia/Sydney"))
     first = database.record_decision(decision(decided_at=sydney))
     second = database.record_decision(
-        decision(decision="SKIP", year=2016, champion_version=3, champion_digest="c" * 64)
+        decision(decision=Verdict.SKIP, year=2016, champion_version=3, champion_digest="c" * 64)
     )
     database.record_decision(decision(target="other"))
     assert database.decisions("rain_tomorrow") == [first, second]
     assert database.latest_decision("rain_tomorrow") == second
-    assert database.latest_decision("rain_tomorrow", "DEPLOY") == first
-    assert database.latest_decision("rain_tomorrow", "REJECT") is None
+    assert database.latest_decision("rain_tomorrow", Verdict.DEPLOY) == first
+    assert database.latest_decision("rain_tomorrow", Verdict.REJECT) is None
 
 
 @pytest.mark.parametrize(
@@ -303,8 +304,9 @@ def test_a_process_killed_inside_the_lock_frees_it_and_leaves_nothing(database: 
         from weather_platform.database import AliasChange, Database
         with Database(sys.argv[1]).locked("rain_tomorrow") as ledger:
             now = datetime.datetime.now(datetime.UTC)
-            ledger.record_alias_change(AliasChange(target="rain_tomorrow", alias="Production", from_version=None,
-                to_version=1, digest="d", decision_id=None, reason="r", dagster_run_id="x", changed_at=now))
+            ledger.record_alias_change(AliasChange(
+                target="rain_tomorrow", alias="Production", from_version=None, to_version=1, digest="d",
+                decision_id=None, reason="r", dagster_run_id="x", changed_at=now))
             print("in", flush=True)
             time.sleep(60)
     """)

@@ -1,0 +1,227 @@
+"""The pictures that go with a trained model, as PNG bytes.
+
+What belongs here: drawing what `domain.training` measured. What does not: measuring. matplotlib is imported
+inside the functions and used through its objects alone, so nothing global is touched and no display is needed.
+The same model gives the same bytes.
+"""
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from weather_platform.domain.metrics import CALIBRATION_BINS
+from weather_platform.domain.training import TrainedModel
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_BLUE, _ORANGE, _GREY, _INK, _FAINT = "#2166ac", "#d6604d", "#8a8f98", "#22262b", "#d9dde2"
+_BASELINE_COLOURS = ("#5aae61", "#9970ab", "#bf812d", "#80cdc1")
+_DPI = 130
+
+IMPORTANCE_SHOWN = 25
+"""Features in the importance plot; the rest is summed up in its caption."""
+
+_STYLE: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.edgecolor": _GREY,
+    "axes.labelcolor": _INK,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 11.5,
+    "axes.titleweight": "bold",
+    "axes.titlecolor": _INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": _FAINT,
+    "grid.linewidth": 0.7,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "legend.frameon": False,
+}
+
+
+def model_plots(model: TrainedModel, title: str) -> dict[str, bytes]:
+    """All plots of a model by name: `reliability`, `precision_recall`, `importance`."""
+    return {
+        "reliability": reliability_png(model, title),
+        "precision_recall": precision_recall_png(model, title),
+        "importance": importance_png(model, title),
+    }
+
+
+def reliability_png(model: TrainedModel, title: str) -> bytes:
+    """What was forecast against what happened, over how often each forecast was made."""
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE):
+        figure = _figure(6.0, 6.4)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        bins = model.reliability
+        full = bins.rows > 0
+        upper.plot((0, 1), (0, 1), color=_GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        upper.annotate("perfect", (0.9, 0.9), (3, -12), textcoords="offset points", color=_GREY)
+        # Two standard errors of a frequency, as if rows were independent; days are not, so the truth is wider.
+        observed, rows = bins.observed[full], bins.rows[full]
+        error = 2 * np.sqrt(np.clip(observed * (1 - observed), 0, None) / rows)
+        upper.errorbar(
+            bins.forecast[full],
+            observed,
+            yerr=(np.minimum(error, observed), np.minimum(error, 1 - observed)),
+            color=_BLUE,
+            marker="o",
+            markersize=5.5,
+            linewidth=1.6,
+            elinewidth=1,
+            capsize=2.5,
+        )
+        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="observed frequency", title=f"Reliability: {title}")
+        ece, brier = model.metrics["ece"], model.metrics["brier"]
+        text = f"expected calibration error {ece:.4f}\nBrier score {brier:.4f}\n{_span(model)}"
+        upper.text(0.03, 0.97, text, transform=upper.transAxes, va="top", linespacing=1.5)
+        edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+        lower.bar(
+            edges[:-1], bins.rows, width=np.diff(edges), align="edge", color=_BLUE, alpha=0.75, ec="white"
+        )
+        _at_threshold(lower, model.contract.threshold)
+        lower.set(xlabel="forecast probability", ylabel="forecasts")
+        lower.grid(axis="x", visible=False)
+        return _png(figure)
+
+
+def precision_recall_png(model: TrainedModel, title: str) -> bytes:
+    """Precision against recall, with the point the threshold chooses, beside the baselines and their points."""
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE):
+        figure = _figure(6.4, 5.4)
+        axes = figure.subplots()
+        _f1_contours(axes)
+        share = (model.confusion.true_positive + model.confusion.false_negative) / max(1, model.rows["test"])
+        for colour, (name, baseline) in zip(
+            _BASELINE_COLOURS * len(model.baselines), sorted(model.baselines.items()), strict=False
+        ):
+            found = baseline.metrics
+            label = f"{name}: PR-AUC {found['pr_auc']:.3f}, F1 {found['f1']:.3f}"
+            axes.plot(baseline.curve.recall[:-1], baseline.curve.precision[:-1], color=colour, linewidth=1.3)
+            axes.plot(
+                found["recall"], found["precision"], "o", color=colour, markersize=6, mec="white", label=label
+            )
+        found = model.metrics
+        axes.plot(model.curve.recall, model.curve.precision, color=_BLUE, linewidth=2)
+        axes.plot(
+            found["recall"],
+            found["precision"],
+            "o",
+            color=_BLUE,
+            markersize=9,
+            mec="white",
+            mew=1.5,
+            zorder=5,
+            label=f"{model.algorithm}: PR-AUC {found['pr_auc']:.3f}, F1 {found['f1']:.3f}",
+        )
+        axes.axhline(share, color=_GREY, linewidth=1, linestyle=(0, (4, 3)))
+        axes.annotate(
+            f"always yes: {share:.2f}", (0.01, share), (0, 3), textcoords="offset points", color=_GREY
+        )
+        axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
+        axes.set_title(f"Precision and recall: {title}")
+        handles, labels = axes.get_legend_handles_labels()
+        axes.legend(
+            handles[::-1],
+            labels[::-1],
+            loc="lower left",
+            bbox_to_anchor=(0.0, 0.0),
+            title=f"point: at its threshold ({model.contract.threshold:.2f} for the model)\n{_span(model)}",
+            alignment="left",
+            title_fontsize=9,
+            facecolor="white",
+            framealpha=0.9,
+            frameon=True,
+            edgecolor="white",
+        )
+        return _png(figure)
+
+
+def importance_png(model: TrainedModel, title: str) -> bytes:
+    """The features that explain most, by their share of the total gain."""
+    from matplotlib import rc_context
+
+    ranked = sorted(model.importance.items(), key=lambda item: (-item[1], item[0]))
+    shown = ranked[:IMPORTANCE_SHOWN]
+    rest = sum(share for _, share in ranked[IMPORTANCE_SHOWN:])
+    with rc_context(_STYLE):
+        figure = _figure(7.6, 1.5 + 0.235 * len(shown))
+        axes = figure.subplots()
+        names, shares = [name for name, _ in shown], [100 * share for _, share in shown]
+        bars = axes.barh(range(len(shown)), shares, color=_BLUE, alpha=0.85, height=0.72)
+        axes.bar_label(bars, fmt="%.1f", padding=3, color=_INK, fontsize=8.5)
+        axes.set_yticks(range(len(shown)), names)
+        axes.invert_yaxis()
+        axes.margins(x=0.1, y=0.015)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        xlabel = "share of total gain, %"
+        if len(ranked) > len(shown):
+            xlabel += f"   (the other {len(ranked) - len(shown)} features together: {100 * rest:.1f} %)"
+        axes.set_xlabel(xlabel)
+        figure.suptitle(
+            f"Importance: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK
+        )
+        return _png(figure)
+
+
+def _f1_contours(axes: "Axes") -> None:
+    """Faint lines of equal F1, labelled at the right edge."""
+    for f1 in (0.2, 0.4, 0.6, 0.8):
+        recall = np.linspace(f1 / 2 + 0.004, 1, 200)
+        precision = f1 * recall / (2 * recall - f1)
+        inside = precision <= 1.0
+        axes.plot(recall[inside], precision[inside], color=_FAINT, linewidth=1.1, zorder=0)
+        axes.annotate(
+            f"F1 {f1:.1f}",
+            (1.0, f1 / (2 - f1)),
+            (4, 0),
+            textcoords="offset points",
+            va="center",
+            color=_GREY,
+            fontsize=8,
+            annotation_clip=False,
+        )
+    axes.grid(visible=False)
+
+
+def _at_threshold(axes: "Axes", threshold: float) -> None:
+    axes.axvline(threshold, color=_ORANGE, linewidth=1.4)
+    axes.annotate(
+        f"threshold {threshold:.2f}",
+        (threshold, 0.98),
+        (5, 0),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        va="top",
+        color=_ORANGE,
+    )
+
+
+def _span(model: TrainedModel) -> str:
+    return f"test {model.split.test}, {model.rows['test']:,} rows"
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def _png(figure: "Figure") -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()

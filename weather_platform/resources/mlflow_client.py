@@ -1,0 +1,110 @@
+"""The way into MLflow: one client with an explicit address, short waits, and errors of one line.
+
+What belongs here: importing MLflow (only when it is used), its environment, addresses, and turning what it
+raises into RegistryError. What does not: runs (``mlflow_tracking``), versions and aliases (``registry``).
+MLflow's own global state (active run, tracking URI) is never relied on.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from weather_platform.errors import RegistryError, WeatherError
+
+LOCAL_UI = "http://127.0.0.1:5000"
+"""Where `weather ui` shows the runs of an SQLite store."""
+
+# Given to MLflow before its import. A server that is down is known within seconds (MLflow's own waits add up
+# to minutes); nothing is reported home; nothing is drawn or printed. A value already set in the environment
+# wins.
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_JITTER": "0",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
+
+
+def prepare_mlflow() -> None:
+    """Set MLflow's environment. Called before each import of it."""
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
+
+def mlflow_client(tracking_uri: str) -> Any:
+    """A client of this address for runs and registry; the first one makes an SQLite store."""
+    prepare_mlflow()
+    from mlflow import MlflowClient
+
+    with answering(tracking_uri, "opening the store"):
+        return MlflowClient(tracking_uri, tracking_uri)
+
+
+@contextmanager
+def answering(tracking_uri: str, doing: str) -> Iterator[None]:
+    """Turn whatever MLflow raises into one RegistryError line that says what was going on."""
+    prepare_mlflow()
+    from mlflow.exceptions import MlflowException
+    from requests import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    try:
+        yield
+    except WeatherError:
+        raise
+    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        raise RegistryError(
+            f"MLflow at {place(tracking_uri)} failed while {doing}: {_one_line(error, tracking_uri)}; "
+            "check that it runs and that WEATHER_MLFLOW_TRACKING_URI names it, then run again"
+        ) from error
+
+
+def place(tracking_uri: str) -> str:
+    """The address without user and password."""
+    parts = urlsplit(tracking_uri)
+    return (
+        tracking_uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2])
+        if parts.netloc
+        else tracking_uri
+    )
+
+
+def run_url(tracking_uri: str, experiment_id: str, run_id: str) -> str:
+    """The page of a run: on the server, or on the local UI of an SQLite store."""
+    base = place(tracking_uri).rstrip("/") if tracking_uri.startswith("http") else LOCAL_UI
+    return f"{base}/#/experiments/{experiment_id}/runs/{run_id}"
+
+
+def ensure_experiment(client: Any, tracking_uri: str, name: str) -> str:
+    """The id of the experiment, created if need be; files of an SQLite store lie beside it."""
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=_artifact_location(tracking_uri)))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = client.get_experiment_by_name(name)  # another process was faster
+    return str(found.experiment_id)
+
+
+def _artifact_location(tracking_uri: str) -> str | None:
+    if not tracking_uri.startswith("sqlite:///"):
+        return None  # a server knows where it keeps files
+    store = Path(tracking_uri.removeprefix("sqlite:///")).absolute()
+    return (store.parent / f"{store.stem}_artifacts").as_uri()
+
+
+def _one_line(error: Exception, tracking_uri: str) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    text = lines[0].rstrip(".;")
+    userinfo = urlsplit(tracking_uri).netloc.rpartition("@")[0]
+    return text.replace(f"{userinfo}@", "") if userinfo else text

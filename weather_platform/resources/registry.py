@@ -1,0 +1,329 @@
+"""ModelRegistry: versions and aliases of the models, and the one way in which Production moves.
+
+What belongs here: registering by digest, reading versions and aliases, loading verified models, and the
+compare-and-swap. What does not: deciding (``domain.promotion``) and logging runs
+(``io_managers.mlflow_models``).
+
+An outage is never mistaken for "there is no champion", a file is never used before its SHA-256 is checked,
+and `Production` moves last: a process killed at any point leaves a state that the next call completes.
+"""
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from weather_platform.database import AliasChange, Database, TargetLedger
+from weather_platform.domain.training import CONTRACT_FILE, Contract, Predictor, sha256
+from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
+from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow
+
+PRODUCTION = "Production"
+PREVIOUS = "Previous"
+DIGEST_TAG = "sha256"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelReference:
+    """A trained candidate as everything after training knows it: plain values, not the model."""
+
+    target: str
+    algorithm: str
+    year: int
+    run_id: str
+    model_uri: str
+    digest: str
+    threshold: float
+    feature_version: str
+    tuned_through: date
+    metrics: Mapping[str, float] = field(repr=False)
+    lake_versions: Mapping[str, int]
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"{self.target}/{self.algorithm} {self.year} (run {self.run_id})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredModel:
+    """One version in the registry. `tags` hold what the run said of it."""
+
+    target: str
+    version: int
+    run_id: str
+    model_uri: str
+    digest: str
+    tags: Mapping[str, str] = field(repr=False)
+    registered_at: datetime
+
+    @property
+    def name(self) -> str:
+        """How messages call it."""
+        return f"{self.target} version {self.version}"
+
+    @property
+    def tuned_through(self) -> date:
+        """The last day that had a say in the model."""
+        return date.fromisoformat(self.tags["tuned_through"])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """Why an alias moves, for the append-only record."""
+
+    decision_id: int | None
+    reason: str
+    dagster_run_id: str
+    changed_at: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class AliasMove:
+    """What a compare-and-swap did; `moved` is False when Production was there already."""
+
+    moved: bool
+    from_version: int | None
+    production: RegisteredModel
+
+
+class ModelRegistry:
+    """The registry behind one MLflow address. MLflow is imported at first use."""
+
+    def __init__(self, tracking_uri: str, database: Database) -> None:
+        self._uri = tracking_uri
+        self._database = database
+
+    @cached_property
+    def _client(self) -> Any:
+        return mlflow_client(self._uri)
+
+    def reference(self, run_id: str) -> ModelReference:
+        """The candidate that a finished run logged."""
+        with self._asking(f"reading run {run_id}"):
+            run = self._client.get_run(run_id)
+        tags, status = run.data.tags, run.info.status
+        if status != "FINISHED" or DIGEST_TAG not in tags:
+            raise RegistryError(f"run {run_id} holds no finished model (status {status}); train it again")
+        return ModelReference(
+            target=tags["target"],
+            algorithm=tags["algorithm"],
+            year=int(tags["year"]),
+            run_id=run_id,
+            model_uri=tags["model_uri"],
+            digest=tags[DIGEST_TAG],
+            threshold=float(tags["threshold"]),
+            feature_version=tags["feature_version"],
+            tuned_through=date.fromisoformat(tags["tuned_through"]),
+            metrics=dict(run.data.metrics),
+            lake_versions={
+                name.removeprefix("lake_version."): int(value)
+                for name, value in tags.items()
+                if name.startswith("lake_version.")
+            },
+        )
+
+    def register(self, reference: ModelReference, tags: Mapping[str, str] | None = None) -> RegisteredModel:
+        """The version with this candidate's digest, made if there is none. Moves no alias."""
+        from mlflow.exceptions import MlflowException
+
+        self._verified_files(reference)
+        with self._database.locked(reference.target), self._asking(f"registering {reference.name}"):
+            for version in self.versions(reference.target):
+                if version.digest == reference.digest:
+                    return version
+            try:
+                self._client.create_registered_model(reference.target)
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+            created = self._client.create_model_version(
+                reference.target,
+                source=reference.model_uri,
+                run_id=reference.run_id,
+                tags=_version_tags(reference) | dict(tags or {}),
+                await_creation_for=30,
+            )
+            return _registered(created)
+
+    def version(self, target: str, version: int) -> RegisteredModel:
+        """One version; RegistryError when there is none of this number."""
+        with self._asking(f"reading {target} version {version}"):
+            return _registered(self._client.get_model_version(target, str(version)))
+
+    def versions(self, target: str) -> list[RegisteredModel]:
+        """All versions of the target, oldest first; none when nothing was registered."""
+        found: list[RegisteredModel] = []
+        token: str | None = None
+        with self._asking(f"listing the versions of {target}"):
+            while True:
+                page = self._client.search_model_versions(f"name='{target}'", page_token=token)
+                found += [_registered(version) for version in page]
+                token = page.token
+                if not token:
+                    return sorted(found, key=lambda version: version.version)
+
+    def aliases(self, target: str) -> dict[str, int]:
+        """Alias -> version. Empty only when the registry answered that there is none."""
+        with self._asking(f"reading the aliases of {target}"):
+            # A search, because its "nothing found" is an answer; a 404 could come from anything on that
+            # address.
+            models = self._client.search_registered_models(f"name='{target}'")
+        return {alias: int(version) for model in models for alias, version in model.aliases.items()}
+
+    def alias(self, target: str, alias: str) -> RegisteredModel | None:
+        """The version an alias names, or None when the registry answered that there is no such alias."""
+        version = self.aliases(target).get(alias)
+        return None if version is None else self.version(target, version)
+
+    def load(self, model: RegisteredModel | ModelReference, *, threads: int = 1) -> Predictor:
+        """The model, ready to forecast; DigestMismatchError unless its files are the registered ones."""
+        contract, data = self._verified_files(model)
+        return Predictor.load(contract, data, digest=model.digest, threads=threads)
+
+    def move_production(
+        self, target: str, to_version: int, expected_champion: int | None, audit: Audit
+    ) -> AliasMove:
+        """Compare and swap: Production goes to `to_version` if it is on `expected_champion` still.
+
+        None expects that it is nowhere. Otherwise PromotionConflictError, and nothing moves. Of several
+        processes one wins. Calling it again after a crash completes what was begun, its audit rows too.
+        """
+        challenger = self.version(target, to_version)
+        self._verified_files(challenger)
+        with self._database.locked(target) as ledger:
+            present = self.aliases(target)
+            champion = present.get(PRODUCTION)
+            self._settle(ledger, present, challenger, audit)
+            if champion not in (to_version, expected_champion):
+                conflict = PromotionConflictError(
+                    f"{target}: Production is on {_version_name(champion)}, and the decision for version "
+                    f"{to_version} compared with {_version_name(expected_champion)}; "
+                    "nothing moved, decide again"
+                )
+            else:
+                conflict = None
+                if champion is not None and champion != to_version:
+                    self._set_alias(
+                        ledger, PREVIOUS, (present.get(PREVIOUS), self.version(target, champion)), audit
+                    )
+                if champion != to_version:
+                    self._set_alias(ledger, PRODUCTION, (champion, challenger), audit)
+        if conflict is not None:
+            raise conflict  # outside the lock, so that what was settled stays recorded
+        return AliasMove(moved=champion != to_version, from_version=champion, production=challenger)
+
+    def _set_alias(
+        self, ledger: TargetLedger, alias: str, move: tuple[int | None, RegisteredModel], audit: Audit
+    ) -> None:
+        before, model = move
+        if before == model.version:
+            return
+        with self._asking(f"moving {alias} of {model.target} to version {model.version}"):
+            self._client.set_registered_model_alias(model.target, alias, str(model.version))
+        ledger.record_alias_change(_change(alias, before, model, audit))
+
+    def _settle(
+        self, ledger: TargetLedger, present: Mapping[str, int], challenger: RegisteredModel, audit: Audit
+    ) -> None:
+        """Record moves the audit does not know: of a process killed before its commit, or by hand."""
+        for alias in (PREVIOUS, PRODUCTION):
+            last = ledger.latest_alias_change(alias)
+            recorded = last.to_version if last else None
+            if alias not in present or present[alias] == recorded:
+                continue
+            if alias == PRODUCTION and present[alias] == challenger.version:
+                ledger.record_alias_change(_change(alias, recorded, challenger, audit))
+                continue
+            found = Audit(
+                decision_id=None,
+                reason="found so: moved by an interrupted run or by hand, and not recorded then",
+                dagster_run_id=audit.dagster_run_id,
+                changed_at=audit.changed_at,
+            )
+            model = self.version(ledger.target, present[alias])
+            ledger.record_alias_change(_change(alias, recorded, model, found))
+
+    def _verified_files(self, model: RegisteredModel | ModelReference) -> tuple[bytes, bytes]:
+        contract = self._download(model, CONTRACT_FILE)
+        _verify(model, CONTRACT_FILE, contract, model.digest)
+        terms = Contract.from_bytes(contract)
+        data = self._download(model, terms.model_file)
+        _verify(model, terms.model_file, data, terms.model_sha256)
+        return contract, data
+
+    def _download(self, model: RegisteredModel | ModelReference, file: str) -> bytes:
+        prepare_mlflow()
+        from mlflow.artifacts import download_artifacts
+
+        with tempfile.TemporaryDirectory() as folder, self._asking(f"downloading {file} of {model.name}"):
+            uri = f"{model.model_uri.rstrip('/')}/{file}"
+            return Path(
+                download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri)
+            ).read_bytes()
+
+    @contextmanager
+    def _asking(self, doing: str) -> Iterator[None]:
+        with answering(self._uri, doing):
+            yield
+
+
+def _version_tags(reference: ModelReference) -> dict[str, str]:
+    return {
+        DIGEST_TAG: reference.digest,
+        "target": reference.target,
+        "algorithm": reference.algorithm,
+        "year": str(reference.year),
+        "threshold": repr(reference.threshold),
+        "feature_version": reference.feature_version,
+        "tuned_through": reference.tuned_through.isoformat(),
+        **{f"lake_version.{name}": str(version) for name, version in reference.lake_versions.items()},
+    }
+
+
+def _registered(version: Any) -> RegisteredModel:
+    tags = dict(version.tags)
+    if DIGEST_TAG not in tags or "tuned_through" not in tags:
+        raise RegistryError(
+            f"{version.name} version {version.version} has no {DIGEST_TAG} tag, so it was not registered by "
+            "this platform; delete that version, or register the model through the promotion asset"
+        )
+    return RegisteredModel(
+        target=version.name,
+        version=int(version.version),
+        run_id=version.run_id,
+        model_uri=version.source,
+        digest=tags[DIGEST_TAG],
+        tags=tags,
+        registered_at=datetime.fromtimestamp(version.creation_timestamp / 1000, UTC),
+    )
+
+
+def _change(alias: str, before: int | None, model: RegisteredModel, audit: Audit) -> AliasChange:
+    return AliasChange(
+        target=model.target,
+        alias=alias,
+        from_version=before,
+        to_version=model.version,
+        digest=model.digest,
+        decision_id=audit.decision_id,
+        reason=audit.reason,
+        dagster_run_id=audit.dagster_run_id,
+        changed_at=audit.changed_at,
+    )
+
+
+def _verify(model: RegisteredModel | ModelReference, file: str, data: bytes, expected: str) -> None:
+    if (found := sha256(data)) != expected:
+        raise DigestMismatchError(
+            f"{model.name}: {file} has SHA-256 {found[:12]}, and {expected[:12]} was registered; "
+            "restore the file from a backup, or train and promote another version"
+        )
+
+
+def _version_name(version: int | None) -> str:
+    return "no version" if version is None else f"version {version}"
