@@ -2,8 +2,8 @@
 
     python benchmarks/features_scale.py [--years 1] [--largest 100] [--json]
 
-Rows are random but plausible. Growth is by stations (one call holds them all) and by years (one call a year, as the
-asset graph does it). Every case runs in a process of its own, so that its peak memory is its own.
+Rows are random but plausible. Growth is by stations (one call holds them all) and by years (one call a year,
+as the asset graph does it). Every case runs in a process of its own, so that its peak memory is its own.
 """
 
 import argparse
@@ -89,7 +89,7 @@ def measure(stations: int, years: int) -> dict[str, float]:
 
 
 def one_row() -> dict[str, float]:
-    """Microseconds for one station-day of 49 stations: with a prepared history, and from 31 days of observations."""
+    """Microseconds for one station-day of 49 stations: with a prepared history, and from the observations."""
     grid = grid_of(BASE_STATIONS)
     weights = neighbour_weights(grid)
     observations = plausible(BASE_STATIONS, FIRST_DAY - HISTORY_DAYS, FIRST_DAY)
@@ -126,23 +126,20 @@ def main() -> None:
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of the table")
     arguments = parser.parse_args()
-    by_what = {
-        "stations": lambda times: (BASE_STATIONS * times, arguments.years),
-        "years": lambda times: (BASE_STATIONS, arguments.years * times),
-    }
-    for what, size in by_what.items():
+    for what, stations, years in (("stations", 1, 0), ("years", 0, 1)):
         base: dict[str, float] = {}
         for times in (1, 10, 100):
             if times > arguments.largest:
                 continue
-            found = alone(*size(times))
+            found = alone(BASE_STATIONS * times**stations, arguments.years * times**years)
             base = base or found
             ratio = found["seconds"] / base["seconds"]
             if arguments.json:
                 print(json.dumps({"by": what, "times": times, "ratio": ratio, **found}))
             else:
                 print(
-                    f"{what:>8} x{times:<4d} {found['rows']:>10,.0f} rows {found['seconds']:8.2f} s (x{ratio:6.1f}) "
+                    f"{what:>8} x{times:<4d} {found['rows']:>10,.0f} rows "
+                    f"{found['seconds']:8.2f} s (x{ratio:6.1f}) "
                     f"{found['rows'] / found['seconds']:>9,.0f} rows/s  peak {found['peak_mb']:6,.0f} MB "
                     f"(input {found['input_mb']:6,.0f} MB)  weights {found['weights_s']:.3f} s",
                     flush=True,
@@ -152,7 +149,8 @@ def main() -> None:
         print(json.dumps({"by": "one row", **latency}))
     else:
         print(
-            f"one row: {latency['prepared_us']:.0f} us with a prepared history, {latency['full_us']:.0f} us from scratch"
+            f"one row: {latency['prepared_us']:.0f} us with a prepared history, "
+            f"{latency['full_us']:.0f} us from the observations"
         )
 
 

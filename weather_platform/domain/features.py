@@ -1,12 +1,14 @@
 """Observations -> feature matrix: the ONE implementation, called by training and by serving.
 
 What belongs here: every number a model may see, its name, unit and meaning. What does not: labels
-(``targets``), which rows train (``splits``), the geometry of neighbours (``neighbours``), reading or writing tables.
+(``targets``), which rows train (``splits``), the geometry of neighbours (``neighbours``), reading or writing
+tables.
 
-A row is a station and a day D. It knows what all stations reported up to and including D, and nothing later. Its
-bits do not depend on what is computed with it: one row alone, a year or a million rows give the same float32. So
-sums run in a fixed order (one sparse product, cumulative sums over lags), nothing between an observation and a
-feature calls sin, cos, exp or log (there are tables), and every missing value is the same NaN.
+A row is a station and a day D. It knows what all stations reported up to and including D, and nothing later.
+Its bits do not depend on what is computed with it: one row alone, a year or a million rows give the same
+float32. So sums run in a fixed order (one sparse product, cumulative sums over lags), nothing between an
+observation and a feature calls sin, cos, exp or log (there are tables), and every missing value is the same
+NaN.
 """
 
 import hashlib
@@ -65,7 +67,7 @@ class Feature:
 
 @dataclass(frozen=True, eq=False)
 class FeatureMatrix:
-    """``values[i, j]`` is the feature ``FEATURES[j]`` of station ``station_index[i]`` on ``day[i]``, C order."""
+    """``values[i, j]`` is feature ``FEATURES[j]`` of station ``station_index[i]`` on ``day[i]``; C order."""
 
     station_index: NDArray[np.int32]
     day: NDArray[np.int32]
@@ -75,7 +77,8 @@ class FeatureMatrix:
         return len(self.day)
 
 
-# The columns of the dense block: the 16 observed numbers in contract order, then what one station-day implies.
+# The columns of the dense block: the 16 observed numbers in contract order, then what one station-day
+# implies.
 _NUMBERS = tuple(c for c in OBSERVATION_COLUMNS if c.kind == "number")
 _WINDS = (
     ("wind_9am", "wind_speed_9am_kmh", "wind_direction_9am_deg", "the 9 am wind"),
@@ -134,7 +137,7 @@ _RAIN: tuple[Feature, ...] = (
     ),
 )
 
-# What the neighbours tell, with the quantity whose presence decides whether a neighbour counts.
+# What the neighbours tell; a neighbour counts for a value when it reported it.
 _NEIGHBOUR_VALUES: tuple[tuple[str, str, str], ...] = (
     ("pressure_3pm_hpa", "hPa", "3 pm pressure"),
     ("humidity_3pm_pct", "%", "3 pm relative humidity"),
@@ -154,8 +157,13 @@ _NEIGHBOURS = tuple(
     for name, unit, text in _NEIGHBOUR_VALUES
 )
 _VALUES = len(_NEIGHBOUR_VALUES)
-_NEIGHBOUR_OWN = np.array([_AT.get(name, _AT["pressure_3pm_hpa"]) for name, _, _ in _NEIGHBOUR_VALUES])
-_CHANGE = [name for name, _, _ in _NEIGHBOUR_VALUES].index("pressure_change_24h_hpa")
+_PRESSURE, _CHANGE = (
+    [name for name, _, _ in _NEIGHBOUR_VALUES].index(name)
+    for name in ("pressure_3pm_hpa", "pressure_change_24h_hpa")
+)
+_NEIGHBOUR_OWN = np.array(
+    [_AT["pressure_3pm_hpa" if i == _CHANGE else v[0]] for i, v in enumerate(_NEIGHBOUR_VALUES)]
+)
 _PRESSURE_ORIGIN_HPA = 1000.0
 """Neighbour pressures are summed as differences from this, which keeps two more digits in float32."""
 
@@ -197,7 +205,8 @@ class History:
     """A dense block of days x stations, ready to give the features of any of its observed station-days.
 
     It covers ``first_day`` to ``last_day`` and the HISTORY_DAYS before; observations outside are ignored, so
-    nothing after ``last_day`` is even held. Serving keeps one and asks for single rows; a batch builds one a call.
+    nothing after ``last_day`` is even held. Serving keeps one and asks for single rows; a batch builds one a
+    call.
     """
 
     def __init__(
@@ -227,11 +236,8 @@ class History:
                 f"features: station_index must be -1 or below {self._stations}, the size of the catalogue; "
                 "use the index of the same catalogue"
             )
-        used: NDArray[np.intp] | slice = np.flatnonzero(
-            (station >= 0) & (day >= self._origin) & (day <= last_day)
-        )
-        if isinstance(used, np.ndarray) and len(used) == len(station):
-            used = slice(None)
+        inside = (station >= 0) & (day >= self._origin) & (day <= last_day)
+        used = slice(None) if inside.all() else np.flatnonzero(inside)
         cell = (day[used].astype(np.intp) - self._origin) * self._stations + station[used]
         self._observed = np.zeros(cells, dtype=np.bool_)
         self._observed[cell] = True
@@ -240,7 +246,7 @@ class History:
             first = int(np.argmax(times > 1))
             raise InvariantError(
                 f"features: station {grid.ids[first % self._stations]} has {times[first]} rows on "
-                f"{np.datetime64(first // self._stations + self._origin, 'D')}; keep one row per station and day"
+                f"{_date(first // self._stations + self._origin)}; keep one row per station and day"
             )
 
         self._own = np.full((cells, len(_OWN)), np.nan)
@@ -260,16 +266,13 @@ class History:
         shape = (self._days, self._stations, 2 * _VALUES)
         sources = np.zeros(shape, dtype=np.float32)
         flat = sources.reshape(-1, 2 * _VALUES)
-        block = max(1, _CELLS_AT_ONCE // max(1, self._stations)) * self._stations
+        block = max(_CELLS_AT_ONCE, self._stations)
         pressure = _AT["pressure_3pm_hpa"]
-        for start in range(0, len(flat), max(1, block)):
+        for start in range(self._stations, len(flat), block):  # the first day only serves as a yesterday
             stop = min(start + block, len(flat))
             values = self._own[start:stop][:, _NEIGHBOUR_OWN]
-            before = np.full(stop - start, np.nan)
-            skip = max(0, self._stations - start)
-            before[skip:] = self._own[start - self._stations + skip : stop - self._stations, pressure]
-            values[:, _CHANGE] -= before
-            values[:, 0] -= _PRESSURE_ORIGIN_HPA
+            values[:, _CHANGE] -= self._own[start - self._stations : stop - self._stations, pressure]
+            values[:, _PRESSURE] -= _PRESSURE_ORIGIN_HPA
             known = ~np.isnan(values)
             np.copyto(flat[start:stop, :_VALUES], values, where=known, casting="same_kind")
             flat[start:stop, _VALUES:] = known
@@ -323,15 +326,15 @@ class History:
             )
         if day.min() < self.first_day or day.max() > self.last_day:
             raise InvariantError(
-                f"features: a row outside {np.datetime64(self.first_day, 'D')} to {np.datetime64(self.last_day, 'D')} "
-                "was asked for; build the history for those days"
+                f"features: a row outside {_date(self.first_day)} to {_date(self.last_day)} was asked for; "
+                "build the history for those days"
             )
         observed = self._observed[(day.astype(np.intp) - self._origin) * self._stations + station]
         if not observed.all():
             first = int(np.argmin(observed))
             raise InvariantError(
                 f"features: station {self.grid.ids[station[first]]} reported nothing on "
-                f"{np.datetime64(int(day[first]), 'D')}; ask for observed station-days"
+                f"{_date(day[first])}; ask for observed station-days"
             )
         return station, day
 
@@ -373,15 +376,15 @@ class History:
         stations, at_station = np.unique(station, return_inverse=True)
         days, at_day = np.unique(day, return_inverse=True)
         sources = self._sources[days].transpose(1, 0, 2).reshape(self._stations, -1)
-        # scipy adds neighbour after neighbour, for every column alike; with two dimensions and many columns it is
-        # always the same routine.
+        # scipy adds neighbour after neighbour, for every column alike; with two dimensions and many columns
+        # it is always the same routine.
         sums = (self.weights.of_stations(stations) @ sources).reshape(
             len(stations), len(FIELDS), len(days), 2 * _VALUES
         )
         of_row = sums[at_station, :, at_day]
         with np.errstate(invalid="ignore"):
             means = of_row[:, :, :_VALUES] / of_row[:, :, _VALUES:]
-        means[:, :, 0] += np.float32(_PRESSURE_ORIGIN_HPA)
+        means[:, :, _PRESSURE] += np.float32(_PRESSURE_ORIGIN_HPA)
         out[:] = means.reshape(len(station), -1)
 
 
@@ -398,13 +401,17 @@ def build_features(
     last_day: int,
     rows: tuple[NDArray[Any], NDArray[Any]] | None = None,
 ) -> FeatureMatrix:
-    """The features of every station-day observed from ``first_day`` to ``last_day``, or of the ``rows`` given.
+    """The features of every station-day observed from ``first_day`` to ``last_day``, or of ``rows``.
 
-    ``observations`` maps ``station_index`` (-1: unknown station, ignored), ``day`` (days since 1970-01-01) and
-    the columns of the contract (float64, NaN missing, flags 0 or 1) to arrays of one length, rows in any order.
-    The HISTORY_DAYS before ``first_day`` are used when present. ``rows`` is (station_index, day).
+    ``observations`` maps ``station_index`` (-1: unknown station, ignored), ``day`` (days since 1970-01-01)
+    and the columns of the contract (float64, NaN missing, flags 0 or 1) to arrays of one length, rows in any
+    order. The HISTORY_DAYS before ``first_day`` are used when present. ``rows`` is (station_index, day).
     """
     return History(observations, grid, weights, first_day=first_day, last_day=last_day).features(rows)
+
+
+def _date(day: int | np.integer) -> str:
+    return str(np.datetime64(int(day), "D"))
 
 
 def _column(observations: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]:

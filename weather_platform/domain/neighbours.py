@@ -27,7 +27,7 @@ REACH = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """One neighbourhood: every other station, or those whose bearing lies within 45 degrees of ``sector_deg``."""
+    """One neighbourhood: all other stations, or those with a bearing within 45 degrees of ``sector_deg``."""
 
     name: str
     radius_km: float
@@ -101,7 +101,7 @@ class NeighbourWeights:
 def neighbour_weights(grid: StationGrid) -> NeighbourWeights:
     """The weights of every station's neighbours in every field; nearest first, ties by catalogue order."""
     count = len(grid)
-    width = min(count, len(FIELDS) * MAX_NEIGHBOURS + 1)
+    width = min(count, 4 * MAX_NEIGHBOURS + 1)  # enough for four full sectors around most stations
     shape = (count * len(FIELDS), count)
     latitude, longitude = grid.latitude_deg, grid.longitude_deg
     station, neighbour, distance = _nearest(grid, width)
@@ -133,10 +133,11 @@ def _nearest(grid: StationGrid, width: int) -> tuple[NDArray[np.intp], NDArray[n
     phi, lam = np.radians(latitude), np.radians(longitude)
     points = np.column_stack((np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)))
     _, found = cKDTree(points).query(points, k=width)
-    neighbour = np.asarray(found, dtype=np.intp).ravel()
-    station = np.repeat(np.arange(len(grid), dtype=np.intp), width)
-    other = station != neighbour
-    station, neighbour = station[other], neighbour[other]
+    neighbour = np.sort(np.asarray(found, dtype=np.intp).reshape(len(grid), width), axis=1)
+    station = np.broadcast_to(np.arange(len(grid), dtype=np.intp)[:, None], neighbour.shape)
     distance = distance_km(latitude[station], longitude[station], latitude[neighbour], longitude[neighbour])
-    order = np.lexsort((neighbour, np.round(distance, 6), station))
-    return station[order], neighbour[order], distance[order]
+    order = np.argsort(np.round(distance, 6), axis=1, kind="stable")
+    neighbour = np.take_along_axis(neighbour, order, axis=1)
+    distance = np.take_along_axis(distance, order, axis=1)
+    other = station != neighbour
+    return station[other], neighbour[other], distance[other]

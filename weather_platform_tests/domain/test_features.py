@@ -129,7 +129,8 @@ def test_the_matrix_has_the_contracts_columns_as_float32_in_c_order() -> None:
     assert matrix.values.shape == (1, len(FEATURES))
     assert matrix.values.dtype == np.float32
     assert matrix.values.flags.c_contiguous
-    assert (matrix.station_index.dtype, matrix.day.dtype) == (np.int32, np.int32)
+    assert matrix.station_index.dtype == np.int32
+    assert matrix.day.dtype == np.int32
 
 
 def test_the_version_carries_the_revision_and_a_digest_of_the_names() -> None:
