@@ -38,7 +38,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     """The observation arrays of the contract, from the weatherAUS layout."""
     frame = pd.read_csv(path, na_values=["NA"])
     station = {s.id: i for i, s in enumerate(STATIONS)}
-    arrays = {
+    arrays: dict[str, np.ndarray] = {
         "station_index": frame["Location"].map(station).fillna(-1).to_numpy(np.int32),
         "day": pd.to_datetime(frame["Date"]).to_numpy("datetime64[D]").astype(np.int32),
     }

@@ -1,8 +1,8 @@
 """The pictures that go with a trained model, as PNG bytes.
 
 What belongs here: drawing what `domain.training` measured. What does not: measuring. matplotlib is imported
-inside the functions and used through its objects alone, so nothing global is touched and no display is needed.
-The same model gives the same bytes.
+inside the functions and used through its objects alone, so nothing global is touched and no display is
+needed. The same model gives the same bytes.
 """
 
 import io
@@ -24,7 +24,7 @@ _DPI = 130
 IMPORTANCE_SHOWN = 25
 """Features in the importance plot; the rest is summed up in its caption."""
 
-_STYLE: dict[str, Any] = {
+_STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "axes.edgecolor": _GREY,
@@ -65,7 +65,7 @@ def reliability_png(model: TrainedModel, title: str) -> bytes:
         full = bins.rows > 0
         upper.plot((0, 1), (0, 1), color=_GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         upper.annotate("perfect", (0.9, 0.9), (3, -12), textcoords="offset points", color=_GREY)
-        # Two standard errors of a frequency, as if rows were independent; days are not, so the truth is wider.
+        # Two standard errors as if rows were independent; rows of a day are not, so the truth is wider.
         observed, rows = bins.observed[full], bins.rows[full]
         error = 2 * np.sqrt(np.clip(observed * (1 - observed), 0, None) / rows)
         upper.errorbar(
@@ -94,14 +94,16 @@ def reliability_png(model: TrainedModel, title: str) -> bytes:
 
 
 def precision_recall_png(model: TrainedModel, title: str) -> bytes:
-    """Precision against recall, with the point the threshold chooses, beside the baselines and their points."""
+    """Precision against recall, with the point the threshold chooses, beside the baselines and their
+    points."""
     from matplotlib import rc_context
 
     with rc_context(_STYLE):
-        figure = _figure(6.4, 5.4)
+        figure = _figure(6.4, 6.2)
         axes = figure.subplots()
         _f1_contours(axes)
-        share = (model.confusion.true_positive + model.confusion.false_negative) / max(1, model.rows["test"])
+        events = model.confusion.true_positive + model.confusion.false_negative
+        share = events / model.rows["test"]
         for colour, (name, baseline) in zip(
             _BASELINE_COLOURS * len(model.baselines), sorted(model.baselines.items()), strict=False
         ):
@@ -131,18 +133,13 @@ def precision_recall_png(model: TrainedModel, title: str) -> bytes:
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         axes.set_title(f"Precision and recall: {title}")
         handles, labels = axes.get_legend_handles_labels()
-        axes.legend(
+        figure.legend(
             handles[::-1],
             labels[::-1],
-            loc="lower left",
-            bbox_to_anchor=(0.0, 0.0),
-            title=f"point: at its threshold ({model.contract.threshold:.2f} for the model)\n{_span(model)}",
+            loc="outside lower left",
+            title=f"{_span(model)}; points at the threshold ({model.contract.threshold:.2f} for the model)",
             alignment="left",
             title_fontsize=9,
-            facecolor="white",
-            framealpha=0.9,
-            frameon=True,
-            edgecolor="white",
         )
         return _png(figure)
 

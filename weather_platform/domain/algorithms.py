@@ -211,9 +211,19 @@ def _fit_xgboost(rows: FitRows, task: Task, params: Params, seed: int, threads: 
     return XGBoostModel(_settled(booster[: booster.best_iteration + 1], threads), task)
 
 
+_UBJSON_HEAD = b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner"
+
+
 def _load_xgboost(data: bytes, task: Task, threads: int) -> XGBoostModel:
+    """From a model file whose digest has been verified.
+
+    Verified first, because XGBoost ends the whole process on some damaged files instead of raising. What is
+    not such a file at all is refused here, by its first bytes.
+    """
     import xgboost
 
+    if not data.startswith(_UBJSON_HEAD) or not data.endswith(b"}"):
+        raise RegistryError("the model file is not an XGBoost model in UBJSON; register it again")
     booster = xgboost.Booster()
     try:
         booster.load_model(bytearray(data))

@@ -133,6 +133,7 @@ class Contract:
     calibration: Calibration
     threshold: float
     tuned_through: str
+    tested_through: str
     model_file: str
     model_sha256: str
 
@@ -149,6 +150,7 @@ class Contract:
             "calibration": self.calibration.to_dict(),
             "threshold": self.threshold,
             "tuned_through": self.tuned_through,
+            "tested_through": self.tested_through,
             "model_file": self.model_file,
             "model_sha256": self.model_sha256,
         }
@@ -172,6 +174,7 @@ class Contract:
                 calibration=Calibration.from_dict(values["calibration"]),
                 threshold=float(values["threshold"]),
                 tuned_through=str(values["tuned_through"]),
+                tested_through=str(values["tested_through"]),
                 model_file=str(values["model_file"]),
                 model_sha256=str(values["model_sha256"]),
             )
@@ -219,9 +222,10 @@ class Predictor:
 
     def require_features(self, feature_version: str, feature_names: tuple[str, ...] | list[str]) -> None:
         """InvariantError unless rows of these features are what the model was trained on."""
-        if feature_version != self.contract.feature_version:
+        trained_on = self.contract.feature_version
+        if feature_version != trained_on:
             raise InvariantError(
-                f"the model of {self.contract.target} was trained on features {self.contract.feature_version}, "
+                f"the model of {self.contract.target} was trained on features {trained_on}, "
                 f"these are {feature_version}; train a model on the present features"
             )
         if tuple(feature_names) != self.contract.feature_names:
@@ -251,7 +255,7 @@ class Predictor:
             )
         model = ALGORITHMS[contract.algorithm].load(model_bytes, contract.task, threads)
         if model.feature_names != contract.feature_names:
-            raise RegistryError("the model file and its contract name different features; register it again")
+            raise RegistryError("model file and contract name different features; register it again")
         return cls(contract, model, digest)
 
 
@@ -371,6 +375,7 @@ def train(
         calibration=calibration,
         threshold=threshold,
         tuned_through=split.tuned_through.isoformat(),
+        tested_through=split.test.last.isoformat(),
         model_file=algorithm.file_name,
         model_sha256=sha256(model_bytes),
     )

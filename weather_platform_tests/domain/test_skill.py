@@ -15,7 +15,7 @@ def _exam(rows: int = 6000, days: int = 365, seed: int = 0) -> tuple[np.ndarray,
 
 def _noisy(labels: np.ndarray, wrong: float, seed: int) -> np.ndarray:
     flip = np.random.default_rng(seed).random(len(labels)) < wrong
-    return np.where(flip, labels == 0, labels == 1)
+    return np.asarray(np.where(flip, labels == 0, labels == 1))
 
 
 def _compare(champion: np.ndarray, challenger: np.ndarray, **options: int) -> Comparison:

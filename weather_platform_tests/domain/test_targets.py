@@ -56,7 +56,7 @@ def test_a_station_may_have_rows_asked_for_that_were_not_observed_that_day() -> 
 
 
 def test_no_observations_at_all_give_no_labels() -> None:
-    empty = {
+    empty: dict[str, NDArray[np.generic]] = {
         "station_index": np.empty(0, np.int32),
         "day": np.empty(0, np.int32),
         "rainfall_mm": np.empty(0),

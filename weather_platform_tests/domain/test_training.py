@@ -1,0 +1,197 @@
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from weather_platform.domain.algorithms import ALGORITHMS
+from weather_platform.domain.metrics import CLASSIFICATION_METRICS, classification_metrics
+from weather_platform.domain.splits import near_standing_exam
+from weather_platform.domain.targets import TARGETS
+from weather_platform.domain.training import (
+    Contract,
+    Predictor,
+    TrainedModel,
+    TrainingConfig,
+    TrainingData,
+    labelled,
+    sha256,
+    train,
+)
+from weather_platform.errors import DigestMismatchError, InvariantError, RegistryError
+from weather_platform_tests.domain.learning import small_data, small_split
+
+RAIN, XGBOOST, SPLIT = TARGETS["rain_tomorrow"], ALGORITHMS["xgboost"], small_split()
+CONFIG = TrainingConfig(
+    seed=1, threads=1, params={"n_estimators": 60, "eta": 0.2, "max_depth": 3}, resamples=50
+)
+
+
+def _train(data: TrainingData, config: TrainingConfig = CONFIG) -> TrainedModel:
+    return train(RAIN, XGBOOST, data, SPLIT, config)
+
+
+@pytest.fixture(scope="module")
+def data() -> TrainingData:
+    return small_data()
+
+
+@pytest.fixture(scope="module")
+def model(data: TrainingData) -> TrainedModel:
+    return _train(data)
+
+
+def test_a_model_beats_both_baselines_where_there_is_something_to_learn(model: TrainedModel) -> None:
+    assert set(model.baselines) == {"persistence", "climatology"}
+    for baseline in model.baselines.values():
+        assert model.metrics["f1"] > baseline.metrics["f1"]
+        assert model.metrics["brier"] < baseline.metrics["brier"]
+        assert set(baseline.metrics) == set(CLASSIFICATION_METRICS)
+
+
+def test_every_reported_metric_is_that_of_the_served_model_on_labelled_test_rows(
+    model: TrainedModel, data: TrainingData
+) -> None:
+    test = labelled(SPLIT.parts(data.day), data.labels).test
+    found = model.predictor.predict(data.values[test])
+    assert dict(model.metrics) == classification_metrics(
+        data.labels[test], found.probability, model.contract.threshold
+    )
+    assert model.rows["test"] == test.sum() < SPLIT.parts(data.day).test.sum()
+    assert sum(vars_of(model).values()) == model.rows["test"]
+    assert set(model.intervals) == set(CLASSIFICATION_METRICS)
+    assert model.reliability.rows.sum() == model.rows["test"]
+    assert (found.label == (found.probability >= model.contract.threshold)).all()
+
+
+def vars_of(model: TrainedModel) -> dict[str, int]:
+    counts = model.confusion
+    return {name: getattr(counts, name) for name in counts.__slots__}
+
+
+def test_the_same_seed_gives_the_same_digest_also_in_another_process(
+    model: TrainedModel, data: TrainingData
+) -> None:
+    again = _train(data)
+    assert (again.digest, again.model_bytes, again.contract_bytes) == (
+        model.digest,
+        model.model_bytes,
+        model.contract_bytes,
+    )
+    assert again.metrics == model.metrics
+    assert again.intervals == model.intervals
+    program = (
+        "from weather_platform_tests.domain.test_training import _train, small_data\n"
+        "print(_train(small_data()).digest)"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert other.stdout.strip() == model.digest
+
+
+def test_another_seed_gives_another_digest(model: TrainedModel, data: TrainingData) -> None:
+    assert _train(data, replace(CONFIG, seed=2)).digest != model.digest
+
+
+def test_no_label_of_test_or_of_the_exam_has_any_say_in_the_model(
+    model: TrainedModel, data: TrainingData
+) -> None:
+    learnt = SPLIT.train.contains(data.day) | SPLIT.validation.contains(data.day)
+    hidden = ~learnt | near_standing_exam(data.day)
+    labels = data.labels.copy()
+    labels[hidden] = 1 - labels[hidden]
+    changed = _train(replace(data, labels=labels))
+    assert changed.digest == model.digest
+    assert changed.metrics != model.metrics
+    parts = labelled(SPLIT.parts(data.day), data.labels)
+    for part in (parts.train, parts.validation):
+        labels = data.labels.copy()
+        labels[part] = 1 - labels[part]
+        assert _train(replace(data, labels=labels)).digest != model.digest
+
+
+def test_labels_that_chance_alone_made_give_no_skill(data: TrainingData) -> None:
+    labels = data.labels[np.random.default_rng(3).permutation(len(data))]
+    assert 0.45 < _train(replace(data, labels=labels)).metrics["roc_auc"] < 0.55
+
+
+def test_a_model_comes_back_from_its_two_files_bit_for_bit(model: TrainedModel, data: TrainingData) -> None:
+    back = Predictor.load(model.contract_bytes, model.model_bytes, digest=model.digest)
+    assert back.contract == model.contract
+    many = model.predictor.predict(data.values)
+    np.testing.assert_array_equal(back.predict(data.values).probability, many.probability)
+    alone = [back.predict(data.values[i : i + 1]).probability[0] for i in range(200)]
+    np.testing.assert_array_equal(alone, many.probability[:200])
+    assert ((many.probability >= 0) & (many.probability <= 1)).all()
+
+
+def test_a_changed_byte_in_either_file_is_found(model: TrainedModel) -> None:
+    spoilt = bytearray(model.model_bytes)
+    spoilt[len(spoilt) // 2] ^= 1
+    with pytest.raises(DigestMismatchError, match=r"model\.ubj has SHA-256"):
+        Predictor.load(model.contract_bytes, bytes(spoilt), digest=model.digest)
+    lowered = replace(model.contract, threshold=0.0).to_bytes()
+    with pytest.raises(DigestMismatchError, match="contract has SHA-256"):
+        Predictor.load(lowered, model.model_bytes, digest=model.digest)
+
+
+def test_the_digest_covers_the_contract_and_through_it_the_model_file(model: TrainedModel) -> None:
+    assert model.digest == sha256(model.contract_bytes)
+    assert json.loads(model.contract_bytes)["model_sha256"] == sha256(model.model_bytes) == model.model_sha256
+
+
+def test_a_contract_that_cannot_be_used_is_named(model: TrainedModel) -> None:
+    good = model.contract.to_dict()
+    for bad, sentence in (
+        (b"\x80\x04.", "not JSON"),
+        (b"[]", "not a JSON object"),
+        (b"{}", "has format None"),
+        (json.dumps(good | {"format": "other/9"}).encode(), "has format 'other/9'"),
+        (json.dumps({k: v for k, v in good.items() if k != "threshold"}).encode(), "threshold"),
+        (json.dumps(good | {"calibration": {"a": -1, "b": 1, "c": 0}}).encode(), "cannot be used"),
+    ):
+        with pytest.raises(RegistryError, match=sentence):
+            Contract.from_bytes(bad)
+    unknown = replace(model.contract, algorithm="oracle").to_bytes()
+    with pytest.raises(RegistryError, match="'oracle', which this code does not know"):
+        Predictor.load(unknown, model.model_bytes, digest=sha256(unknown))
+    renamed = replace(model.contract, feature_names=("a", "b", "c", "d", "e")).to_bytes()
+    with pytest.raises(RegistryError, match="different features"):
+        Predictor.load(renamed, model.model_bytes, digest=sha256(renamed))
+
+
+def test_other_features_than_those_of_training_are_refused(model: TrainedModel, data: TrainingData) -> None:
+    model.predictor.require_features("1-test", list(data.feature_names))
+    with pytest.raises(InvariantError, match="trained on features 1-test, these are 2-test"):
+        model.predictor.require_features("2-test", data.feature_names)
+    with pytest.raises(InvariantError, match="names and order"):
+        model.predictor.require_features("1-test", data.feature_names[::-1])
+
+
+def test_seconds_are_recorded_and_part_of_no_digest(model: TrainedModel) -> None:
+    assert set(model.seconds) == {"fit", "calibrate", "measure"}
+    assert b"seconds" not in model.contract_bytes
+
+
+def test_data_that_cannot_train_is_named(data: TrainingData) -> None:
+    with pytest.raises(InvariantError, match="do not belong together"):
+        replace(data, labels=data.labels[1:])
+    renamed = replace(data, feature_names=("other", *data.feature_names[1:]))
+    with pytest.raises(InvariantError, match="needs a feature named rainfall_mm"):
+        _train(renamed)
+    test = SPLIT.test.contains(data.day)
+    unlabelled = replace(data, labels=np.where(test, np.nan, data.labels).astype(np.float32))
+    with pytest.raises(InvariantError, match="no row in test"):
+        _train(unlabelled)
+    dry = replace(data, labels=np.where(test, 0, data.labels).astype(np.float32))
+    with pytest.raises(InvariantError, match="one kind only"):
+        _train(dry)
+
+
+def test_a_task_that_an_algorithm_does_not_do_is_refused(data: TrainingData) -> None:
+    only_values = replace(XGBOOST, tasks=frozenset({"regression"}))
+    with pytest.raises(InvariantError, match="xgboost does not do classification"):
+        train(RAIN, only_values, data, SPLIT, CONFIG)
