@@ -167,12 +167,61 @@ _NEIGHBOUR_OWN = np.array(
 _PRESSURE_ORIGIN_HPA = 1000.0
 """Neighbour pressures are summed as differences from this, which keeps two more digits in float32."""
 
-_GROUPS = (_OWN, _PLACE, _YESTERDAY, _DIFFERENCES, _RAIN, _NEIGHBOURS)
+
+def _contrast(name: str, minuend: str, subtrahend: str, text: str) -> tuple[Feature, str, str]:
+    unit = next(f.unit for f in (*_OWN, *_DIFFERENCES) if minuend.endswith(f.name))
+    return Feature(name, unit, text), minuend, subtrahend
+
+
+# Differences a tree cannot form by itself: the station against its surroundings, one side against the other.
+_CONTRASTS: tuple[tuple[Feature, str, str], ...] = (
+    *(
+        _contrast(
+            "{}_minus_within_400km_{}".format(*name.rsplit("_", 1)),
+            name,
+            f"within_400km_{name}",
+            f"{text}, the station's own minus the mean within_400km",
+        )
+        for name, _, text in _NEIGHBOUR_VALUES
+        if name
+        in (
+            "pressure_3pm_hpa",
+            "humidity_3pm_pct",
+            "temp_3pm_c",
+            "cloud_3pm_oktas",
+            "sunshine_hours",
+            "wind_3pm_eastward_kmh",
+            "wind_3pm_northward_kmh",
+        )
+    ),
+    *(
+        _contrast(
+            f"{side}_minus_{other}_700km_{name}",
+            f"{side}_700km_{name}",
+            f"{other}_700km_{name}",
+            f"{text}, mean of the stations to the {side} minus that to the {other}",
+        )
+        for side, other in (("west", "east"), ("north", "south"))
+        for name, _, text in _NEIGHBOUR_VALUES
+        if name in ("pressure_3pm_hpa", "humidity_3pm_pct", "temp_3pm_c", "pressure_change_24h_hpa")
+    ),
+    *(
+        _contrast(
+            f"{side}_700km_minus_own_pressure_3pm_hpa",
+            f"{side}_700km_pressure_3pm_hpa",
+            "pressure_3pm_hpa",
+            f"3 pm pressure, mean of the stations to the {side} minus the station's own",
+        )
+        for side in ("north", "east", "south", "west")
+    ),
+)
+
+_GROUPS = (_OWN, _PLACE, _YESTERDAY, _DIFFERENCES, _RAIN, _NEIGHBOURS, tuple(f for f, _, _ in _CONTRASTS))
 FEATURES: tuple[Feature, ...] = tuple(f for group in _GROUPS for f in group)
 """Every column of the matrix, in order."""
 
 _EDGES = [0, *(sum(len(g) for g in _GROUPS[: i + 1]) for i in range(len(_GROUPS)))]
-_OWN_AT, _PLACE_AT, _YESTERDAY_AT, _DIFFERENCES_AT, _RAIN_AT, _NEIGHBOURS_AT = (
+_OWN_AT, _PLACE_AT, _YESTERDAY_AT, _DIFFERENCES_AT, _RAIN_AT, _NEIGHBOURS_AT, _CONTRASTS_AT = (
     slice(a, b) for a, b in pairwise(_EDGES)
 )
 
@@ -354,6 +403,7 @@ class History:
         differences[:, 1] = pressure - own[:, _AT["pressure_9am_hpa"]]
         self._fill_rain(out[:, _RAIN_AT], cell)
         self._fill_neighbours(out[:, _NEIGHBOURS_AT], station, day)
+        out[:, _CONTRASTS_AT] = out[:, _MINUENDS] - out[:, _SUBTRAHENDS]
         np.copyto(out, np.float32(np.nan), where=np.isnan(out))
 
     def _fill_rain(self, out: NDArray[np.float32], cell: NDArray[np.intp]) -> None:
@@ -390,6 +440,9 @@ class History:
 
 _LAGS = np.arange(_RAIN_WINDOWS_DAYS[-1], dtype=np.intp)
 _YESTERDAY_COLUMNS = np.array([_AT[name] for name in _YESTERDAY_OF])
+_NAMES = [f.name for f in FEATURES]
+_MINUENDS = np.array([_NAMES.index(minuend) for _, minuend, _ in _CONTRASTS])
+_SUBTRAHENDS = np.array([_NAMES.index(subtrahend) for _, _, subtrahend in _CONTRASTS])
 
 
 def build_features(

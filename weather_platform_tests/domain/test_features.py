@@ -318,6 +318,17 @@ def test_each_sector_sees_the_stations_that_lie_there() -> None:
         assert value(matrix, f"{side}_700km_pressure_3pm_hpa") == pytest.approx(1000 + s, abs=1e-4)
 
 
+def test_contrasts_set_the_station_against_its_surroundings_and_one_side_against_the_other() -> None:
+    rows = [{"station_index": s, "pressure_3pm_hpa": 1000.0 + 2**s, "temp_3pm_c": 2.0**s} for s in range(5)]
+    matrix = built(rows, CROSS)
+    assert value(matrix, "west_minus_east_700km_temp_3pm_c") == 16 - 4
+    assert value(matrix, "north_minus_south_700km_pressure_3pm_hpa") == pytest.approx(2 - 8, abs=1e-3)
+    assert value(matrix, "west_700km_minus_own_pressure_3pm_hpa") == pytest.approx(16 - 1, abs=1e-3)
+    anomaly = 1 - value(matrix, "within_400km_temp_3pm_c")
+    assert value(matrix, "temp_3pm_minus_within_400km_c") == pytest.approx(anomaly)
+    assert np.isnan(value(matrix, "west_minus_east_700km_humidity_3pm_pct"))
+
+
 def test_the_sectors_are_a_partition_of_the_neighbours_within_reach() -> None:
     grid = StationGrid.from_stations(STATIONS)
     weights = neighbour_weights(grid).matrix.toarray().reshape(len(grid), len(FIELDS), len(grid))
