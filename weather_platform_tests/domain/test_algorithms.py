@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -101,7 +102,8 @@ def test_importance_is_a_share_and_finds_what_matters(model: FittedModel) -> Non
 
 
 def test_rows_of_another_shape_or_type_are_refused(model: FittedModel) -> None:
-    for values in (np.zeros((3, 4), np.float32), np.zeros((3, 5)), np.zeros(5, np.float32)):
+    wrong: list[Any] = [np.zeros((3, 4), np.float32), np.zeros((3, 5)), np.zeros(5, np.float32)]
+    for values in wrong:
         with pytest.raises(InvariantError, match="float32 rows of 5 features"):
             model.predict_raw(values)
 

@@ -66,9 +66,9 @@ FIRST = Evidence(
 
 
 def _against(
-    champion: Contender, fresh: Comparison | None, standing: Comparison = EQUAL, **changes: object
+    champion: Contender, fresh: Comparison | None, standing: Comparison = EQUAL, standing_exam: float = 0.67
 ) -> Evidence:
-    return replace(FIRST, champion=champion, standing=standing, fresh=fresh, **changes)
+    return replace(FIRST, champion=champion, standing=standing, fresh=fresh, standing_exam=standing_exam)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ NAN = float("nan")
         (replace(FIRST, test=NAN), "the test metric is nan"),
         (replace(FIRST, standing_exam=NAN), "the standing exam metric is nan"),
         (replace(FIRST, standing_exam=float("inf")), "inf"),
-        (replace(FIRST, test=None), "the test metric is None"),
+        (replace(FIRST, test=None), "the test metric is None"),  # type: ignore[arg-type]
         (replace(FIRST, baselines={}), "no baseline"),
         (replace(FIRST, baselines={"persistence": NAN}), "baseline persistence is nan"),
         (replace(FIRST, standing_exam_rows=STANDING_EXAM_MIN_ROWS - 1), "standing exam has 99 rows"),
