@@ -250,17 +250,17 @@ XGBOOST = Algorithm(
     parameters=(
         Parameter("n_estimators", 1500, 1, 20_000, "Most trees; early stopping usually keeps fewer"),
         Parameter(
-            "early_stopping_rounds", 50, 1, 1000, "Rounds without a better validation loss before stopping"
+            "early_stopping_rounds", 30, 1, 1000, "Rounds without a better validation loss before stopping"
         ),
-        Parameter("eta", 0.05, 0.001, 1.0, "Learning rate"),
+        Parameter("eta", 0.07, 0.001, 1.0, "Learning rate"),
         Parameter("max_depth", 7, 1, 16, "Depth of a tree"),
-        Parameter("min_child_weight", 10.0, 0.0, 1e6, "Least sum of hessians in a leaf"),
+        Parameter("min_child_weight", 20.0, 0.0, 1e6, "Least sum of hessians in a leaf"),
         Parameter("subsample", 0.8, 0.05, 1.0, "Share of rows drawn for each tree"),
         Parameter("colsample_bynode", 0.3, 0.01, 1.0, "Share of features drawn for each split"),
-        Parameter("reg_lambda", 1.0, 0.0, 1e6, "L2 penalty on leaf values"),
+        Parameter("reg_lambda", 30.0, 0.0, 1e6, "L2 penalty on leaf values"),
         Parameter("reg_alpha", 0.0, 0.0, 1e6, "L1 penalty on leaf values"),
         Parameter("gamma", 0.0, 0.0, 1e6, "Least loss reduction of a split"),
-        Parameter("max_bin", 256, 16, 1024, "Histogram bins per feature"),
+        Parameter("max_bin", 128, 16, 1024, "Histogram bins per feature"),
     ),
     file_name="model.ubj",
     fit=_fit_xgboost,

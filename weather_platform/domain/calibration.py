@@ -2,10 +2,11 @@
 
 What belongs here: fitting the map, applying it, its plain numbers. What does not: thresholds and metrics.
 
-The map is beta calibration: log-odds = a ln(p) - b ln(1 - p) + c with a, b >= 0. It contains the identity (a
-= b = 1, c = 0) and Platt scaling of the log-odds (a = b), so it can leave a good model alone, and it never
-changes the order of two forecasts. It is applied by functions whose loops are scalar: a row's bits do not
-depend on how many rows are calibrated with it.
+The map is Platt scaling of the log-odds: log-odds = slope * raw log-odds + intercept with slope >= 0. It
+contains the identity, so it can leave a good model alone, and never changes the order of two forecasts.
+Measured on test years 2011 to 2014 of the real table (mean ECE; Brier): none 0.0138; 0.09402, Platt 0.0105;
+0.09386, beta calibration with its third number 0.0107; 0.09389. It is applied by functions whose loops are
+scalar: a row's bits do not depend on how many rows are calibrated with it.
 """
 
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, xlog1py, xlogy
+from scipy.special import expit, logit
 
 from weather_platform.domain.metrics import check_rows
 from weather_platform.errors import InvariantError
@@ -29,87 +30,77 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``log-odds = a ln(p) - b ln(1 - p) + c``; the defaults change nothing."""
+    """``log-odds = slope * raw log-odds + intercept``; the defaults change nothing."""
 
-    a: float = 1.0
-    b: float = 1.0
-    c: float = 0.0
+    slope: float = 1.0
+    intercept: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (np.isfinite([self.a, self.b, self.c]).all() and self.a >= 0 and self.b >= 0):
+        if not (np.isfinite([self.slope, self.intercept]).all() and self.slope >= 0):
             raise InvariantError(
-                f"a calibration needs finite numbers with a, b >= 0, not a={self.a}, b={self.b}, c={self.c}"
+                f"a calibration needs a finite slope >= 0 and a finite intercept, "
+                f"not {self.slope} and {self.intercept}"
             )
 
     def apply(self, raw: Floats) -> Floats:
         """The calibrated probability of each raw one."""
-        up, down = _log_terms(raw)
-        return np.asarray(expit(self.a * up + self.b * down + self.c))
+        return np.asarray(expit(self.slope * _log_odds(raw) + self.intercept))
 
     def to_dict(self) -> dict[str, float]:
-        """The three numbers."""
+        """The two numbers."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, numbers: Mapping[str, float]) -> "Calibration":
-        """From the three numbers."""
-        return cls(a=float(numbers["a"]), b=float(numbers["b"]), c=float(numbers["c"]))
+        """From the two numbers."""
+        return cls(slope=float(numbers["slope"]), intercept=float(numbers["intercept"]))
 
 
 def fit_calibration(labels: NDArray[np.float32], raw: Floats) -> Calibration:
-    """The maximum likelihood map on these rows, by Newton's method from the identity.
+    """The maximum likelihood map on these rows, by damped Newton steps from the identity.
 
-    When a slope comes out negative, which would turn the order of forecasts round, both slopes are fitted as
-    one (Platt); when even that is negative the forecasts carry no information and the map is the mean label.
+    A negative slope would turn the order of forecasts round; such forecasts carry no information, and the map
+    is the mean label.
     """
     check_rows(labels, raw)
-    up, down = _log_terms(raw)
-    y = labels.astype(np.float64)
-    a, b, c = _logistic([up, down], y, start=[1.0, 1.0, 0.0])
-    if a < 0 or b < 0:
-        a, c = _logistic([up + down], y, start=[1.0, 0.0])
-        b = a
-    if a < 0:
-        mean = float(y.mean())
-        a, b, c = 0.0, 0.0, float(np.log(mean / (1 - mean)))
-    return Calibration(a, b, c)
-
-
-def _log_terms(raw: Floats) -> tuple[Floats, Floats]:
-    """ln(p) and -ln(1 - p)."""
-    p = np.clip(raw, _TINY, 1 - _TINY)
-    return np.asarray(xlogy(1.0, p)), np.asarray(-xlog1py(1.0, -p))
-
-
-def _logistic(columns: list[Floats], y: Floats, start: list[float]) -> list[float]:
-    """Logistic regression of ``y`` on a few columns and an intercept: damped Newton, sums in a fixed
-    order."""
-    design = [*columns, np.ones_like(y)]
-    weights = np.array(start)
-
-    def loss_at(at: Floats) -> tuple[float, Floats]:
-        margin = np.zeros_like(y)
-        for weight, column in zip(at, design, strict=True):
-            margin += weight * column
-        return float(np.sum(np.logaddexp(0.0, margin) - y * margin)), np.asarray(expit(margin))
-
-    loss, p = loss_at(weights)
+    x, y = _log_odds(raw), labels.astype(np.float64)
+    slope, intercept = 1.0, 0.0
+    loss, p = _loss(slope, intercept, x, y)
     for _ in range(_STEPS):
-        gradient = np.array([np.sum((p - y) * column) for column in design])
-        spread = p * (1 - p)
-        hessian = np.array([[np.sum(spread * one * other) for other in design] for one in design])
-        hessian[np.diag_indices(len(design))] += 1e-9 * max(1.0, float(np.trace(hessian)))
-        step = np.linalg.solve(hessian, gradient)
+        step = _newton_step(p, x, y)
         scale = 1.0
-        while scale > 1e-6:
-            trial, trial_p = loss_at(weights - scale * step)
-            if trial <= loss:
-                break
+        trial, trial_p = _loss(slope - step[0], intercept - step[1], x, y)
+        while trial > loss and scale > _TOLERANCE:
             scale /= 2
-        else:
+            trial, trial_p = _loss(slope - scale * step[0], intercept - scale * step[1], x, y)
+        gained = loss - trial
+        if gained <= _TOLERANCE * loss:
             break
-        weights = weights - scale * step
-        gained, loss, p = loss - trial, trial, trial_p
-        if gained <= _TOLERANCE * (1.0 + abs(loss)):
-            break
-    return [float(weight) for weight in weights]
+        slope, intercept, loss, p = slope - scale * step[0], intercept - scale * step[1], trial, trial_p
+    if slope < 0:
+        return Calibration(0.0, float(logit(y.mean())))
+    return Calibration(slope, intercept)
+
+
+def _log_odds(raw: Floats) -> Floats:
+    return np.asarray(logit(np.clip(raw, _TINY, 1 - _TINY)))
+
+
+def _loss(slope: float, intercept: float, x: Floats, y: Floats) -> tuple[float, Floats]:
+    """Negative log-likelihood and the probabilities it belongs to."""
+    margin = slope * x + intercept
+    return float(np.sum(np.logaddexp(0.0, margin) - y * margin)), np.asarray(expit(margin))
+
+
+def _newton_step(p: Floats, x: Floats, y: Floats) -> tuple[float, float]:
+    """Hessian inverse times gradient, the 2 by 2 system written out."""
+    spread = p * (1 - p)
+    down_slope, down_intercept = float(np.sum((p - y) * x)), float(np.sum(p - y))
+    ss, si, ii = float(np.sum(spread * x * x)), float(np.sum(spread * x)), float(np.sum(spread))
+    ridge = 1e-9 * (ss + ii) + 1e-12
+    ss, ii = ss + ridge, ii + ridge
+    determinant = ss * ii - si * si
+    return (
+        (ii * down_slope - si * down_intercept) / determinant,
+        (ss * down_intercept - si * down_slope) / determinant,
+    )

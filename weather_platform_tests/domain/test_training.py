@@ -151,7 +151,7 @@ def test_a_contract_that_cannot_be_used_is_named(model: TrainedModel) -> None:
         (b"{}", "has format None"),
         (json.dumps(good | {"format": "other/9"}).encode(), "has format 'other/9'"),
         (json.dumps({k: v for k, v in good.items() if k != "threshold"}).encode(), "threshold"),
-        (json.dumps(good | {"calibration": {"a": -1, "b": 1, "c": 0}}).encode(), "cannot be used"),
+        (json.dumps(good | {"calibration": {"slope": -1, "intercept": 0}}).encode(), "cannot be used"),
     ):
         with pytest.raises(RegistryError, match=sentence):
             Contract.from_bytes(bad)
