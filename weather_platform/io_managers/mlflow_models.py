@@ -10,6 +10,7 @@ the last thing written to it.
 """
 
 import base64
+import io
 import json
 import math
 import tempfile
@@ -39,6 +40,7 @@ RUN_ID_KEY = "mlflow_run_id"
 """Metadata of a materialization: the MLflow run that holds the model."""
 
 _PLOTS_MAX_BYTES = 150_000
+_PLOT_WIDTH_PIXELS, _PLOT_COLOURS = 560, 32
 _MODEL_NAME = "model"
 
 
@@ -55,7 +57,7 @@ class Candidate:
 
 
 class MlflowModelIOManager(dg.IOManager):
-    """Takes a Candidate, or for a range a Mapping of them that is asked for one partition at a time.
+    """Takes a Candidate, or for a range a mapping of them that is asked for one year at a time.
 
     Gives a ModelReference, a `Mapping[str, ModelReference]`, or a verified Predictor: what the input is
     annotated with. Needs the resource `mlflow`.
@@ -131,13 +133,14 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
         name = f"{origin.asset_key} {origin.partition}"
         run_id = run.client.create_run(run.experiment_id, run_name=name, tags=tags).info.run_id
         with _ended(run.client, run_id):
-            plots = model_plots(model)
+            plots = model_plots(model, name)
             with tempfile.TemporaryDirectory() as scratch:
                 model_id, model_uri = _log_model(run, run_id, model, Path(scratch))
                 _log_files(run.client, run_id, candidate, plots, Path(scratch))
             _log_numbers(run.client, run_id, model_id, model, metrics)
             _log_datasets(run.client, run_id, candidate.lake_versions)
-            described = _describe(model, model_uri, candidate.lake_versions)
+            described = _describe(model, candidate.lake_versions)
+            described |= {"model_id": model_id, "model_uri": model_uri}
             run.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in described.items()])
     return {
         RUN_ID_KEY: run_id,
@@ -331,25 +334,37 @@ def _log_datasets(client: Any, run_id: str, lake_versions: Mapping[str, int]) ->
     client.log_inputs(run_id, [dataset(table, version) for table, version in sorted(lake_versions.items())])
 
 
-def _describe(model: TrainedModel, model_uri: str, lake_versions: Mapping[str, int]) -> dict[str, str]:
+def _describe(model: TrainedModel, lake_versions: Mapping[str, int]) -> dict[str, str]:
     """The tags that `ModelRegistry.reference` reads."""
     return {
         "target": model.target,
         "algorithm": model.algorithm,
         "year": str(model.split.year),
-        "model_uri": model_uri,
         DIGEST_TAG: model.digest,
         "model_sha256": model.model_sha256,
         "threshold": repr(model.contract.threshold),
         "feature_version": model.contract.feature_version,
         "tuned_through": model.contract.tuned_through,
+        "tested_through": model.contract.tested_through,
         **{f"library.{name}": version for name, version in model.libraries.items()},
         **{f"lake_version.{table}": str(version) for table, version in lake_versions.items()},
     }
 
 
+def _small(png: bytes) -> bytes:
+    """A copy for the event log, which keeps every event for ever; the full picture is in the run."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as full:
+        height = round(full.height * _PLOT_WIDTH_PIXELS / full.width)
+        small = full.convert("RGB").resize((_PLOT_WIDTH_PIXELS, height), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    small.quantize(_PLOT_COLOURS).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
+
+
 def _markdown(plots: Mapping[str, bytes]) -> dg.MetadataValue[Any]:
-    coded = {name: base64.b64encode(png).decode() for name, png in plots.items()}
+    coded = {name: base64.b64encode(_small(png)).decode() for name, png in plots.items()}
     images = [f"![{name}](data:image/png;base64,{code})" for name, code in coded.items()]
     if sum(map(len, images)) > _PLOTS_MAX_BYTES:
         return dg.MetadataValue.md("Too large for an event; they are under `plots` in the MLflow run.")

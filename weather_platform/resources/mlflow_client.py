@@ -50,7 +50,7 @@ def mlflow_client(tracking_uri: str) -> Any:
 def answering(tracking_uri: str, doing: str) -> Iterator[None]:
     """Turn whatever MLflow raises into one RegistryError line that says what was going on."""
     prepare_mlflow()
-    from mlflow.exceptions import MlflowException
+    from mlflow.exceptions import MlflowException, RestException
     from requests import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
@@ -59,9 +59,15 @@ def answering(tracking_uri: str, doing: str) -> Iterator[None]:
     except WeatherError:
         raise
     except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+        answered = isinstance(error, RestException)
+        remedy = (
+            "nothing was changed by this call; see the server's log"
+            if answered
+            else "check that it runs and that WEATHER_MLFLOW_TRACKING_URI names it, then run again"
+        )
         raise RegistryError(
-            f"MLflow at {place(tracking_uri)} failed while {doing}: {_one_line(error, tracking_uri)}; "
-            "check that it runs and that WEATHER_MLFLOW_TRACKING_URI names it, then run again"
+            f"MLflow at {place(tracking_uri)} {'refused' if answered else 'failed while'} {doing}: "
+            f"{_one_line(error, tracking_uri)}; {remedy}"
         ) from error
 
 

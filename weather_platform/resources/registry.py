@@ -35,11 +35,13 @@ class ModelReference:
     algorithm: str
     year: int
     run_id: str
+    model_id: str
     model_uri: str
     digest: str
     threshold: float
     feature_version: str
     tuned_through: date
+    tested_through: date
     metrics: Mapping[str, float] = field(repr=False)
     lake_versions: Mapping[str, int]
 
@@ -70,6 +72,11 @@ class RegisteredModel:
     def tuned_through(self) -> date:
         """The last day that had a say in the model."""
         return date.fromisoformat(self.tags["tuned_through"])
+
+    @property
+    def tested_through(self) -> date:
+        """The last day of the test part: a forecast of that day or an earlier one is a hindcast."""
+        return date.fromisoformat(self.tags["tested_through"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,11 +121,13 @@ class ModelRegistry:
             algorithm=tags["algorithm"],
             year=int(tags["year"]),
             run_id=run_id,
+            model_id=tags["model_id"],
             model_uri=tags["model_uri"],
             digest=tags[DIGEST_TAG],
             threshold=float(tags["threshold"]),
             feature_version=tags["feature_version"],
             tuned_through=date.fromisoformat(tags["tuned_through"]),
+            tested_through=date.fromisoformat(tags["tested_through"]),
             metrics=dict(run.data.metrics),
             lake_versions={
                 name.removeprefix("lake_version."): int(value)
@@ -145,6 +154,7 @@ class ModelRegistry:
                 reference.target,
                 source=reference.model_uri,
                 run_id=reference.run_id,
+                model_id=reference.model_id,  # without it a server refuses the address
                 tags=_version_tags(reference) | dict(tags or {}),
                 await_creation_for=30,
             )
@@ -179,6 +189,13 @@ class ModelRegistry:
         """The version an alias names, or None when the registry answered that there is no such alias."""
         version = self.aliases(target).get(alias)
         return None if version is None else self.version(target, version)
+
+    def production(self, target: str) -> RegisteredModel:
+        """The version that the Production alias names; RegistryError when the registry knows of none."""
+        model = self.alias(target, PRODUCTION)
+        if model is None:
+            raise RegistryError(f"{target} has no Production model; materialise {target}/production first")
+        return model
 
     def load(self, model: RegisteredModel | ModelReference, *, threads: int = 1) -> Predictor:
         """The model, ready to forecast; DigestMismatchError unless its files are the registered ones."""
@@ -281,6 +298,7 @@ def _version_tags(reference: ModelReference) -> dict[str, str]:
         "threshold": repr(reference.threshold),
         "feature_version": reference.feature_version,
         "tuned_through": reference.tuned_through.isoformat(),
+        "tested_through": reference.tested_through.isoformat(),
         **{f"lake_version.{name}": str(version) for name, version in reference.lake_versions.items()},
     }
 

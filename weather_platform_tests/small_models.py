@@ -1,0 +1,94 @@
+"""Small real models, trained in a fraction of a second, for tests of what happens to models."""
+
+from dataclasses import dataclass
+from datetime import date
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from weather_platform.database import Database
+from weather_platform.domain.algorithms import XGBOOST
+from weather_platform.domain.splits import day_number, plan_split
+from weather_platform.domain.targets import TARGETS
+from weather_platform.domain.training import TrainedModel, TrainingConfig, TrainingData, train
+from weather_platform.io_managers.mlflow_models import Candidate, Origin, log_candidate
+from weather_platform.resources.mlflow_client import ensure_experiment, mlflow_client
+from weather_platform.resources.mlflow_tracking import MlflowRun
+from weather_platform.resources.registry import ModelReference, ModelRegistry, RegisteredModel
+
+TARGET = "rain_tomorrow"
+FEATURE_NAMES = ("rainfall_mm", "humidity_3pm_pct", "pressure_3pm_hpa")
+
+
+@cache
+def small_data() -> TrainingData:
+    """Six stations over ten years, with rain that follows humidity."""
+    random = np.random.default_rng(1)
+    days = np.arange(day_number(date(2008, 1, 1)), day_number(date(2017, 6, 30)) + 1, dtype=np.int32)
+    stations = 6
+    values = random.normal(size=(len(days) * stations, len(FEATURE_NAMES))).astype(np.float32)
+    labels = (values[:, 1] + random.normal(scale=0.7, size=len(values)) > 0.8).astype(np.float32)
+    values[::17, 2] = np.nan
+    return TrainingData(
+        station_ids=tuple(f"station {number}" for number in range(stations)),
+        station_index=np.tile(np.arange(stations, dtype=np.int32), len(days)),
+        day=np.repeat(days, stations),
+        values=values,
+        labels=labels,
+        feature_names=FEATURE_NAMES,
+        feature_version="test-1",
+    )
+
+
+@cache
+def small_model(year: int = 2015, seed: int = 1) -> TrainedModel:
+    """A model of the year; another seed gives another digest."""
+    data = small_data()
+    split = plan_split(year, date(2008, 1, 1), date(2017, 6, 29))
+    config = TrainingConfig(seed=seed, threads=1, params={"n_estimators": 8}, resamples=20)
+    return train(TARGETS[TARGET], XGBOOST, data, split, config)
+
+
+def candidate(year: int = 2015, seed: int = 1) -> Candidate:
+    """The model as its training asset gives it."""
+    return Candidate(
+        small_model(year, seed), {"features": 7, "rain_tomorrow__split": 0}, small_data().values[:5]
+    )
+
+
+@dataclass(frozen=True)
+class Store:
+    """An MLflow address with an application database, as the platform's resources see them."""
+
+    tracking_uri: str
+    database_url: str
+
+    @property
+    def registry(self) -> ModelRegistry:
+        return ModelRegistry(self.tracking_uri, Database(self.database_url))
+
+    @property
+    def database(self) -> Database:
+        return Database(self.database_url)
+
+    def log(self, year: int = 2015, seed: int = 1) -> ModelReference:
+        """Log a candidate the way its asset would, without Dagster."""
+        client = mlflow_client(self.tracking_uri)
+        experiment_id = ensure_experiment(client, self.tracking_uri, "weather")
+        parent = client.create_run(experiment_id, run_name="parent").info.run_id
+        run = MlflowRun(client, self.tracking_uri, experiment_id, parent, None)
+        origin = Origin(
+            dagster_run_id="d", asset_key=f"{TARGET}/xgboost", partition=str(year), code_version="1"
+        )
+        run_id = log_candidate(run, candidate(year, seed), origin)["mlflow_run_id"]
+        return self.registry.reference(run_id)
+
+    def register(self, year: int = 2015, seed: int = 1) -> RegisteredModel:
+        """Log and register."""
+        return self.registry.register(self.log(year, seed))
+
+
+def model_folder(model: RegisteredModel | ModelReference) -> Path:
+    """Where the files of a model of an SQLite store lie."""
+    return Path(model.model_uri.removeprefix("file://"))
