@@ -5,12 +5,14 @@ needs or may do without (``io_managers``).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Self
+from typing import Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_platform.lake.tables import Lake, Snapshot
+
+T = TypeVar("T")
 
 
 class TablePartitions(Mapping[str, pa.Table]):
@@ -44,8 +46,6 @@ class TablePartitions(Mapping[str, pa.Table]):
         """The version of the table that every read comes from."""
         return self._snapshot.version
 
-    versions = version
-
     @property
     def row_counts(self) -> Mapping[str, int]:
         """Stored rows per key (before any `where`), from the log alone."""
@@ -75,6 +75,10 @@ class TablePartitions(Mapping[str, pa.Table]):
         both = condition if self._where is None else self._where & condition
         return TablePartitions(self._snapshot, self._rows, columns=self._columns, where=both)
 
+    def reader(self) -> pa.RecordBatchReader:
+        """All rows as a stream in the order of partitions: one scan, a few batches in memory."""
+        return self._snapshot.stream(keys=self._rows, columns=self._columns, where=self._where)
+
     def table(self) -> pa.Table:
         """All rows of the view in one table, ordered by partition."""
         return self._snapshot.read(keys=self._rows, columns=self._columns, where=self._where)
@@ -97,18 +101,18 @@ class TablePartitions(Mapping[str, pa.Table]):
         return f"TablePartitions({self._snapshot.table!r}, version={self.version}, keys={list(self._rows)})"
 
 
-class ComputedPartitions(Mapping[str, pa.Table]):
-    """Partitions made when they are asked for: what a range asset returns instead of all its tables at once.
+class ComputedPartitions(Mapping[str, T]):
+    """Partitions made when they are asked for: what a range asset returns instead of all of them at once.
 
     Iterating over the items computes each key once and keeps none of them; asking for a key again computes
     it again.
     """
 
-    def __init__(self, keys: Iterable[str], compute: Callable[[str], pa.Table]) -> None:
+    def __init__(self, keys: Iterable[str], compute: Callable[[str], T]) -> None:
         self._keys = tuple(keys)
         self._compute = compute
 
-    def __getitem__(self, key: str) -> pa.Table:
+    def __getitem__(self, key: str) -> T:
         if key not in self._keys:
             raise KeyError(key)
         return self._compute(key)

@@ -24,6 +24,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -49,6 +50,7 @@ _TABLE_PROPERTIES: Final[Mapping[str, str | None]] = {
 }
 _COMMIT_ATTEMPTS: Final = 50
 _ROW_GROUP_ROWS: Final = 131_072
+_STREAM_ROWS: Final = 65_536
 _COMMIT_ID: Final = "weather_platform.commit"
 
 
@@ -77,11 +79,8 @@ class Snapshot:
         columns = self._delta.metadata().partition_columns
         return columns[0] if columns else None
 
-    def row_counts(self) -> dict[str, int]:
-        """Rows of every partition that was ever written, in ascending order of key, from the log alone.
-
-        A partition written with no rows is there with 0. An unpartitioned table has the one key "".
-        """
+    @cached_property
+    def _row_counts(self) -> dict[str, int]:
         actions = pa.table(self._delta.get_add_actions(flatten=True))
         rows = actions.column("num_records").to_pylist()
         column = self.partition_column
@@ -90,6 +89,13 @@ class Snapshot:
         for key, count in zip(keys, rows, strict=True):
             counts[key] += count
         return counts
+
+    def row_counts(self) -> dict[str, int]:
+        """Rows of every partition that was ever written, in ascending order of key, from the log alone.
+
+        A partition written with no rows is there with 0. An unpartitioned table has the one key "".
+        """
+        return dict(self._row_counts)
 
     def dataset(self, keys: Iterable[str] | None = None) -> pds.Dataset:
         """The rows as a dataset: filters and columns are pushed down into the Parquet files.
@@ -120,6 +126,23 @@ class Snapshot:
             return self.dataset(keys).to_table(
                 columns=list(columns) if columns is not None else None, filter=where
             )
+
+    def stream(
+        self,
+        *,
+        keys: Iterable[str] | None = None,
+        columns: Iterable[str] | None = None,
+        where: pc.Expression | None = None,
+    ) -> pa.RecordBatchReader:
+        """The same rows, batch by batch, with a few batches in memory."""
+        scanner = self.dataset(keys).scanner(
+            columns=list(columns) if columns is not None else None,
+            filter=where,
+            batch_size=_STREAM_ROWS,
+            batch_readahead=2,
+            fragment_readahead=2,
+        )
+        return scanner.to_reader()
 
 
 class Lake:

@@ -1,11 +1,12 @@
 """Cleaning with dbt: raw rows in, clean and quarantined rows out, inside a scratch folder of one run.
 
-What belongs here: handing rows, catalogue and contract to the dbt project, running it and its tests, and reading
-the result. What does not: the rules (``dbt_project``), the contract (``domain``) and publishing (``assets``).
+What belongs here: handing rows, catalogue and contract to the dbt project, running it and its tests, and
+reading the result. What does not: the rules (``dbt_project``), the contract (``domain``) and publishing
+(``assets``).
 
-Write, audit, publish: nothing is readable before every dbt test has passed, and the scratch folder (inputs, DuckDB
-file, profile, logs, compiled SQL) is gone afterwards, whatever happened. dbt and DuckDB are imported when first
-used: loading the definitions does not wait for them.
+Write, audit, publish: nothing is readable before every dbt test has passed, and the scratch folder (inputs,
+DuckDB file, profile, logs, compiled SQL) is gone afterwards, whatever happened. dbt and DuckDB are imported
+when first used: loading the definitions does not wait for them.
 """
 
 import contextlib
@@ -52,10 +53,13 @@ _ONE_AT_A_TIME: Final = threading.Lock()
 
 
 def column_contract() -> dict[str, Any]:
-    """The column contract and the rules as plain values: the one source of every limit the SQL compares with."""
+    """The column contract and the rules as plain values: the one source of every limit the SQL compares
+    with.
+    """
     return {
         "columns": [
-            {"name": c.name, "kind": c.kind, "unit": c.unit, "low": c.low, "high": c.high} for c in OBSERVATION_COLUMNS
+            {"name": c.name, "kind": c.kind, "unit": c.unit, "low": c.low, "high": c.high}
+            for c in OBSERVATION_COLUMNS
         ],
         "compass_points": list(COMPASS_POINTS),
         "missing_tokens": list(MISSING_TOKENS),
@@ -124,7 +128,9 @@ class CleanedYears:
 
 @dataclass(frozen=True)
 class DbtCleaning:
-    """Runs the dbt project on raw rows. `scratch_home` is where scratch folders are made (default: the system's)."""
+    """Runs the dbt project on raw rows. `scratch_home` is where scratch folders are made (default: the
+    system's).
+    """
 
     project: Path
     first_month: str
@@ -153,7 +159,9 @@ class DbtCleaning:
         rows = 0
         with pq.ParquetWriter(scratch / "raw_observations.parquet", _INPUT_SCHEMA) as writer:
             for batch in raw:
-                spellings.update(text for text in pc.unique(batch.column("station")).to_pylist() if text is not None)
+                spellings.update(
+                    text for text in pc.unique(batch.column("station")).to_pylist() if text is not None
+                )
                 writer.write_batch(self._input_rows(batch, rows))
                 rows += batch.num_rows
         pq.write_table(_station_spellings(spellings, stations), scratch / "station_spellings.parquet")
@@ -181,14 +189,14 @@ class DbtCleaning:
         }
         (scratch / "profiles.yml").write_text(json.dumps(self._profile(scratch)), encoding="utf-8")
         arguments = [
-            "--no-send-anonymous-usage-stats", "--no-version-check", "--no-use-colors", "--no-print", "--quiet",
-            "--log-level", "none", "--log-level-file", "none", "--log-path", str(scratch / "logs"),
-            "--no-partial-parse", "--no-write-json", "--no-populate-cache",
-            "build",
-            "--project-dir", str(self.project), "--profiles-dir", str(scratch), "--target-path", str(scratch / "target"),
-            "--threads", str(self.threads), "--vars", json.dumps(variables),
+            "--no-send-anonymous-usage-stats", "--no-version-check", "--no-use-colors", "--no-print",
+            "--quiet", "--log-level", "none", "--log-level-file", "none", "--log-path", str(scratch /
+            "logs"), "--no-partial-parse", "--no-write-json", "--no-populate-cache", "build",
+            "--project-dir", str(self.project), "--profiles-dir", str(scratch), "--target-path", str(scratch
+            / "target"), "--threads", str(self.threads), "--vars", json.dumps(variables),
         ]  # fmt: skip
-        # dbt changes into its project folder, and keeps its DuckDB connection open for the rest of the process.
+        # dbt changes into its project folder, and keeps its DuckDB connection open for the rest of the
+        # process.
         with _ONE_AT_A_TIME, contextlib.chdir(scratch):
             try:
                 outcome = dbtRunner().invoke(arguments)
@@ -230,7 +238,9 @@ def _station_spellings(spellings: set[str], stations: pa.Table) -> pa.Table:
     for station in stations["id"].to_pylist():
         other = ids.setdefault(match_key(station), station)
         if other != station:
-            raise InvariantError(f"stations '{other}' and '{station}' cannot be told apart; rename one of them")
+            raise InvariantError(
+                f"stations '{other}' and '{station}' cannot be told apart; rename one of them"
+            )
     ordered = sorted(spellings)
     return pa.table(
         {
@@ -256,4 +266,4 @@ def _grouped(rows: Sequence[tuple[Any, ...]]) -> dict[str, list[tuple[Any, ...]]
 
 
 def _nested(rows: Sequence[tuple[Any, ...]]) -> dict[str, dict[str, int]]:
-    return {key: dict(rest) for key, rest in _grouped(rows).items()}  # type: ignore[arg-type]
+    return {key: dict(rest) for key, rest in _grouped(rows).items()}

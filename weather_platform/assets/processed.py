@@ -1,0 +1,150 @@
+"""Stage processed: clean observations, and every rejected row with the rule it broke, one partition a year.
+
+Every raw row ends in exactly one of the two tables. A row is rejected whole when its date cannot be read,
+lies before the first month or after the day it was fetched, when its station is unknown, when its minimum
+temperature is above its maximum, or when a later line speaks of the same station and day. A cell that
+cannot be (not a number, outside the physical limits of its column, an unknown compass point) is made
+missing and counted, and the row stays.
+
+The dbt project does this in a scratch DuckDB file and tests the result; only then the years are published,
+the quarantine of a year first. Units are part of the column names; days are the stations' local days.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+import pyarrow as pa
+
+from weather_platform.assets.catalogue import LAKE_IO, shared
+from weather_platform.errors import InvariantError
+from weather_platform.io_managers.lake import partition_metadata
+from weather_platform.lake import Lake, Replaced, TablePartitions
+from weather_platform.resources.dbt import BATCH_ROWS, CleanedYears, DbtCleaning, batches_of_years
+from weather_platform.resources.lake import LakeResource
+from weather_platform.settings import PROJECT_DIR, Settings
+
+CODE_VERSION = "1"
+"""Raise it whenever the same raw rows would be cleaned differently."""
+
+
+def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
+    """`observations` and `quarantined_observations`, made together."""
+    common = {name: value for name, value in shared("processed").items() if name in ("group_name", "owners")}
+    cleaning = DbtCleaning(
+        project=PROJECT_DIR / "dbt_project",
+        first_month=settings.first_month,
+        timezone=settings.timezone,
+        scratch_home=settings.home / "scratch",
+    )
+
+    months_of_the_year = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+
+    @dg.multi_asset(
+        name="clean_observations",
+        specs=[
+            dg.AssetSpec(
+                name,
+                deps=[dg.AssetDep("raw_observations", partition_mapping=months_of_the_year), "stations"],
+                partitions_def=years,
+                code_version=CODE_VERSION,
+                kinds={"dbt", "duckdb", "deltalake"},
+                description=f"{summary}\n\n{__doc__}",
+                **common,
+            ).with_io_manager_key(LAKE_IO)  # how others read it; this asset writes the lake itself
+            for name, summary in (
+                ("observations", "One clean row per station and day."),
+                ("quarantined_observations", "Every rejected raw row, whole, with the rule it broke."),
+            )
+        ],
+        ins={
+            "raw_observations": dg.AssetIn(input_manager_key=LAKE_IO),
+            "stations": dg.AssetIn(input_manager_key=LAKE_IO),
+        },
+        backfill_policy=dg.BackfillPolicy.single_run(),
+    )
+    def clean_observations(
+        context: dg.AssetExecutionContext,
+        raw_observations: TablePartitions,
+        stations: pa.Table,
+        lake: LakeResource,
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        for stored in publish_years(
+            cleaning, lake.lake(), raw_observations, stations, context.partition_keys
+        ):
+            for table, metadata in stored.metadata.items():
+                context.add_asset_metadata(metadata, asset_key=table, partition_key=stored.year)
+        for table in ("quarantined_observations", "observations"):
+            yield dg.MaterializeResult(asset_key=table)
+
+    return clean_observations
+
+
+class PublishedYear:
+    """A year as it was stored: what each of its two tables says of itself."""
+
+    def __init__(
+        self, year: str, cleaned: CleanedYears, raw: int, observations: Replaced, quarantined: Replaced
+    ) -> None:
+        self.year = year
+        faults = {column: sum(kinds.values()) for column, kinds in cleaned.cell_faults.get(year, {}).items()}
+        counts = {
+            "raw_rows": raw,
+            "clean_rows": observations.rows,
+            "quarantined_rows": quarantined.rows,
+        }
+        self.metadata: Mapping[str, Mapping[str, object]] = {
+            "observations": partition_metadata(observations)
+            | counts
+            | {"cells_made_missing": sum(faults.values()), "cells_made_missing_by_column": faults},
+            "quarantined_observations": partition_metadata(quarantined)
+            | counts
+            | {"quarantined_by_rule": dict(cleaned.quarantined_rows.get(year, {}))},
+        }
+
+
+def publish_years(
+    cleaning: DbtCleaning,
+    lake: Lake,
+    raw: TablePartitions,
+    stations: pa.Table,
+    years: Sequence[str],
+    batch_rows: int = BATCH_ROWS,
+) -> Iterator[PublishedYear]:
+    """Clean these years and replace their partitions, quarantine first, one year after the other."""
+    raw_rows = raw_rows_of_years(raw, years)
+    for batch in batches_of_years(raw_rows, batch_rows):
+        months = raw.only(month for month in raw if month[:4] in batch)
+        with cleaning.cleaned(months.reader(), stations) as cleaned:
+            refuse_lost_rows(cleaned, {year: raw_rows[year] for year in batch})
+            for year in batch:
+                [quarantined] = lake.replace_partitions(
+                    "quarantined_observations", "year", [(year, cleaned.quarantined(year))]
+                )
+                [observations] = lake.replace_partitions(
+                    "observations", "year", [(year, cleaned.observations(year))]
+                )
+                yield PublishedYear(year, cleaned, raw_rows[year], observations, quarantined)
+
+
+def raw_rows_of_years(raw: TablePartitions, years: Sequence[str]) -> dict[str, int]:
+    """Raw rows per year, counted by the lake's log."""
+    counts = Counter(dict.fromkeys(years, 0))
+    for month, rows in raw.row_counts.items():
+        counts[month[:4]] += rows
+    return {year: counts[year] for year in years}
+
+
+def refuse_lost_rows(cleaned: CleanedYears, raw_rows: Mapping[str, int]) -> None:
+    """InvariantError unless every raw row is clean or quarantined; dbt's own count has no say in it."""
+    for year, raw in raw_rows.items():
+        clean = cleaned.clean_rows.get(year, 0)
+        quarantined = sum(cleaned.quarantined_rows.get(year, {}).values())
+        if clean + quarantined != raw:
+            raise InvariantError(
+                f"{year}: {raw} raw rows became {clean} clean and {quarantined} rejected ones; not published"
+            )
+    if strangers := (cleaned.clean_rows.keys() | cleaned.quarantined_rows.keys()) - raw_rows.keys():
+        raise InvariantError(
+            f"cleaning made rows of {', '.join(sorted(strangers))}, which were not asked for"
+        )

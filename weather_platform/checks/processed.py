@@ -1,0 +1,170 @@
+"""Checks of stage processed: what was stored is held against what was received, in the lake itself.
+
+The blocking ones repeat, on the stored tables, promises that already hold before publication: they fail when
+something else wrote to the lake, or when raw months were replaced and their year was not cleaned again. The
+share of rejected rows and of faulty cells only warns. All look at the partitions of the run and name the
+ones at fault.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_platform.domain.observations import OBSERVATION_COLUMNS
+from weather_platform.lake import Lake, Snapshot
+from weather_platform.resources.lake import LakeResource
+
+MAX_QUARANTINED_SHARE: Final = 0.01
+"""Share of rejected rows of a year above which somebody should look at the source."""
+MAX_FAULTY_SHARE: Final = 0.01
+"""Share of the cells of a year's clean rows that were made missing, above which somebody should look."""
+
+Findings = Mapping[str, Any]
+"""What is wrong, by partition; empty when nothing is."""
+
+
+def processed_checks() -> list[dg.AssetChecksDefinition]:
+    """All checks of the stage, on `observations`."""
+    return [
+        _check("rows_add_up", rows_that_do_not_add_up, "Every raw row of the year is clean or quarantined."),
+        _check("one_row_per_station_and_day", repeated_station_days, "No station has two rows for one day."),
+        _check("days_in_partition", days_outside_the_year, "Every day lies in the year of its partition."),
+        _quarantined_share_check(),
+        _faulty_cells_check(),
+    ]
+
+
+def years_of_run(tags: Mapping[str, str], lake: Lake) -> list[str]:
+    """The years of a run; a run without partitions (a check started by hand) means all that are stored."""
+    one = tags.get("dagster/partition")
+    first = tags.get("dagster/asset_partition_range_start", one)
+    last = tags.get("dagster/asset_partition_range_end", one)
+    if first is None or last is None:
+        return sorted(lake.partitions("observations", "year"))
+    return [str(year) for year in range(int(first), int(last) + 1)]
+
+
+def rows_that_do_not_add_up(lake: Lake, years: Sequence[str]) -> Findings:
+    """Years whose raw rows are not as many as their clean and quarantined ones; counted in the log."""
+    raw = Counter[str]()
+    for month, rows in lake.row_counts("raw_observations", "month").items():
+        raw[month[:4]] += rows
+    clean, quarantined = (
+        lake.row_counts(table, "year") for table in ("observations", "quarantined_observations")
+    )
+    return {
+        year: f"{raw[year]} raw rows, {clean.get(year)} clean, {quarantined.get(year)} quarantined"
+        for year in years
+        if clean.get(year, 0) + quarantined.get(year, 0) != raw[year]
+    }
+
+
+def repeated_station_days(lake: Lake, years: Sequence[str]) -> Findings:
+    """Years with more than one row for a station and day: how many rows too many."""
+    return _per_year(lake, years, ["station", "day"], _repeated)
+
+
+def days_outside_the_year(lake: Lake, years: Sequence[str]) -> Findings:
+    """Years with rows of another year: how many."""
+    return _per_year(lake, years, ["day"], _outside)
+
+
+def quarantined_shares(lake: Lake, years: Sequence[str]) -> dict[str, float]:
+    """Share of rejected rows per year, from the log."""
+    clean, quarantined = (
+        lake.row_counts(table, "year") for table in ("observations", "quarantined_observations")
+    )
+    return {
+        year: quarantined.get(year, 0) / max(clean.get(year, 0) + quarantined.get(year, 0), 1)
+        for year in years
+    }
+
+
+def faulty_shares(instance: dg.DagsterInstance, years: Sequence[str]) -> dict[str, float]:
+    """Share of cells made missing per year, as the newest materialisation of the year counted them."""
+    shares: dict[str, float] = {}
+    for year in years:
+        newest = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=dg.AssetKey("observations"), asset_partitions=[year]), limit=1
+        )
+        for record in newest.records:
+            materialization = record.asset_materialization
+            told = materialization.metadata if materialization else {}
+            if "cells_made_missing" in told and "clean_rows" in told:
+                cells = int(str(told["clean_rows"].value)) * len(OBSERVATION_COLUMNS)
+                shares[year] = int(str(told["cells_made_missing"].value)) / max(cells, 1)
+    return shares
+
+
+def _per_year(
+    lake: Lake, years: Sequence[str], columns: Sequence[str], count: Callable[[str, pa.Table], int]
+) -> Findings:
+    snapshot: Snapshot = lake.snapshot("observations")
+    counted = {year: count(year, snapshot.read(keys=[year], columns=columns)) for year in years}
+    return {year: rows for year, rows in counted.items() if rows}
+
+
+def _repeated(_year: str, rows: pa.Table) -> int:
+    return int(rows.num_rows - rows.group_by(["station", "day"]).aggregate([]).num_rows)
+
+
+def _outside(year: str, rows: pa.Table) -> int:
+    return int(pc.sum(pc.not_equal(pc.year(rows["day"]), int(year))).as_py() or 0)
+
+
+def _check(
+    name: str, find: Callable[[Lake, Sequence[str]], Findings], description: str
+) -> dg.AssetChecksDefinition:
+    @dg.asset_check(asset="observations", name=name, blocking=True, description=description)
+    def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        years = years_of_run(context.run.tags, lake.lake())
+        findings = find(lake.lake(), years)
+        return dg.AssetCheckResult(
+            passed=not findings,
+            severity=dg.AssetCheckSeverity.ERROR,
+            metadata={"partitions": len(years), "failing_partitions": dict(findings)},
+        )
+
+    return check
+
+
+def _quarantined_share_check() -> dg.AssetChecksDefinition:
+    description = f"At most {MAX_QUARANTINED_SHARE:.0%} of the raw rows of a year are rejected."
+
+    @dg.asset_check(asset="observations", name="quarantined_share", description=description)
+    def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        return _shares(
+            quarantined_shares(lake.lake(), years_of_run(context.run.tags, lake.lake())),
+            MAX_QUARANTINED_SHARE,
+        )
+
+    return check
+
+
+def _faulty_cells_check() -> dg.AssetChecksDefinition:
+    description = f"At most {MAX_FAULTY_SHARE:.0%} of the cells of a year could not be believed."
+
+    @dg.asset_check(asset="observations", name="faulty_cells_share", description=description)
+    def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        return _shares(
+            faulty_shares(context.instance, years_of_run(context.run.tags, lake.lake())), MAX_FAULTY_SHARE
+        )
+
+    return check
+
+
+def _shares(shares: Mapping[str, float], limit: float) -> dg.AssetCheckResult:
+    above = {year: round(share, 6) for year, share in shares.items() if share > limit}
+    return dg.AssetCheckResult(
+        passed=not above,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={
+            "largest_share": max(shares.values(), default=0.0),
+            "limit": limit,
+            "failing_partitions": above,
+        },
+    )

@@ -1,0 +1,226 @@
+"""The multi-asset and its checks under a real Dagster, on a real lake."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+from dagster._core.errors import DagsterUserCodeExecutionError
+
+from weather_platform.assets.processed import processed_assets, publish_years, refuse_lost_rows
+from weather_platform.checks.processed import processed_checks
+from weather_platform.domain.observations import OBSERVATIONS_SCHEMA
+from weather_platform.errors import InvariantError, PartitionMissingError
+from weather_platform.io_managers.lake import LakeIOManager
+from weather_platform.lake import Lake, TablePartitions
+from weather_platform.partitions import month_partitions, year_partitions
+from weather_platform.resources.lake import LakeResource
+from weather_platform.settings import load_settings
+from weather_platform.sources.csv_files import CsvSource
+from weather_platform_tests.processed.rows import CATALOGUE, PROJECT, Cleaned, cleaning, raw
+
+BLOCKING = ("rows_add_up", "one_row_per_station_and_day", "days_in_partition")
+WARNING = ("quarantined_share", "faulty_cells_share")
+
+
+class Home:
+    """A lake with raw months, and one Dagster instance that makes and checks years of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.settings = load_settings(home=folder)
+        self.lake = Lake(str(folder / "lake"))
+        self.lake.replace_table("stations", CATALOGUE)
+        self.instance = dg.DagsterInstance.ephemeral()
+        self.processed = processed_assets(self.settings, year_partitions(self.settings))
+        self.upstream = [
+            dg.AssetSpec("raw_observations", partitions_def=month_partitions(self.settings)),
+            dg.AssetSpec("stations"),
+        ]
+
+    def receive(self, months: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
+        table = raw(rows)
+        for month in months:
+            mine = table.filter(
+                pa.array([value == month for value in table["month"].to_pylist()], pa.bool_())
+            )
+            self.lake.replace_partition("raw_observations", "month", month, mine)
+
+    def run(self, first: str, last: str, selection: str = "*") -> dg.ExecuteInProcessResult:
+        lake = LakeResource(uri=self.lake.uri)
+        what = {
+            "*": dg.AssetSelection.assets("observations", "quarantined_observations"),
+            "checks": dg.AssetSelection.checks(*processed_checks()),
+        }[selection]
+        job = dg.define_asset_job("process", selection=what, partitions_def=year_partitions(self.settings))
+        definitions = dg.Definitions(
+            assets=[*self.upstream, self.processed],
+            asset_checks=processed_checks(),
+            jobs=[job],
+            resources={"lake": lake, "lake_io": LakeIOManager(lake=lake)},
+        )
+        try:
+            return definitions.resolve_job_def("process").execute_in_process(
+                instance=self.instance,
+                tags={
+                    "dagster/asset_partition_range_start": first,
+                    "dagster/asset_partition_range_end": last,
+                },
+                raise_on_error=selection == "*",
+            )
+        except DagsterUserCodeExecutionError as error:
+            raise error.user_exception from error
+
+
+MONTHS = ("2014-12", "2015-01", "2015-02")
+ROWS: tuple[Mapping[str, Any], ...] = (
+    {"date": "2014-12-30"},
+    {"date": "2014-12-31"},
+    {"date": "2015-01-01"},
+    {"date": "2015-01-01", "file": "b.csv", "humidity_9am_pct": "900"},
+    {"date": "2015-01-02", "station": "Atlantis"},
+)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, dg.ExecuteInProcessResult]:
+    home = Home(tmp_path_factory.mktemp("home"))
+    home.receive(MONTHS, ROWS)
+    return home, home.run("2014", "2015")
+
+
+def _told(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], Mapping[str, Any]]:
+    stored = [
+        event.step_materialization_data.materialization for event in result.get_asset_materialization_events()
+    ]
+    return {(made.asset_key.to_user_string(), str(made.partition)): made.metadata for made in stored}
+
+
+def test_both_tables_of_every_year_are_stored(made: tuple[Home, dg.ExecuteInProcessResult]) -> None:
+    lake = made[0].lake
+    assert lake.row_counts("observations", "year") == {"2014": 2, "2015": 1}
+    assert lake.row_counts("quarantined_observations", "year") == {"2014": 0, "2015": 2}
+    assert lake.snapshot("observations").schema.names == OBSERVATIONS_SCHEMA.names
+    assert list((made[0].settings.home / "scratch").iterdir()) == []
+
+
+def test_every_year_tells_its_own_counts(made: tuple[Home, dg.ExecuteInProcessResult]) -> None:
+    told = _told(made[1])
+    assert set(told) == {
+        (table, year) for table in ("observations", "quarantined_observations") for year in ("2014", "2015")
+    }
+    clean, rejected = told["observations", "2015"], told["quarantined_observations", "2015"]
+    assert [clean[name].value for name in ("rows", "raw_rows", "clean_rows", "quarantined_rows")] == [
+        1,
+        3,
+        1,
+        2,
+    ]
+    assert clean["cells_made_missing"].value == 1
+    assert clean["cells_made_missing_by_column"].value == {"humidity_9am_pct": 1}
+    assert rejected["quarantined_by_rule"].value == {"duplicate": 1, "unknown_station": 1}
+    assert told["observations", "2014"]["cells_made_missing_by_column"].value == {}
+    assert [told["observations", year]["lake_version"].value for year in ("2014", "2015")] == [1, 2]
+
+
+def test_checks_pass_and_warn_on_the_years_of_the_run(made: tuple[Home, dg.ExecuteInProcessResult]) -> None:
+    made[0].run("2014", "2015")  # the rows of a year made twice are the same
+    evaluations = {each.check_name: each for each in made[1].get_asset_check_evaluations()}
+    assert set(evaluations) == {*BLOCKING, *WARNING}
+    assert all(evaluations[name].passed for name in BLOCKING)
+    share, faulty = evaluations["quarantined_share"], evaluations["faulty_cells_share"]
+    assert not share.passed
+    assert share.severity == dg.AssetCheckSeverity.WARN
+    assert set(share.metadata["failing_partitions"].value) == {"2015"}  # type: ignore[arg-type]
+    assert not faulty.passed  # 1 of 20 cells
+    assert set(faulty.metadata["failing_partitions"].value) == {"2015"}  # type: ignore[arg-type]
+
+
+def _observation(year: str, day: date, station: str = "Albury") -> dict[str, Any]:
+    return {"year": year, "station": station, "day": day, "source": "csv", "file": "a.csv", "row_number": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "poison"),
+    [
+        ("rows_add_up", [_observation("2014", date(2014, 12, 31))]),
+        ("one_row_per_station_and_day", [_observation("2014", date(2014, 12, 31))] * 2),
+        (
+            "days_in_partition",
+            [_observation("2014", date(year, 1, 1)) for year in (2014, 2015)],
+        ),
+    ],
+)
+def test_a_poisoned_year_fails_its_check_and_is_named(
+    tmp_path: Path, name: str, poison: list[dict[str, Any]]
+) -> None:
+    home = Home(tmp_path)
+    home.receive(MONTHS, ROWS[:3])
+    nothing = pa.table({"year": pa.array([], pa.string())})
+    for year, rows in (("2014", poison), ("2015", [_observation("2015", date(2015, 1, 1))])):
+        table = pa.Table.from_pylist(rows, schema=OBSERVATIONS_SCHEMA)
+        home.lake.replace_partition("observations", "year", year, table)
+        home.lake.replace_partition("quarantined_observations", "year", year, nothing)
+    evaluations = {
+        each.check_name: each for each in home.run("2014", "2015", "checks").get_asset_check_evaluations()
+    }
+    assert {check for check in BLOCKING if not evaluations[check].passed} == {name}
+    assert evaluations[name].blocking
+    assert evaluations[name].severity == dg.AssetCheckSeverity.ERROR
+    assert set(evaluations[name].metadata["failing_partitions"].value) == {"2014"}  # type: ignore[arg-type]
+    assert evaluations["quarantined_share"].passed
+    assert evaluations["faulty_cells_share"].passed
+
+
+def test_a_year_whose_months_have_a_hole_is_not_made(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.receive(("2014-12", "2015-02"), [{"date": "2014-12-30"}, {"date": "2015-02-01"}])
+    with pytest.raises(PartitionMissingError, match="asset 'raw_observations' lacks partition 2015-01"):
+        home.run("2015", "2015")
+
+
+def test_rows_that_got_lost_stop_the_publication(tmp_path: Path) -> None:
+    rows = raw(ROWS)
+    with cleaning(tmp_path).cleaned(rows.to_reader(), CATALOGUE) as cleaned:
+        refuse_lost_rows(cleaned, {"2014": 2, "2015": 3})
+        with pytest.raises(InvariantError, match="2015: 4 raw rows became 1 clean and 2 rejected ones"):
+            refuse_lost_rows(cleaned, {"2014": 2, "2015": 4})
+        with pytest.raises(InvariantError, match="rows of 2015, which were not asked for"):
+            refuse_lost_rows(cleaned, {"2014": 2})
+
+
+def test_years_cleaned_in_batches_are_the_same_as_years_cleaned_together(tmp_path: Path) -> None:
+    made = {}
+    for name, budget in (("together", 1_000), ("apart", 1)):
+        home = Home(tmp_path / name)
+        home.receive(MONTHS, ROWS)
+        months = TablePartitions.of(home.lake, "raw_observations", MONTHS)
+        published = list(
+            publish_years(cleaning(tmp_path / "s"), home.lake, months, CATALOGUE, ["2014", "2015"], budget)
+        )
+        assert [each.year for each in published] == ["2014", "2015"]
+        made[name] = home.lake.read("observations")
+    assert made["together"].equals(made["apart"])
+
+
+DATA = PROJECT.parents[1] / "shared/data/weatherAUS_2007_2015.csv.gz"
+
+
+@pytest.mark.skipif(not DATA.exists(), reason="the shared real table is not beside the checkout")
+def test_the_real_table_is_clean_throughout(tmp_path: Path) -> None:
+    fetched_at = datetime(2016, 1, 2, tzinfo=ZoneInfo("Australia/Sydney"))
+    source = CsvSource(DATA, first_month="2007-11", fetched_at=fetched_at)
+    months = [
+        f"{year}-{month:02}"
+        for year in range(2007, 2016)
+        for month in range(1, 13)
+        if (year, month) > (2007, 10)
+    ]
+    cleaned = Cleaned(cleaning(tmp_path), pa.concat_tables(source.rows(month) for month in months))
+    source.close()
+    assert sum(cleaned.clean_rows.values()) == 116_219
+    assert cleaned.quarantined_rows == {}
+    assert cleaned.cell_faults == {}

@@ -1,0 +1,345 @@
+"""The rules of cleaning, each firing and not firing, on real dbt runs."""
+
+import os
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from weather_platform.domain.observations import (
+    OBSERVATION_COLUMNS,
+    OBSERVATIONS_SCHEMA,
+    QUARANTINE_RULES,
+    QUARANTINE_SCHEMA,
+)
+from weather_platform.domain.stations import Station, station_table
+from weather_platform.errors import InvariantError
+from weather_platform.resources.dbt import batches_of_years, column_contract
+from weather_platform_tests.processed.rows import CATALOGUE, PROJECT, Cleaned, cleaning, raw
+
+SPOILED: list[tuple[str | None, dict[str, str | int | None], str | None]] = [
+    # station, cells, what becomes of the row (a rule, or None), why
+    ("Albury", {}, None),
+    ("badgerys creek", {}, None),
+    ("Alice-Springs ", {}, None),
+    ("Cobar", {"date": "yesterday"}, "unreadable_date"),
+    ("Cobar", {"date": None}, "unreadable_date"),
+    ("Cobar", {"date": "2007-10-31", "month": "2007-11"}, "before_first_month"),
+    ("Cobar", {"date": "2007-11-01"}, None),
+    ("Cobar", {"date": "2016-01-02"}, None),  # the local day of fetching, a day later than in UTC
+    ("Cobar", {"date": "2016-01-03"}, "future_date"),
+    ("Atlantis", {}, "unknown_station"),
+    (None, {}, "unknown_station"),
+    ("Darwin", {"min_temp_c": "20", "max_temp_c": "19.9"}, "contradictory"),
+    ("Hobart", {"min_temp_c": "20", "max_temp_c": "20"}, None),
+    ("Perth", {"min_temp_c": "99", "max_temp_c": "19.9"}, None),  # the cell is at fault, not the row
+    ("Sale", {}, "duplicate"),
+    ("Sale", {"file": "b.csv", "row_number": 1}, None),  # the later file stands
+    ("Nhil", {}, "duplicate"),
+    ("Nhil", {"row_number": 9_999}, None),  # the later line stands
+    ("Moree", {}, None),
+    (
+        "Moree",
+        {"min_temp_c": "30", "file": "z.csv"},
+        "contradictory",
+    ),  # a rejected row never displaces a good one
+    ("Nowhere", {"date": "soon"}, "unreadable_date"),  # the first rule in the order
+    ("Nowhere", {"date": "2016-02-03"}, "future_date"),
+    ("Nowhere", {"min_temp_c": "30"}, "unknown_station"),
+]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
+    rows = raw(
+        {"station": station, "wind_gust_time": str(index)} | cells
+        for index, (station, cells, _) in enumerate(SPOILED)
+    )
+    return Cleaned(cleaning(tmp_path_factory.mktemp("scratch")), rows)
+
+
+@pytest.mark.parametrize("index", range(len(SPOILED)))
+def test_a_row_is_rejected_for_the_first_rule_it_breaks_and_for_nothing_else(
+    judged: Cleaned, index: int
+) -> None:
+    rules = {
+        row["wind_gust_time"]: row["rule"]
+        for row in judged.quarantined.select(["wind_gust_time", "rule"]).to_pylist()
+    }
+    assert rules.get(str(index)) == SPOILED[index][2]
+
+
+def test_every_rule_has_a_row_that_breaks_it() -> None:
+    assert {rule for _, _, rule in SPOILED if rule} == set(QUARANTINE_RULES)
+
+
+def test_every_raw_row_is_in_exactly_one_table(judged: Cleaned) -> None:
+    assert judged.observations.num_rows == sum(rule is None for _, _, rule in SPOILED)
+    assert judged.observations.num_rows + judged.quarantined.num_rows == len(SPOILED)
+
+
+def test_a_rejected_row_is_kept_whole_and_as_received(judged: Cleaned) -> None:
+    [row] = [row for row in judged.quarantined.to_pylist() if row["station"] == "Darwin"]
+    assert (row["min_temp_c"], row["max_temp_c"], row["rule"], row["year"]) == (
+        "20",
+        "19.9",
+        "contradictory",
+        "2015",
+    )
+    assert row["fetched_at"] == datetime(2016, 1, 1, 20, tzinfo=UTC)
+    assert row["wind_gust_direction_deg"] == "WSW"
+
+
+def test_the_tables_have_the_schemas_of_the_contract(judged: Cleaned) -> None:
+    assert judged.observations.schema.equals(OBSERVATIONS_SCHEMA)
+    assert judged.quarantined.schema.equals(QUARANTINE_SCHEMA)
+
+
+def test_spellings_of_a_station_become_its_id(judged: Cleaned) -> None:
+    assert {"Albury", "AliceSprings", "BadgerysCreek"} <= set(judged.observations["station"].to_pylist())
+
+
+CELLS = [
+    # column, text, value, fault
+    ("min_temp_c", "8.1", 8.1, None),
+    ("min_temp_c", " 8.1\t", 8.1, None),
+    ("min_temp_c", "-1.5e1", -15.0, None),
+    ("min_temp_c", "eight", None, "not_a_number"),
+    ("min_temp_c", "inf", None, "not_a_number"),
+    ("min_temp_c", "-Infinity", None, "not_a_number"),
+    ("min_temp_c", "1_0", None, "not_a_number"),
+    ("min_temp_c", "8,1", None, "not_a_number"),
+    ("min_temp_c", "-30", -30.0, None),
+    ("min_temp_c", "-30.1", None, "out_of_range"),
+    ("min_temp_c", "Calm", None, "not_a_number"),
+    ("max_temp_c", "55", 55.0, None),
+    ("max_temp_c", "55.01", None, "out_of_range"),
+    ("humidity_3pm_pct", "101", None, "out_of_range"),
+    ("humidity_3pm_pct", "1e400", None, "not_a_number"),
+    ("pressure_9am_hpa", "101.3", None, "out_of_range"),
+    ("wind_speed_9am_kmh", "CALM", 0.0, None),
+    ("wind_gust_speed_kmh", "calm", 0.0, None),
+    ("wind_direction_9am_deg", "Calm", None, None),
+    ("wind_direction_9am_deg", "sSe", 157.5, None),
+    ("wind_direction_9am_deg", "NNW", 337.5, None),
+    ("wind_direction_9am_deg", "N", 0.0, None),
+    ("wind_direction_9am_deg", "NORTH", None, "unknown_compass_point"),
+    ("wind_direction_9am_deg", "90", None, "unknown_compass_point"),
+    ("rain_today", "YES", None, "contradicts_rainfall"),  # the good row has 0.6 mm
+    ("rain_today", "no", False, None),
+    ("rain_today", "maybe", None, "not_yes_or_no"),
+    *((column, token, None, None) for column in ("max_temp_c", "wind_direction_3pm_deg", "rain_today")
+      for token in ("", "  ", "NA", "na", "NaN", "null", "-", None)),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[int, dict[str, object]], Cleaned]:
+    days = [f"2015-{1 + index // 28:02}-{1 + index % 28:02}" for index in range(len(CELLS))]
+    rows = raw({"date": day, column: text} for day, (column, text, _, _) in zip(days, CELLS, strict=True))
+    cleaned = Cleaned(cleaning(tmp_path_factory.mktemp("scratch")), rows)
+    by_day = {str(row["day"]): row for row in cleaned.observations.to_pylist()}
+    return {index: by_day[day] for index, day in enumerate(days)}, cleaned
+
+
+@pytest.mark.parametrize("index", range(len(CELLS)))
+def test_a_cell_is_read_or_made_missing(
+    read: tuple[dict[int, dict[str, object]], Cleaned], index: int
+) -> None:
+    column, _, value, _ = CELLS[index]
+    assert read[0][index][column] == value
+
+
+def test_faulty_cells_are_counted_by_column_and_kind_and_missing_ones_are_not(
+    read: tuple[dict[int, dict[str, object]], Cleaned],
+) -> None:
+    expected: dict[str, dict[str, int]] = {}
+    for column, _, _, fault in CELLS:
+        if fault:
+            kinds = expected.setdefault(column, {})
+            kinds[fault] = kinds.get(fault, 0) + 1
+    assert read[1].cell_faults == {"2015": expected}
+
+
+@pytest.mark.parametrize(
+    ("rainfall", "flag", "value"),
+    [
+        ("1.0", "No", False), ("1.0", "Yes", None), ("1.2", "Yes", True), ("1.2", "No", None),
+        ("NA", "Yes", True), ("2000", "Yes", True),
+    ],
+)  # fmt: skip
+def test_the_rain_flag_is_believed_only_where_the_amount_agrees(
+    flags: dict[tuple[str, str], object], rainfall: str, flag: str, value: object
+) -> None:
+    assert flags[rainfall, flag] is value
+
+
+@pytest.fixture(scope="module")
+def flags(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], object]:
+    pairs = [(amount, flag) for amount in ("1.0", "1.2", "NA", "2000") for flag in ("Yes", "No")]
+    rows = raw(
+        {"date": f"2015-01-{day:02}", "rainfall_mm": amount, "rain_today": flag}
+        for day, (amount, flag) in enumerate(pairs, start=1)
+    )
+    cleaned = Cleaned(cleaning(tmp_path_factory.mktemp("scratch")), rows)
+    return dict(zip(pairs, cleaned.observations.sort_by("day")["rain_today"].to_pylist(), strict=True))
+
+
+texts = st.one_of(
+    st.sampled_from(
+        ["", "NA", "Calm", "W", "x", "inf", "Yes", "No", "1e5", "-40", "12", "0", "٣", "'", "a\nb"]
+    ),
+    st.floats(-50, 1100).map(str),
+    st.text(max_size=5).filter(lambda text: "\x00" not in text),
+)
+row_cells = st.fixed_dictionaries(
+    {
+        "station": st.sampled_from(["Albury", "ALBURY", "Cobar", "cobar ", "Atlantis", "İzmir", None]),
+        "date": st.sampled_from(
+            ["2014-12-31", "2015-01-01", "1/1/2015", "2015-02-30", "2031-01-01", "2001-01-01", None]
+        ),
+        "file": st.sampled_from(["a.csv", "b.csv", "it's.csv"]),
+        "row_number": st.integers(1, 5),
+    },
+    optional={column.name: texts for column in OBSERVATION_COLUMNS},
+)
+
+
+@settings(
+    max_examples=3,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(rows=st.lists(row_cells, min_size=30, max_size=60))
+def test_whatever_comes_in_the_counts_add_up_and_cleaning_twice_gives_the_same(
+    tmp_path: Path, rows: list[dict[str, str | None]]
+) -> None:
+    table = raw(
+        row | ({"month": "2015-01"} if str(row["date"]) in ("2031-01-01", "2001-01-01") else {})
+        for row in rows
+    )
+    first, second = (Cleaned(cleaning(tmp_path), table) for _ in range(2))
+    assert first.observations.num_rows + first.quarantined.num_rows == len(rows)
+    assert first.observations.equals(second.observations)
+    assert first.quarantined.equals(second.quarantined)
+    assert first.cell_faults == second.cell_faults
+
+
+def test_no_rows_at_all_are_cleaned_into_no_rows(tmp_path: Path) -> None:
+    with cleaning(tmp_path).cleaned(raw([]).to_reader(), CATALOGUE) as years:
+        assert (dict(years.clean_rows), dict(years.quarantined_rows), dict(years.cell_faults)) == ({}, {}, {})
+        assert years.observations("2015").read_all().num_rows == 0
+
+
+def test_nothing_is_left_behind_by_a_good_run_and_by_a_bad_one(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before, here = set(PROJECT.iterdir()), Path.cwd()
+    scratch = tmp_path / "it's a folder"
+    Cleaned(cleaning(scratch), raw([{}]))
+    with pytest.raises(InvariantError):
+        Cleaned(cleaning(scratch, contract={}), raw([{}]))
+    assert list(scratch.iterdir()) == []
+    assert set(PROJECT.iterdir()) == before
+    assert Path.cwd() == here
+    assert "DBT_" not in " ".join(os.environ)
+    assert capfd.readouterr().out == ""
+
+
+# Each sabotage changes a copy of the project, and the named dbt test must stop the publication.
+SABOTAGE = {
+    "one_row_per_station_and_day": ("models/staging/stg_judgements.sql", "ranked.place > 1", "false"),
+    "every_observation_has_a_key_and_an_origin": (
+        "models/processed/observations.sql", "cells.source, cells.file", "null::text as source, cells.file",
+    ),
+    "every_value_is_within_the_contract": ("macros/cells.sql", "then 'out_of_range'", "then null"),
+    "every_day_lies_in_its_year": (
+        "models/processed/observations.sql", ", judged.day\n", ", judged.day + 400 as day\n",
+    ),
+    "every_station_is_in_the_catalogue": (
+        "models/processed/observations.sql", "judged.station,", "'Atlantis ' || judged.station as station,",
+    ),
+    "every_raw_row_is_clean_or_quarantined": (
+        "models/processed/observations.sql", "rule is null", "rule is null and month(judged.day) > 1",
+    ),
+    "every_rejected_row_has_a_reason_and_an_origin": (
+        "models/processed/quarantined_observations.sql", "judged.rule, raw.*", "null::text as rule, raw.*",
+    ),
+    "every_reason_is_a_rule_of_the_contract": (
+        "models/staging/stg_judgements.sql", "'contradictory'", "'odd'",
+    ),
+}  # fmt: skip
+BAD_ROWS = [
+    {"date": "2015-01-01"},
+    {"date": "2015-01-02"},
+    {"date": "2015-01-02"},
+    {"date": "2015-02-03", "humidity_9am_pct": "200"},
+    {"date": "2015-02-04", "min_temp_c": "30"},
+]
+
+
+@pytest.mark.parametrize("name", SABOTAGE)
+def test_a_failing_dbt_test_stops_the_cleaning_by_name(tmp_path: Path, name: str) -> None:
+    path, text, replacement = SABOTAGE[name]
+    project = tmp_path / "dbt_project"
+    shutil.copytree(PROJECT, project)
+    sound = (project / path).read_text()
+    assert text in sound
+    (project / path).write_text(sound.replace(text, replacement))
+    with pytest.raises(InvariantError, match=f"nothing was published: .*{name}: Got ") as caught:
+        Cleaned(cleaning(tmp_path / "scratch", project=project), raw(BAD_ROWS))
+    assert "\n" not in str(caught.value)
+
+
+def test_every_dbt_test_is_sabotaged_here() -> None:
+    declared = {
+        line.split("name:")[1].strip()
+        for file in PROJECT.rglob("*.yml")
+        for line in file.read_text().splitlines()
+        if line.startswith("          ") and " name: " in line
+    }
+    assert declared == set(SABOTAGE)
+
+
+def test_a_model_that_does_not_compile_is_told_in_one_line(tmp_path: Path) -> None:
+    project = tmp_path / "dbt_project"
+    shutil.copytree(PROJECT, project)
+    (project / "models/processed/cell_faults.sql").write_text("select * from {{ ref('nowhere') }}")
+    with pytest.raises(InvariantError, match="nowhere") as caught:
+        Cleaned(cleaning(tmp_path / "scratch", project=project), raw([{}]))
+    assert "\n" not in str(caught.value)
+
+
+def test_two_stations_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
+    twins = station_table(
+        [Station(name, "NSW", -30, 150, 1, "Australia/Sydney") for name in ("Cobar", "COBAR")]
+    )
+    with pytest.raises(InvariantError, match="'Cobar' and 'COBAR' cannot be told apart"):
+        Cleaned(cleaning(tmp_path), raw([{}]), twins)
+
+
+def test_limits_come_from_the_contract_and_from_nowhere_else(tmp_path: Path) -> None:
+    contract = column_contract()
+    [low] = [column for column in contract["columns"] if column["name"] == "min_temp_c"]
+    low["low"] = 8.2
+    cleaned = Cleaned(cleaning(tmp_path, contract=contract), raw([{}]))
+    assert cleaned.observations["min_temp_c"].to_pylist() == [None]
+    assert cleaned.cell_faults == {"2015": {"min_temp_c": {"out_of_range": 1}}}
+
+
+def test_years_are_batched_by_a_budget_of_raw_rows() -> None:
+    rows = {"2010": 5, "2008": 4, "2009": 6, "2011": 30, "2012": 0}
+    assert list(batches_of_years(rows, 10)) == [["2008", "2009"], ["2010"], ["2011"], ["2012"]]
+    assert list(batches_of_years(rows, 1_000)) == [["2008", "2009", "2010", "2011", "2012"]]
+    assert list(batches_of_years({})) == []
+
+
+def test_the_observations_come_in_order_and_lead_back_to_their_line(judged: Cleaned) -> None:
+    keys = [(row["year"], row["station"], row["day"]) for row in judged.observations.to_pylist()]
+    assert keys == sorted(keys)
+    [sale] = [row for row in judged.observations.to_pylist() if row["station"] == "Sale"]
+    assert (sale["file"], sale["row_number"]) == ("b.csv", 1)
