@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import dagster as dg
 import numpy as np
@@ -59,8 +59,8 @@ class Candidate:
 class MlflowModelIOManager(dg.IOManager):
     """Takes a Candidate, or for a range a mapping of them that is asked for one year at a time.
 
-    Gives a ModelReference, a `Mapping[str, ModelReference]`, or a verified Predictor: what the input is
-    annotated with. Needs the resource `mlflow`.
+    Gives one ModelReference or one verified Predictor when the input is annotated so, else the references by
+    partition. Needs the resource `mlflow`.
     """
 
     def __init__(self, registry: ModelRegistry) -> None:
@@ -80,10 +80,8 @@ class MlflowModelIOManager(dg.IOManager):
         """What the newest materialization of each partition refers to."""
         wanted = context.dagster_type.typing_type
         keys = sorted(context.asset_partition_keys)
-        references = {key: self._registry.reference(_run_id(context, key)) for key in keys}
-        if isinstance(get_origin(wanted), type) and issubclass(get_origin(wanted), Mapping):
-            if get_args(wanted) != (str, ModelReference):
-                raise InvariantError(f"a range of models is a Mapping[str, ModelReference], not {wanted}")
+        references = {key: self._registry.reference(logged_run_id(context.step_context.instance, context.asset_key, key)) for key in keys}
+        if wanted not in (ModelReference, Predictor):
             return references
         if len(references) != 1:
             raise InvariantError(
@@ -181,15 +179,16 @@ def _origin(context: dg.OutputContext, key: str) -> Origin:
     )
 
 
-def _run_id(context: dg.InputContext, key: str) -> str:
-    records = context.step_context.instance.fetch_materializations(
-        dg.AssetRecordsFilter(asset_key=context.asset_key, asset_partitions=[key]), limit=1
+def logged_run_id(instance: dg.DagsterInstance, asset_key: dg.AssetKey, key: str) -> str:
+    """The MLflow run that the newest materialization of this partition names; PartitionMissingError without one."""
+    records = instance.fetch_materializations(
+        dg.AssetRecordsFilter(asset_key=asset_key, asset_partitions=[key]), limit=1
     ).records
     materialization = records[0].asset_materialization if records else None
     metadata = materialization.metadata.get(RUN_ID_KEY) if materialization else None
     if metadata is None:
         raise PartitionMissingError(
-            f"asset '{context.asset_key.to_user_string()}' has no model for {key}; materialise it first"
+            f"asset '{asset_key.to_user_string()}' has no model for {key}; materialise it first"
         )
     return str(metadata.value)
 

@@ -38,9 +38,10 @@ SEEN: dict[str, Any] = {}
     partitions_def=YEARS,
     io_manager_key="model_io",
     code_version="7",
+    dagster_type=dg.Any,
     backfill_policy=dg.BackfillPolicy.single_run(),
 )
-def xgboost(context: dg.AssetExecutionContext) -> ComputedPartitions[Candidate]:
+def xgboost(context: dg.AssetExecutionContext) -> Mapping[str, Candidate]:
     return ComputedPartitions(context.partition_keys, lambda key: candidate(int(key)))
 
 
@@ -71,6 +72,7 @@ class Nothing(dg.IOManager):
 ASSETS = [
     xgboost,
     reader("mapping", Mapping[str, ModelReference]),
+    reader("unannotated", Any),
     reader("reference", ModelReference),
     reader("predictor", Predictor),
 ]
@@ -185,7 +187,8 @@ def test_the_annotation_says_whether_a_reference_or_the_verified_model_is_given(
     store: Store, instance: dg.DagsterInstance
 ) -> None:
     materialise(store, instance, MODEL)
-    materialise(store, instance, "reference", "predictor")
+    materialise(store, instance, "reference", "predictor", "unannotated")
+    assert list(SEEN["unannotated"]) == ["2015"]
     assert SEEN["reference"].digest == SEEN["predictor"].digest == small_model().digest
     values = small_data().values
     expected = small_model().predictor.predict(values).probability
