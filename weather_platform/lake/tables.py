@@ -373,10 +373,8 @@ class Lake:
         except (DeltaError, OSError) as error:
             text = " ".join(str(error).split())
             message = f"lake table '{table}' at {self.uri}: {type(error).__name__}: {text}"
-        else:
-            return
-        # Outside the handler: the original must not travel along as context, its text is not cleaned.
-        raise LakeError(self._without_secrets(message))
+            # From None: the text of the original is not cleaned, so it must not be printed along.
+            raise LakeError(self._without_secrets(message)) from None
 
     def _without_secrets(self, message: str) -> str:
         for name, value in self._storage_options.items():

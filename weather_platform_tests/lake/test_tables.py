@@ -1,0 +1,208 @@
+"""Tables of the lake on real Delta tables: replacing, pinning, pruning, and what is refused."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from weather_platform.errors import InvariantError, LakeError, PartitionMissingError
+from weather_platform.lake import ComputedPartitions, Lake, TablePartitions
+
+SCHEMA = pa.schema([pa.field("month", pa.string(), nullable=False), pa.field("value", pa.int64())])
+
+
+def month(key: str, *values: int) -> pa.Table:
+    return pa.table({"month": [key] * len(values), "value": list(values)}, schema=SCHEMA)
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(str(tmp_path / "lake"))
+
+
+def test_a_partition_is_replaced_and_the_others_stay(lake: Lake) -> None:
+    versions = [
+        lake.replace_partition("raw", "month", "2008-01", month("2008-01", 1, 2)),
+        lake.replace_partition("raw", "month", "2008-02", month("2008-02", 3)),
+        lake.replace_partition("raw", "month", "2008-01", month("2008-01", 9)),
+    ]
+    assert versions == [1, 2, 3]
+    assert lake.version("raw") == 3
+    assert lake.read("raw").to_pylist() == [
+        {"month": "2008-01", "value": 9},
+        {"month": "2008-02", "value": 3},
+    ]
+    assert lake.snapshot("raw").schema.equals(SCHEMA)
+
+
+def test_an_older_version_gives_the_rows_it_had(lake: Lake) -> None:
+    first = lake.replace_partition("raw", "month", "2008-01", month("2008-01", 1, 2))
+    lake.replace_partition("raw", "month", "2008-01", month("2008-01", 9))
+    assert lake.read("raw", version=first)["value"].to_pylist() == [1, 2]
+    assert lake.dataset("raw", first).count_rows() == 2
+    assert lake.row_counts("raw", "month", first) == {"2008-01": 2}
+    with pytest.raises(LakeError, match="raw"):
+        lake.read("raw", version=99)
+
+
+def test_a_view_keeps_reading_its_version_while_others_write(lake: Lake) -> None:
+    lake.replace_partition("raw", "month", "2008-01", month("2008-01", 1))
+    view = TablePartitions.of(lake, "raw", ["2008-01", "2008-02"])
+    lake.replace_partition("raw", "month", "2008-01", month("2008-01", 7))
+    lake.replace_partition("raw", "month", "2008-02", month("2008-02", 8))
+    assert list(view) == ["2008-01"]
+    assert view.version == 1
+    assert view["2008-01"]["value"].to_pylist() == [1]
+    assert view.table()["value"].to_pylist() == [1]
+
+
+def test_a_partition_without_rows_is_present_and_one_never_written_is_not(lake: Lake) -> None:
+    lake.replace_partition("raw", "month", "2011-04", month("2011-04"))
+    assert lake.partitions("raw", "month") == {"2011-04"}
+    assert lake.row_counts("raw", "month") == {"2011-04": 0}
+    view = TablePartitions.of(lake, "raw", ["2011-04", "2011-05"])
+    assert list(view) == ["2011-04"]
+    assert view["2011-04"].num_rows == 0
+    assert view["2011-04"].schema.equals(SCHEMA)
+    with pytest.raises(KeyError):
+        view["2011-05"]
+
+
+def test_a_partition_can_become_empty_and_full_again(lake: Lake) -> None:
+    for values in ((1, 2), (), (3,)):
+        lake.replace_partition("raw", "month", "2008-01", month("2008-01", *values))
+        assert lake.read("raw")["value"].to_pylist() == list(values)
+        assert lake.row_counts("raw", "month") == {"2008-01": len(values)}
+
+
+def test_reading_by_key_lists_no_other_file(lake: Lake) -> None:
+    for key in ("2008-01", "2008-02", "2008-03"):
+        lake.replace_partition("raw", "month", key, month(key, 1))
+    files = lake.snapshot("raw").dataset(["2008-02"]).files
+    assert len(files) == 1
+    assert files[0].startswith("month=2008-02/")
+
+
+def test_rows_come_in_the_order_of_partitions_whatever_the_order_of_writing(lake: Lake) -> None:
+    for key in ("2008-03", "2007-12", "2008-01"):
+        lake.replace_partition("raw", "month", key, month(key, 2, 1))
+    expected = ["2007-12", "2007-12", "2008-01", "2008-01", "2008-03", "2008-03"]
+    view = TablePartitions.of(lake, "raw", ["2008-03", "2007-12", "2008-01"])
+    assert lake.read("raw")["month"].to_pylist() == expected
+    assert view.table()["month"].to_pylist() == expected
+    assert view.reader().read_all()["value"].to_pylist() == [2, 1, 2, 1, 2, 1]
+
+
+def test_views_narrow_columns_rows_and_partitions(lake: Lake) -> None:
+    for key in ("2008-01", "2008-02", "2008-03"):
+        lake.replace_partition("raw", "month", key, month(key, 1, 2, 3))
+    view = TablePartitions.of(lake, "raw", ["2008-01", "2008-02", "2008-03"])
+    narrow = view.select(["value"]).where(pc.field("value") > 1).where(pc.field("month") != "2008-02")
+    assert narrow["2008-01"].to_pydict() == {"value": [2, 3]}
+    assert narrow.up_to("2008-02").table()["value"].to_pylist() == [2, 3]
+    assert narrow.only(["2008-03", "1999-01"]).schema.names == ["value"]
+    assert list(view.only(["2008-03", "1999-01"])) == ["2008-03"]
+    assert view.only([]).table().num_rows == 0
+    assert view.row_counts == {"2008-01": 3, "2008-02": 3, "2008-03": 3}
+    assert lake.read("raw", columns=["value"], filter=pc.field("month") == "2008-01").num_rows == 3
+
+
+def test_a_reader_is_streamed_and_checked_batch_by_batch(lake: Lake) -> None:
+    def batches(second: str) -> Iterator[pa.RecordBatch]:
+        yield from month("2008-01", 1, 2).to_batches()
+        yield from month(second, 3).to_batches()
+
+    reader = pa.RecordBatchReader.from_batches(SCHEMA, batches("2008-01"))
+    lake.replace_partition("raw", "month", "2008-01", reader)
+    with pytest.raises(InvariantError, match="also hold month 2008-02"):
+        lake.replace_partition(
+            "raw", "month", "2008-01", pa.RecordBatchReader.from_batches(SCHEMA, batches("2008-02"))
+        )
+    assert lake.read("raw")["value"].to_pylist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (pa.table({"value": [1]}), "no column 'month'"),
+        (pa.table({"month": ["2008-01"]}), "lack its column 'value'"),
+        (pa.table({"month": ["2008-01"], "value": ["1"]}), "have 'value' as string, the table as int64"),
+        (pa.table({"month": ["2008-01", None], "value": [1, 2]}), "nulls in 'month'"),
+        (month("2008-02", 1), "partition '2008-01' of table 'raw' also hold month 2008-02"),
+    ],
+)
+def test_rows_that_do_not_fit_are_refused_and_change_nothing(
+    lake: Lake, rows: pa.Table, message: str
+) -> None:
+    lake.replace_partition("raw", "month", "2008-01", month("2008-01", 1))
+    with pytest.raises(InvariantError, match=message):
+        lake.replace_partition("raw", "month", "2008-01", rows)
+    assert lake.version("raw") == 1
+
+
+def test_a_new_column_is_added_and_is_null_in_the_other_partitions(lake: Lake) -> None:
+    lake.replace_partition("raw", "month", "2008-01", month("2008-01", 1))
+    wider = month("2008-02", 2).append_column("gust", pa.array(["W"]))
+    lake.replace_partition("raw", "month", "2008-02", wider)
+    assert lake.read("raw")["gust"].to_pylist() == [None, "W"]
+    assert lake.read("raw", version=1).schema.names == ["month", "value"]
+
+
+def test_a_table_keeps_its_partition_column(lake: Lake) -> None:
+    lake.replace_partition("raw", "month", "2008-01", month("2008-01", 1))
+    with pytest.raises(InvariantError, match="partitioned by"):
+        lake.replace_table("raw", month("2008-01", 1))
+    with pytest.raises(InvariantError, match="partitioned by 'month', not by 'year'"):
+        lake.partitions("raw", "year")
+
+
+def test_an_unpartitioned_table_is_replaced_with_its_schema(lake: Lake) -> None:
+    assert lake.replace_table("stations", pa.table({"id": ["Albury", "Cobar"]})) == 1
+    assert lake.replace_table("stations", pa.table({"name": pa.array([], pa.string())})) == 2
+    assert lake.read("stations").schema.names == ["name"]
+    assert lake.read("stations", version=1)["id"].to_pylist() == ["Albury", "Cobar"]
+    assert lake.snapshot("stations").row_counts() == {"": 0}
+
+
+def test_a_table_that_does_not_exist_is_named_with_the_remedy(lake: Lake) -> None:
+    assert not lake.exists("features")
+    assert lake.partitions("features", "year") == set()
+    for read in (lake.read, lake.dataset, lake.version, lake.snapshot):
+        with pytest.raises(
+            PartitionMissingError, match="no table 'features' yet; materialise that asset first"
+        ):
+            read("features")
+
+
+def test_names_cannot_leave_the_lake(lake: Lake) -> None:
+    for name in ("../raw", "", "a/b", ".hidden"):
+        with pytest.raises(InvariantError, match="cannot be the name"):
+            lake.version(name)
+        with pytest.raises(InvariantError, match="cannot be a partition key"):
+            lake.replace_partition("raw", "month", name, month(name, 1))
+
+
+def test_a_range_asks_for_the_next_rows_only_after_the_last_were_committed(lake: Lake) -> None:
+    asked: list[str] = []
+
+    def compute(key: str) -> pa.Table:
+        asked.append(f"{key} at {lake.version('raw') if lake.exists('raw') else 0}")
+        return month(key, 1)
+
+    made = ComputedPartitions(["2008-01", "2008-02"], compute)
+    assert [stored.version for stored in lake.replace_partitions("raw", "month", made.items())] == [1, 2]
+    assert asked == ["2008-01 at 0", "2008-02 at 1"]
+
+
+def test_many_commits_stay_readable_through_checkpoints(lake: Lake) -> None:
+    keys = [f"{year}-{month:02}" for year in (2008, 2009, 2010, 2011) for month in range(1, 13)]
+    list(lake.replace_partitions("raw", "month", ((key, month(key, 1)) for key in keys)))
+    assert lake.partitions("raw", "month") == set(keys)
+    assert lake.read("raw", version=3).num_rows == 3
+    assert any(Path(lake.uri).rglob("*.checkpoint.parquet"))
+
+
+def test_printing_a_lake_shows_no_secret() -> None:
+    assert "geheim" not in repr(Lake("s3://lake", {"AWS_SECRET_ACCESS_KEY": "geheim"}))
