@@ -5,14 +5,16 @@ needs or may do without (``io_managers``).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Self, TypeVar
+from typing import Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from typing_extensions import TypeVar
 
 from weather_platform.lake.tables import Lake, Snapshot
 
-T = TypeVar("T")
+T = TypeVar("T", default=pa.Table)
+"""What a partition is made of. Dagster takes no subscripted class as a type: annotate with the bare one."""
 
 
 class TablePartitions(Mapping[str, pa.Table]):

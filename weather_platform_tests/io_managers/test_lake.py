@@ -44,7 +44,7 @@ def places() -> pa.Table:
 
 
 @dg.asset(partitions_def=MONTHS, backfill_policy=SINGLE_RUN, io_manager_key="lake_io")
-def raw(context: dg.AssetExecutionContext) -> ComputedPartitions[pa.Table]:
+def raw(context: dg.AssetExecutionContext) -> ComputedPartitions:
     return ComputedPartitions(context.partition_keys, _month)
 
 
@@ -54,7 +54,7 @@ def raw(context: dg.AssetExecutionContext) -> ComputedPartitions[pa.Table]:
     io_manager_key="lake_io",
     ins={"raw": dg.AssetIn(partition_mapping=IN_YEAR)},
 )
-def clean(context: dg.AssetExecutionContext, raw: TablePartitions, places: pa.Table) -> ComputedPartitions[pa.Table]:
+def clean(context: dg.AssetExecutionContext, raw: TablePartitions, places: pa.Table) -> ComputedPartitions:
     seen["clean"], seen["places"] = list(raw), places
 
     def year(key: str) -> pa.Table:
@@ -70,7 +70,7 @@ def clean(context: dg.AssetExecutionContext, raw: TablePartitions, places: pa.Ta
     io_manager_key="lake_io",
     ins={"clean": dg.AssetIn(partition_mapping=AROUND)},
 )
-def features(context: dg.AssetExecutionContext, clean: TablePartitions) -> ComputedPartitions[pa.Table]:
+def features(context: dg.AssetExecutionContext, clean: TablePartitions) -> ComputedPartitions:
     seen["features"] = list(clean)
     return ComputedPartitions(context.partition_keys, lambda key: pa.table({"year": [key]}))
 
@@ -81,7 +81,7 @@ def features(context: dg.AssetExecutionContext, clean: TablePartitions) -> Compu
     io_manager_key="lake_io",
     ins={"clean": dg.AssetIn(partition_mapping=UP_TO)},
 )
-def model(context: dg.AssetExecutionContext, clean: pa.Table) -> ComputedPartitions[pa.Table]:
+def model(context: dg.AssetExecutionContext, clean: pa.Table) -> ComputedPartitions:
     seen["model"] = clean["year"].to_pylist()
     return ComputedPartitions(context.partition_keys, lambda key: pa.table({"year": [key]}))
 
@@ -174,7 +174,7 @@ def test_a_single_partition_may_be_given_as_one_table(lake: Lake) -> None:
 
 def test_an_asset_that_gives_other_partitions_than_asked_stores_none(lake: Lake) -> None:
     @dg.asset(partitions_def=MONTHS, backfill_policy=SINGLE_RUN, io_manager_key="lake_io")
-    def astray() -> ComputedPartitions[pa.Table]:
+    def astray() -> ComputedPartitions:
         return ComputedPartitions(["2009-01"], _month)
 
     with pytest.raises(InvariantError, match=r"gave partitions \['2009-01'\]"):
@@ -184,7 +184,7 @@ def test_an_asset_that_gives_other_partitions_than_asked_stores_none(lake: Lake)
 
 def test_a_range_holds_one_partition_at_a_time(lake: Lake) -> None:
     @dg.asset(partitions_def=MONTHS, backfill_policy=SINGLE_RUN, io_manager_key="lake_io")
-    def counted(context: dg.AssetExecutionContext) -> ComputedPartitions[pa.Table]:
+    def counted(context: dg.AssetExecutionContext) -> ComputedPartitions:
         def compute(key: str) -> pa.Table:
             stored = lake.partitions("counted", "month")
             alive.append(f"{key} after {len(stored)}")

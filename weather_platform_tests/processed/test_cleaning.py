@@ -258,7 +258,7 @@ SABOTAGE = {
     ),
     "every_value_is_within_the_contract": ("macros/cells.sql", "then 'out_of_range'", "then null"),
     "every_day_lies_in_its_year": (
-        "models/processed/observations.sql", ", judged.day\n", ", judged.day + 400 as day\n",
+        "models/processed/observations.sql", "judged.day", "judged.day + 400 as day",
     ),
     "every_station_is_in_the_catalogue": (
         "models/processed/observations.sql", "judged.station,", "'Atlantis ' || judged.station as station,",
@@ -289,7 +289,7 @@ def test_a_failing_dbt_test_stops_the_cleaning_by_name(tmp_path: Path, name: str
     shutil.copytree(PROJECT, project)
     sound = (project / path).read_text()
     assert text in sound
-    (project / path).write_text(sound.replace(text, replacement))
+    (project / path).write_text(sound.replace(text, replacement, 1))
     with pytest.raises(InvariantError, match=f"nothing was published: .*{name}: Got ") as caught:
         Cleaned(cleaning(tmp_path / "scratch", project=project), raw(BAD_ROWS))
     assert "\n" not in str(caught.value)
@@ -300,7 +300,7 @@ def test_every_dbt_test_is_sabotaged_here() -> None:
         line.split("name:")[1].strip()
         for file in PROJECT.rglob("*.yml")
         for line in file.read_text().splitlines()
-        if line.startswith("          ") and " name: " in line
+        if line.startswith(" " * 10) and " name: " in line and "- name" not in line
     }
     assert declared == set(SABOTAGE)
 
