@@ -69,9 +69,7 @@ def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinitio
         stations: pa.Table,
         lake: LakeResource,
     ) -> Iterator[dg.MaterializeResult[None]]:
-        for stored in publish_years(
-            cleaning, lake.lake(), raw_observations, stations, context.partition_keys
-        ):
+        for stored in publish_years(cleaning, lake.lake(), raw_observations, stations, context.partition_keys):
             for table, metadata in stored.metadata.items():
                 context.add_asset_metadata(metadata, asset_key=table, partition_key=stored.year)
         for table in ("quarantined_observations", "observations"):
@@ -121,9 +119,7 @@ def publish_years(
                 [quarantined] = lake.replace_partitions(
                     "quarantined_observations", "year", [(year, cleaned.quarantined(year))]
                 )
-                [observations] = lake.replace_partitions(
-                    "observations", "year", [(year, cleaned.observations(year))]
-                )
+                [observations] = lake.replace_partitions("observations", "year", [(year, cleaned.observations(year))])
                 yield PublishedYear(year, cleaned, raw_rows[year], observations, quarantined)
 
 
@@ -145,6 +141,4 @@ def refuse_lost_rows(cleaned: CleanedYears, raw_rows: Mapping[str, int]) -> None
                 f"{year}: {raw} raw rows became {clean} clean and {quarantined} rejected ones; not published"
             )
     if strangers := (cleaned.clean_rows.keys() | cleaned.quarantined_rows.keys()) - raw_rows.keys():
-        raise InvariantError(
-            f"cleaning made rows of {', '.join(sorted(strangers))}, which were not asked for"
-        )
+        raise InvariantError(f"cleaning made rows of {', '.join(sorted(strangers))}, which were not asked for")

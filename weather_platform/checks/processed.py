@@ -53,9 +53,7 @@ def rows_that_do_not_add_up(lake: Lake, years: Sequence[str]) -> Findings:
     raw = Counter[str]()
     for month, rows in lake.row_counts("raw_observations", "month").items():
         raw[month[:4]] += rows
-    clean, quarantined = (
-        lake.row_counts(table, "year") for table in ("observations", "quarantined_observations")
-    )
+    clean, quarantined = (lake.row_counts(table, "year") for table in ("observations", "quarantined_observations"))
     return {
         year: f"{raw[year]} raw rows, {clean.get(year)} clean, {quarantined.get(year)} quarantined"
         for year in years
@@ -75,13 +73,8 @@ def days_outside_the_year(lake: Lake, years: Sequence[str]) -> Findings:
 
 def quarantined_shares(lake: Lake, years: Sequence[str]) -> dict[str, float]:
     """Share of rejected rows per year, from the log."""
-    clean, quarantined = (
-        lake.row_counts(table, "year") for table in ("observations", "quarantined_observations")
-    )
-    return {
-        year: quarantined.get(year, 0) / max(clean.get(year, 0) + quarantined.get(year, 0), 1)
-        for year in years
-    }
+    clean, quarantined = (lake.row_counts(table, "year") for table in ("observations", "quarantined_observations"))
+    return {year: quarantined.get(year, 0) / max(clean.get(year, 0) + quarantined.get(year, 0), 1) for year in years}
 
 
 def faulty_shares(instance: dg.DagsterInstance, years: Sequence[str]) -> dict[str, float]:
@@ -116,9 +109,7 @@ def _outside(year: str, rows: pa.Table) -> int:
     return int(pc.sum(pc.not_equal(pc.year(rows["day"]), int(year))).as_py() or 0)
 
 
-def _check(
-    name: str, find: Callable[[Lake, Sequence[str]], Findings], description: str
-) -> dg.AssetChecksDefinition:
+def _check(name: str, find: Callable[[Lake, Sequence[str]], Findings], description: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="observations", name=name, blocking=True, description=description)
     def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         years = years_of_run(context.run.tags, lake.lake())
@@ -150,9 +141,7 @@ def _faulty_cells_check() -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset="observations", name="faulty_cells_share", description=description)
     def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        return _shares(
-            faulty_shares(context.instance, years_of_run(context.run.tags, lake.lake())), MAX_FAULTY_SHARE
-        )
+        return _shares(faulty_shares(context.instance, years_of_run(context.run.tags, lake.lake())), MAX_FAULTY_SHARE)
 
     return check
 

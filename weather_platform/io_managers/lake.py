@@ -43,8 +43,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             snapshot = lake.snapshot(table, version)
             rows = snapshot.row_counts()[""]
             context.add_output_metadata(
-                stored_metadata(rows, version, snapshot.schema)
-                | {"dagster/row_count": rows, "lake_uri": lake.uri}
+                stored_metadata(rows, version, snapshot.schema) | {"dagster/row_count": rows, "lake_uri": lake.uri}
             )
             return
         column, keys = partition_column(context.asset_partitions_def), list(context.asset_partition_keys)
@@ -82,14 +81,10 @@ def partition_column(partitions: dg.PartitionsDefinition) -> str:
     """The column in which a partitioned asset holds its partition key."""
     if isinstance(partitions, dg.TimeWindowPartitionsDefinition) and partitions.fmt in PARTITION_COLUMNS:
         return PARTITION_COLUMNS[partitions.fmt]
-    raise InvariantError(
-        f"the lake stores partitions written as {', '.join(PARTITION_COLUMNS)}, not {partitions!r}"
-    )
+    raise InvariantError(f"the lake stores partitions written as {', '.join(PARTITION_COLUMNS)}, not {partitions!r}")
 
 
-def missing_partitions(
-    needed: Sequence[str], present: Collection[str], own: Iterable[Sequence[str]] = ()
-) -> list[str]:
+def missing_partitions(needed: Sequence[str], present: Collection[str], own: Iterable[Sequence[str]] = ()) -> list[str]:
     """The partitions whose absence is an error, in order; none when the work can go on.
 
     `needed` are the upstream partitions asked for, `present` all that the upstream has, and `own` holds for
@@ -138,14 +133,10 @@ def _partitions_of(
 ) -> Iterator[tuple[str, pa.Table]]:
     if isinstance(obj, Mapping):
         if sorted(obj) != sorted(keys):
-            raise InvariantError(
-                f"'{table}' gave partitions {sorted(obj)}, but the run is to make {sorted(keys)}"
-            )
+            raise InvariantError(f"'{table}' gave partitions {sorted(obj)}, but the run is to make {sorted(keys)}")
         return ((key, obj[key]) for key in keys)
     if len(keys) != 1:
-        raise InvariantError(
-            f"'{table}' gave one table for {len(keys)} partitions; give a mapping from key to table"
-        )
+        raise InvariantError(f"'{table}' gave one table for {len(keys)} partitions; give a mapping from key to table")
     return iter([(keys[0], obj)])
 
 
@@ -153,8 +144,7 @@ def _own_partitions(context: dg.InputContext, needed: Sequence[str]) -> list[lis
     """For each partition being made, the needed upstream partitions that share time with it."""
     made, upstream = context.step_context.entity_partitions_def, context.asset_partitions_def
     if not (
-        isinstance(made, dg.TimeWindowPartitionsDefinition)
-        and isinstance(upstream, dg.TimeWindowPartitionsDefinition)
+        isinstance(made, dg.TimeWindowPartitionsDefinition) and isinstance(upstream, dg.TimeWindowPartitionsDefinition)
     ):
         return []
     windows = [(key, upstream.time_window_for_partition_key(key)) for key in needed]

@@ -123,9 +123,7 @@ class Snapshot:
     ) -> pa.Table:
         """The rows of some or all partitions as one Arrow table."""
         with self._lake.speaking_clearly(self.table):
-            return self.dataset(keys).to_table(
-                columns=list(columns) if columns is not None else None, filter=where
-            )
+            return self.dataset(keys).to_table(columns=list(columns) if columns is not None else None, filter=where)
 
     def stream(
         self,
@@ -188,9 +186,7 @@ class Lake:
         except PartitionMissingError:
             return {}
         if snapshot.partition_column != column:
-            raise InvariantError(
-                f"table '{table}' is partitioned by '{snapshot.partition_column}', not by '{column}'"
-            )
+            raise InvariantError(f"table '{table}' is partitioned by '{snapshot.partition_column}', not by '{column}'")
         return snapshot.row_counts()
 
     def dataset(self, table: str, version: int | None = None) -> pds.Dataset:
@@ -210,9 +206,7 @@ class Lake:
 
     # ---------------------------------------------------------------------------------------------- writing
 
-    def replace_partition(
-        self, table: str, column: str, key: str, data: pa.Table | pa.RecordBatchReader
-    ) -> int:
+    def replace_partition(self, table: str, column: str, key: str, data: pa.Table | pa.RecordBatchReader) -> int:
         """Replace one partition in one commit and return the version of that commit; the table is made if
         need be.
 
@@ -278,9 +272,7 @@ class Lake:
             for batch in reader:
                 _check_batch(table, schema, batch, column, key)
                 columns = [_column_of(batch, field) for field in in_file]
-                writer.write_table(
-                    pa.Table.from_arrays(columns, schema=in_file), row_group_size=_ROW_GROUP_ROWS
-                )
+                writer.write_table(pa.Table.from_arrays(columns, schema=in_file), row_group_size=_ROW_GROUP_ROWS)
                 rows += batch.num_rows
         size = filesystem.get_file_info(path).size
         partition = {column: key} if column else {}
@@ -323,9 +315,7 @@ class Lake:
         for commit in delta.history(delta.version() - before):
             if commit.get(_COMMIT_ID) == commit_id:
                 return delta, int(commit["version"])
-        raise LakeError(
-            f"table '{table}': the log does not show a commit just made; is the store consistent?"
-        )
+        raise LakeError(f"table '{table}': the log does not show a commit just made; is the store consistent?")
 
     # ---------------------------------------------------------------------------------------------- opening
 
@@ -337,9 +327,7 @@ class Lake:
     def _open(self, table: str, version: int | None = None) -> DeltaTable:
         with self.speaking_clearly(table):
             try:
-                return DeltaTable(
-                    self._table_uri(table), version=version, storage_options=self._storage_options
-                )
+                return DeltaTable(self._table_uri(table), version=version, storage_options=self._storage_options)
             except TableNotFoundError:
                 pass
         raise PartitionMissingError(f"the lake has no table '{table}' yet; materialise that asset first")
@@ -398,9 +386,7 @@ def _agreed_schema(table: str, delta: DeltaTable, data: pa.Schema, column: str |
             raise InvariantError(f"rows for table '{table}' lack its column '{field.name}'")
         if not _same_type(data.field(field.name).type, field.type):
             given = data.field(field.name).type
-            raise InvariantError(
-                f"rows for table '{table}' have '{field.name}' as {given}, the table as {field.type}"
-            )
+            raise InvariantError(f"rows for table '{table}' have '{field.name}' as {given}, the table as {field.type}")
     added = [field.with_nullable(True) for field in data if field.name not in known.names]
     return pa.schema([*known, *added])
 
@@ -418,9 +404,7 @@ def _column_of(batch: pa.RecordBatch, field: pa.Field) -> pa.Array:
 def _check_batch(table: str, schema: pa.Schema, batch: pa.RecordBatch, column: str | None, key: str) -> None:
     for field in schema:
         if not field.nullable and batch.column(field.name).null_count:
-            raise InvariantError(
-                f"rows for table '{table}' have nulls in '{field.name}', which must not be null"
-            )
+            raise InvariantError(f"rows for table '{table}' have nulls in '{field.name}', which must not be null")
     if column is not None and batch.num_rows:
         foreign = pc.unique(batch.column(column)).cast(pa.string()).to_pylist()
         if foreign != [key]:

@@ -58,8 +58,7 @@ def column_contract() -> dict[str, Any]:
     """
     return {
         "columns": [
-            {"name": c.name, "kind": c.kind, "unit": c.unit, "low": c.low, "high": c.high}
-            for c in OBSERVATION_COLUMNS
+            {"name": c.name, "kind": c.kind, "unit": c.unit, "low": c.low, "high": c.high} for c in OBSERVATION_COLUMNS
         ],
         "compass_points": list(COMPASS_POINTS),
         "missing_tokens": list(MISSING_TOKENS),
@@ -159,9 +158,7 @@ class DbtCleaning:
         rows = 0
         with pq.ParquetWriter(scratch / "raw_observations.parquet", _INPUT_SCHEMA) as writer:
             for batch in raw:
-                spellings.update(
-                    text for text in pc.unique(batch.column("station")).to_pylist() if text is not None
-                )
+                spellings.update(text for text in pc.unique(batch.column("station")).to_pylist() if text is not None)
                 writer.write_batch(self._input_rows(batch, rows))
                 rows += batch.num_rows
         pq.write_table(_station_spellings(spellings, stations), scratch / "station_spellings.parquet")
@@ -228,9 +225,7 @@ class DbtCleaning:
     def _open(self, scratch: Path) -> Any:
         import duckdb
 
-        return duckdb.connect(
-            str(scratch / "scratch.duckdb"), read_only=True, config=self._duckdb_config(scratch)
-        )
+        return duckdb.connect(str(scratch / "scratch.duckdb"), read_only=True, config=self._duckdb_config(scratch))
 
 
 def _station_spellings(spellings: set[str], stations: pa.Table) -> pa.Table:
@@ -238,9 +233,7 @@ def _station_spellings(spellings: set[str], stations: pa.Table) -> pa.Table:
     for station in stations["id"].to_pylist():
         other = ids.setdefault(match_key(station), station)
         if other != station:
-            raise InvariantError(
-                f"stations '{other}' and '{station}' cannot be told apart; rename one of them"
-            )
+            raise InvariantError(f"stations '{other}' and '{station}' cannot be told apart; rename one of them")
     ordered = sorted(spellings)
     return pa.table(
         {

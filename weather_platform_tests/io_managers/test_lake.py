@@ -22,9 +22,7 @@ YEARS = dg.TimeWindowPartitionsDefinition(
 )
 SINGLE_RUN = dg.BackfillPolicy.single_run()
 IN_YEAR = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
-AROUND = dg.TimeWindowPartitionMapping(
-    start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True
-)
+AROUND = dg.TimeWindowPartitionMapping(start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True)
 UP_TO = dg.TimeWindowPartitionMapping(start_offset=-50, allow_nonexistent_upstream_partitions=True)
 alive: list[str] = []
 seen: dict[str, Any] = {}
@@ -33,9 +31,7 @@ seen: dict[str, Any] = {}
 def _month(key: str) -> pa.Table:
     """Two rows, none in the quiet month."""
     count = 0 if key == "2008-02" else 2
-    return pa.table(
-        {"month": pa.array([key] * count, pa.string()), "value": pa.array(range(count), pa.int64())}
-    )
+    return pa.table({"month": pa.array([key] * count, pa.string()), "value": pa.array(range(count), pa.int64())})
 
 
 @dg.asset(io_manager_key="lake_io")
@@ -125,9 +121,7 @@ def _make(
 
 
 def _metadata(result: dg.ExecuteInProcessResult, asset: dg.AssetsDefinition) -> dict[str, Mapping[str, Any]]:
-    stored = [
-        event.step_materialization_data.materialization for event in result.get_asset_materialization_events()
-    ]
+    stored = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
     return {made.partition or "": made.metadata for made in stored if made.asset_key == asset.key}
 
 
@@ -218,9 +212,7 @@ def test_a_forgotten_month_is_named_with_the_remedy(lake: Lake) -> None:
     _make(lake, places)
     _make(lake, raw, "2008-01", "2008-03")
     _make(lake, raw, "2008-06", "2008-07")
-    with pytest.raises(
-        PartitionMissingError, match="asset 'raw' lacks partitions 2008-04, 2008-05; materialise them"
-    ):
+    with pytest.raises(PartitionMissingError, match="asset 'raw' lacks partitions 2008-04, 2008-05; materialise them"):
         _make(lake, clean, "2008")
 
 
@@ -232,9 +224,7 @@ def test_a_year_without_any_month_cannot_be_made(lake: Lake) -> None:
 
 
 def test_an_upstream_that_was_never_made_is_named(lake: Lake) -> None:
-    with pytest.raises(
-        PartitionMissingError, match="asset 'clean' was never materialised; materialise it first"
-    ):
+    with pytest.raises(PartitionMissingError, match="asset 'clean' was never materialised; materialise it first"):
         _make(lake, features, "2008")
 
 

@@ -117,10 +117,6 @@ def test_the_keys_are_neither_in_the_config_nor_in_the_print_of_the_resource(end
         instance=dg.DagsterInstance.ephemeral()
     )
     assert result.success
-    told = (
-        repr(resource)
-        + repr(definitions.get_repository_def().get_top_level_resources())
-        + str(result.all_events)
-    )
+    told = repr(resource) + repr(definitions.get_repository_def().get_top_level_resources()) + str(result.all_events)
     assert SECRET not in told
     assert KEY_ID not in told

@@ -117,9 +117,7 @@ def test_a_reader_is_streamed_and_checked_batch_by_batch(lake: Lake) -> None:
     reader = pa.RecordBatchReader.from_batches(SCHEMA, batches("2008-01"))
     lake.replace_partition("raw", "month", "2008-01", reader)
     with pytest.raises(InvariantError, match="also hold month 2008-02"):
-        lake.replace_partition(
-            "raw", "month", "2008-01", pa.RecordBatchReader.from_batches(SCHEMA, batches("2008-02"))
-        )
+        lake.replace_partition("raw", "month", "2008-01", pa.RecordBatchReader.from_batches(SCHEMA, batches("2008-02")))
     assert lake.read("raw")["value"].to_pylist() == [1, 2, 3]
 
 
@@ -133,9 +131,7 @@ def test_a_reader_is_streamed_and_checked_batch_by_batch(lake: Lake) -> None:
         (month("2008-02", 1), "partition '2008-01' of table 'raw' also hold month 2008-02"),
     ],
 )
-def test_rows_that_do_not_fit_are_refused_and_change_nothing(
-    lake: Lake, rows: pa.Table, message: str
-) -> None:
+def test_rows_that_do_not_fit_are_refused_and_change_nothing(lake: Lake, rows: pa.Table, message: str) -> None:
     lake.replace_partition("raw", "month", "2008-01", month("2008-01", 1))
     with pytest.raises(InvariantError, match=message):
         lake.replace_partition("raw", "month", "2008-01", rows)
@@ -170,9 +166,7 @@ def test_a_table_that_does_not_exist_is_named_with_the_remedy(lake: Lake) -> Non
     assert not lake.exists("features")
     assert lake.partitions("features", "year") == set()
     for read in (lake.read, lake.dataset, lake.version, lake.snapshot):
-        with pytest.raises(
-            PartitionMissingError, match="no table 'features' yet; materialise that asset first"
-        ):
+        with pytest.raises(PartitionMissingError, match="no table 'features' yet; materialise that asset first"):
             read("features")
 
 

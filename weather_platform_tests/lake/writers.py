@@ -11,9 +11,7 @@ from weather_platform.lake import Lake
 
 
 def month(key: str, value: int, rows: int) -> pa.Table:
-    return pa.table(
-        {"month": pa.array([key] * rows, pa.string()), "value": pa.array([value] * rows, pa.int64())}
-    )
+    return pa.table({"month": pa.array([key] * rows, pa.string()), "value": pa.array([value] * rows, pa.int64())})
 
 
 def replace_months(

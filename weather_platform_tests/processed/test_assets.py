@@ -44,9 +44,7 @@ class Home:
     def receive(self, months: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
         table = raw(rows)
         for month in months:
-            mine = table.filter(
-                pa.array([value == month for value in table["month"].to_pylist()], pa.bool_())
-            )
+            mine = table.filter(pa.array([value == month for value in table["month"].to_pylist()], pa.bool_()))
             self.lake.replace_partition("raw_observations", "month", month, mine)
 
     def run(self, first: str, last: str, selection: str = "*") -> dg.ExecuteInProcessResult:
@@ -93,9 +91,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Home, dg.ExecuteInPr
 
 
 def _told(result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], Mapping[str, Any]]:
-    stored = [
-        event.step_materialization_data.materialization for event in result.get_asset_materialization_events()
-    ]
+    stored = [event.step_materialization_data.materialization for event in result.get_asset_materialization_events()]
     return {(made.asset_key.to_user_string(), str(made.partition)): made.metadata for made in stored}
 
 
@@ -154,9 +150,7 @@ def _observation(year: str, day: date, station: str = "Albury") -> dict[str, Any
         ),
     ],
 )
-def test_a_poisoned_year_fails_its_check_and_is_named(
-    tmp_path: Path, name: str, poison: list[dict[str, Any]]
-) -> None:
+def test_a_poisoned_year_fails_its_check_and_is_named(tmp_path: Path, name: str, poison: list[dict[str, Any]]) -> None:
     home = Home(tmp_path)
     home.receive(MONTHS, ROWS[:3])
     nothing = pa.table({"year": pa.array([], pa.string())})
@@ -164,9 +158,7 @@ def test_a_poisoned_year_fails_its_check_and_is_named(
         table = pa.Table.from_pylist(rows, schema=OBSERVATIONS_SCHEMA)
         home.lake.replace_partition("observations", "year", year, table)
         home.lake.replace_partition("quarantined_observations", "year", year, nothing)
-    evaluations = {
-        each.check_name: each for each in home.run("2014", "2015", "checks").get_asset_check_evaluations()
-    }
+    evaluations = {each.check_name: each for each in home.run("2014", "2015", "checks").get_asset_check_evaluations()}
     assert {check for check in BLOCKING if not evaluations[check].passed} == {name}
     assert evaluations[name].blocking
     assert evaluations[name].severity == dg.AssetCheckSeverity.ERROR
@@ -214,10 +206,7 @@ def test_the_real_table_is_clean_throughout(tmp_path: Path) -> None:
     fetched_at = datetime(2016, 1, 2, tzinfo=ZoneInfo("Australia/Sydney"))
     source = CsvSource(DATA, first_month="2007-11", fetched_at=fetched_at)
     months = [
-        f"{year}-{month:02}"
-        for year in range(2007, 2016)
-        for month in range(1, 13)
-        if (year, month) > (2007, 10)
+        f"{year}-{month:02}" for year in range(2007, 2016) for month in range(1, 13) if (year, month) > (2007, 10)
     ]
     cleaned = Cleaned(cleaning(tmp_path), pa.concat_tables(source.rows(month) for month in months))
     source.close()

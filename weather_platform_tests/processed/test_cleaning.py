@@ -55,19 +55,15 @@ SPOILED: list[tuple[str | None, dict[str, str | int | None], str | None]] = [
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
     rows = raw(
-        {"station": station, "wind_gust_time": str(index)} | cells
-        for index, (station, cells, _) in enumerate(SPOILED)
+        {"station": station, "wind_gust_time": str(index)} | cells for index, (station, cells, _) in enumerate(SPOILED)
     )
     return Cleaned(cleaning(tmp_path_factory.mktemp("scratch")), rows)
 
 
 @pytest.mark.parametrize("index", range(len(SPOILED)))
-def test_a_row_is_rejected_for_the_first_rule_it_breaks_and_for_nothing_else(
-    judged: Cleaned, index: int
-) -> None:
+def test_a_row_is_rejected_for_the_first_rule_it_breaks_and_for_nothing_else(judged: Cleaned, index: int) -> None:
     rules = {
-        row["wind_gust_time"]: row["rule"]
-        for row in judged.quarantined.select(["wind_gust_time", "rule"]).to_pylist()
+        row["wind_gust_time"]: row["rule"] for row in judged.quarantined.select(["wind_gust_time", "rule"]).to_pylist()
     }
     assert rules.get(str(index)) == SPOILED[index][2]
 
@@ -146,9 +142,7 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[int, dict[str, 
 
 
 @pytest.mark.parametrize("index", range(len(CELLS)))
-def test_a_cell_is_read_or_made_missing(
-    read: tuple[dict[int, dict[str, object]], Cleaned], index: int
-) -> None:
+def test_a_cell_is_read_or_made_missing(read: tuple[dict[int, dict[str, object]], Cleaned], index: int) -> None:
     column, _, value, _ = CELLS[index]
     assert read[0][index][column] == value
 
@@ -189,9 +183,7 @@ def flags(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], obj
 
 
 texts = st.one_of(
-    st.sampled_from(
-        ["", "NA", "Calm", "W", "x", "inf", "Yes", "No", "1e5", "-40", "12", "0", "٣", "'", "a\nb"]
-    ),
+    st.sampled_from(["", "NA", "Calm", "W", "x", "inf", "Yes", "No", "1e5", "-40", "12", "0", "٣", "'", "a\nb"]),
     st.floats(-50, 1100).map(str),
     st.text(max_size=5).filter(lambda text: "\x00" not in text),
 )
@@ -219,8 +211,7 @@ def test_whatever_comes_in_the_counts_add_up_and_cleaning_twice_gives_the_same(
     tmp_path: Path, rows: list[dict[str, str | None]]
 ) -> None:
     table = raw(
-        row | ({"month": "2015-01"} if str(row["date"]) in ("2031-01-01", "2001-01-01") else {})
-        for row in rows
+        row | ({"month": "2015-01"} if str(row["date"]) in ("2031-01-01", "2001-01-01") else {}) for row in rows
     )
     first, second = (Cleaned(cleaning(tmp_path), table) for _ in range(2))
     assert first.observations.num_rows + first.quarantined.num_rows == len(rows)
@@ -315,9 +306,7 @@ def test_a_model_that_does_not_compile_is_told_in_one_line(tmp_path: Path) -> No
 
 
 def test_two_stations_that_cannot_be_told_apart_are_refused(tmp_path: Path) -> None:
-    twins = station_table(
-        [Station(name, "NSW", -30, 150, 1, "Australia/Sydney") for name in ("Cobar", "COBAR")]
-    )
+    twins = station_table([Station(name, "NSW", -30, 150, 1, "Australia/Sydney") for name in ("Cobar", "COBAR")])
     with pytest.raises(InvariantError, match="'Cobar' and 'COBAR' cannot be told apart"):
         Cleaned(cleaning(tmp_path), raw([{}]), twins)
 
