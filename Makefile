@@ -42,6 +42,10 @@ format: $(READY) ## Format the code and mend what ruff can mend.
 
 lock: $(READY) ## Write requirements.lock anew from pyproject.toml.
 	$(BIN)/uv pip compile pyproject.toml --quiet --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --output-file requirements.lock
+	$(BIN)/python -m weather_platform_tests.lock_digest
+
+docs: $(READY) ## Write the reference tables anew from the code.
+	$(BIN)/python docs/generate.py
 
 ui: $(READY) ## Open the Dagster UI (127.0.0.1:3000) and the MLflow UI (127.0.0.1:5000).
 	$(BIN)/weather ui

@@ -6,11 +6,14 @@ A test compares the files with what this program would write, so the tables cann
 from collections.abc import Iterable
 from pathlib import Path
 
+from dagster import TimeWindowPartitionsDefinition
+
 from weather_platform.build import build_definitions
 from weather_platform.domain.features import FEATURE_VERSION, FEATURES
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.settings import Settings
 
+GRAINS = {"%Y-%m": "month", "%Y": "year", "%Y-%m-%d": "day"}
 REFERENCE = Path(__file__).parent / "reference"
 
 
@@ -25,8 +28,8 @@ def _settings() -> str:
         default = "" if field.default is None else str(field.default)
         rows.append((f"`WEATHER_{name.upper()}`", f"`{default}`" if default else "", field.description or ""))
     return (
-        "# Settings\n\nEach is an environment variable. Unknown names that begin with `WEATHER_` are refused. The choice of "
-        "source is also kept in `<home>/weather.env`; the environment wins over it.\n\n"
+        "# Settings\n\nEach is an environment variable. Unknown names that begin with `WEATHER_` are refused. The "
+        "choice of source is also kept in `<home>/weather.env`; the environment wins over it.\n\n"
         + _table(("variable", "default", "meaning"), rows)
     )
 
@@ -40,8 +43,8 @@ def _columns() -> str:
         for c in OBSERVATION_COLUMNS
     ]  # fmt: skip
     return (
-        "# Observed columns\n\nThe one contract: cleaning, checks and features read it. A value outside its range becomes "
-        "missing and is counted.\n\n"
+        "# Observed columns\n\nThe one contract: cleaning, checks and features read it. A value outside its range "
+        "becomes missing and is counted.\n\n"
         + _table(("column", "unit", "physical range", "weatherAUS", "Bureau file", "meaning"), rows)
     )
 
@@ -55,7 +58,8 @@ def _features() -> str:
 def _assets() -> str:
     rows = []
     for spec in sorted(build_definitions(Settings()).resolve_all_asset_specs(), key=lambda s: s.key.to_user_string()):
-        grain = {"%Y-%m": "month", "%Y": "year", "%Y-%m-%d": "day"}[spec.partitions_def.fmt] if spec.partitions_def else ""
+        windows = spec.partitions_def
+        grain = GRAINS[windows.fmt] if isinstance(windows, TimeWindowPartitionsDefinition) else ""
         upstream = ", ".join(f"`{dep.asset_key.to_user_string()}`" for dep in spec.deps)
         text = " ".join((spec.description or "").split())
         rows.append((f"`{spec.key.to_user_string()}`", spec.group_name or "", grain, upstream, text))

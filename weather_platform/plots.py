@@ -5,7 +5,9 @@ inside the functions and used through its objects alone, so nothing global is to
 needed. The same model gives the same bytes.
 """
 
+import base64
 import io
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -170,6 +172,44 @@ def importance_png(model: TrainedModel, title: str) -> bytes:
             f"Importance: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK
         )
         return _png(figure)
+
+
+def station_map_png(
+    latitude_deg: Sequence[float],
+    longitude_deg: Sequence[float],
+    title: str,
+    *,
+    values: Sequence[float] | None = None,
+    unit: str = "",
+) -> bytes:
+    """Stations where they are; with ``values`` (0 to 1), coloured by them, the largest on top."""
+    from matplotlib import rc_context
+
+    latitude, longitude = np.asarray(latitude_deg, dtype=float), np.asarray(longitude_deg, dtype=float)
+    with rc_context(_STYLE):
+        figure = _figure(6.4, 5.4)
+        axes = figure.subplots()
+        if values is None:
+            axes.scatter(longitude, latitude, s=26, color=_BLUE, edgecolor="white", linewidth=0.6)
+        else:
+            shown = np.asarray(values, dtype=float)
+            order = np.argsort(shown, kind="stable")
+            dots = axes.scatter(
+                longitude[order], latitude[order], c=shown[order], s=46, cmap="YlGnBu", vmin=0, vmax=1,
+                edgecolor=_GREY, linewidth=0.5,
+            )  # fmt: skip
+            figure.colorbar(dots, ax=axes, label=unit, shrink=0.8)
+        if len(latitude):
+            axes.set_aspect(1 / max(np.cos(np.radians(float(latitude.mean()))), 0.1))
+        axes.set_xlabel("longitude (degrees)")
+        axes.set_ylabel("latitude (degrees)")
+        axes.set_title(title)
+        return _png(figure)
+
+
+def markdown_image(name: str, png: bytes) -> str:
+    """A picture as Markdown that carries its own bytes, for the metadata of an asset."""
+    return f"![{name}](data:image/png;base64,{base64.b64encode(png).decode()})"
 
 
 def _f1_contours(axes: "Axes") -> None:

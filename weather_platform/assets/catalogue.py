@@ -1,6 +1,6 @@
 """Words that every asset shares: stage names, owners, the backfill policy. No asset is defined here."""
 
-from typing import Any, Final
+from typing import Final, TypedDict
 
 import dagster as dg
 
@@ -12,7 +12,17 @@ LAKE_IO: Final = "lake_io"
 MODEL_IO: Final = "model_io"
 
 
-def shared(stage: str, *kinds: str, code_version: str = "1") -> dict[str, Any]:
+class Shared(TypedDict):
+    """The arguments of `@asset` that every asset takes."""
+
+    group_name: str
+    owners: list[str]
+    kinds: set[str]
+    code_version: str
+    backfill_policy: dg.BackfillPolicy
+
+
+def shared(stage: str, *kinds: str, code_version: str = "1") -> Shared:
     """The arguments every asset of a stage takes: group, owners, kinds, code version, single-run backfills."""
     return {
         "group_name": stage,

@@ -34,6 +34,7 @@ def features_asset(years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinit
         **shared("features", "numpy", "deltalake", code_version=FEATURE_VERSION),
         partitions_def=years,
         io_manager_key=LAKE_IO,
+        dagster_type=dg.Any,
         ins={
             "observations": dg.AssetIn(
                 partition_mapping=dg.TimeWindowPartitionMapping(
@@ -45,7 +46,7 @@ def features_asset(years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinit
     )
     def features(
         context: dg.AssetExecutionContext, observations: TablePartitions, stations: pa.Table
-    ) -> ComputedPartitions:
+    ) -> ComputedPartitions[pa.Table]:
         grid = station_grid(stations)
         weights = neighbour_weights(grid)
         observed = observations.select(OBSERVED)
@@ -65,7 +66,9 @@ def _of_year(
 ) -> pa.Table:
     first, last = date(int(year), 1, 1), date(int(year), 12, 31)
     # History before the year, and the one day after it that labels the last.
-    window = (pc.field("day") >= first - timedelta(days=HISTORY_DAYS)) & (pc.field("day") <= last + timedelta(days=1))
+    window = (pc.field("day") >= first - timedelta(days=HISTORY_DAYS)) & (
+        pc.field("day") <= last + timedelta(days=1)
+    )
     arrays = observation_arrays(observed.only(neighbours_of(year)).where(window).table(), grid)
     matrix = build_features(arrays, grid, weights, first_day=day_number(first), last_day=day_number(last))
     context.add_asset_metadata({"missing_share": missing_share(matrix)}, partition_key=year)

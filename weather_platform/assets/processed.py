@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 import pyarrow as pa
 
-from weather_platform.assets.catalogue import LAKE_IO, shared
+from weather_platform.assets.catalogue import LAKE_IO, OWNERS, SINGLE_RUN
 from weather_platform.errors import InvariantError
 from weather_platform.io_managers.lake import partition_metadata
 from weather_platform.lake import Lake, Replaced, TablePartitions
@@ -30,7 +30,6 @@ CODE_VERSION = "1"
 
 def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
     """`observations` and `quarantined_observations`, made together."""
-    common = {name: value for name, value in shared("processed").items() if name in ("group_name", "owners")}
     cleaning = DbtCleaning(
         project=PROJECT_DIR / "dbt_project",
         first_month=settings.first_month,
@@ -50,7 +49,8 @@ def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinitio
                 code_version=CODE_VERSION,
                 kinds={"dbt", "duckdb", "deltalake"},
                 description=f"{summary}\n\n{__doc__}",
-                **common,
+                group_name="processed",
+                owners=OWNERS,
             ).with_io_manager_key(LAKE_IO)  # how others read it; this asset writes the lake itself
             for name, summary in (
                 ("observations", "One clean row per station and day."),
@@ -61,7 +61,7 @@ def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinitio
             "raw_observations": dg.AssetIn(input_manager_key=LAKE_IO),
             "stations": dg.AssetIn(input_manager_key=LAKE_IO),
         },
-        backfill_policy=dg.BackfillPolicy.single_run(),
+        backfill_policy=SINGLE_RUN,
     )
     def clean_observations(
         context: dg.AssetExecutionContext,

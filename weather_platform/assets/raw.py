@@ -10,9 +10,9 @@ import pyarrow as pa
 
 from weather_platform.assets.catalogue import LAKE_IO, shared
 from weather_platform.domain.stations import station_table
-from weather_platform.lake import Lake
 from weather_platform.lake.partitions import ComputedPartitions
 from weather_platform.lake.provenance import refuse_other_source
+from weather_platform.plots import markdown_image, station_map_png
 from weather_platform.resources.lake import LakeResource
 from weather_platform.sources import Source
 
@@ -26,14 +26,21 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
         description="Station catalogue: id, state, position in degrees, elevation in metres, time zone.",
     )
     def stations(context: dg.AssetExecutionContext, source: dg.ResourceParam[Source]) -> pa.Table:
-        table = station_table(source.stations())
-        context.add_output_metadata({"source": source.name, "map": station_map(source)})
-        return table
+        catalogue = source.stations()
+        title = f"{len(catalogue)} stations" + (" (synthetic weather)" if source.synthetic else "")
+        picture = station_map_png(
+            [s.latitude_deg for s in catalogue], [s.longitude_deg for s in catalogue], title
+        )
+        context.add_output_metadata(
+            {"source": source.name, "map": dg.MetadataValue.md(markdown_image("map", picture))}
+        )
+        return station_table(catalogue)
 
     @dg.asset(
         **shared("raw", "deltalake"),
         partitions_def=months,
         io_manager_key=LAKE_IO,
+        dagster_type=dg.Any,
         description=(
             "Rows exactly as received, one partition a month, as text, with source, file, row number and fetch time. "
             "Source: the `csv` files of the Bureau of Meteorology, or the `synthetic` generator (then it says so)."
@@ -41,7 +48,7 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
     )
     def raw_observations(
         context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: LakeResource
-    ) -> ComputedPartitions:
+    ) -> ComputedPartitions[pa.Table]:
         refuse_other_source(lake.lake(), source.name)
         return ComputedPartitions(context.partition_keys, source.rows)
 

@@ -28,11 +28,12 @@ def split_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefinition
         **shared("splits", "deltalake"),
         partitions_def=years,
         io_manager_key=LAKE_IO,
+        dagster_type=dg.Any,
         ins={"features": dg.AssetIn(partition_mapping=up_to_the_year())},
         tags={"target": target.name},
         description=f"{__doc__}\nTarget: {target.description}",
     )
-    def split(context: dg.AssetExecutionContext, features: TablePartitions) -> ComputedPartitions:
+    def split(context: dg.AssetExecutionContext, features: TablePartitions) -> ComputedPartitions[pa.Table]:
         narrow = features.select(("day", label_column(target.name)))
         return ComputedPartitions(context.partition_keys, lambda year: _manifest(target, year, narrow))
 

@@ -5,6 +5,7 @@ everything from the UI makes the same runs.
 """
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 RAW_STAGES = ("raw",)
 PROCESSING_STAGES = ("processed", "features")
@@ -12,17 +13,21 @@ LEARNING_STAGES = ("splits", "models", "production")
 FORECAST_STAGES = ("forecasts",)
 
 
-def stage_jobs() -> list[dg.UnresolvedAssetJobDefinition]:
+def stage_jobs() -> list[UnresolvedAssetJobDefinition]:
     """`ingest` (months), `process` (years), `learn` (years), `forecast` (days)."""
     return [
         _job("ingest", RAW_STAGES, "Station catalogue and raw observations, by month."),
         _job("process", PROCESSING_STAGES, "Cleaned observations, quarantine and features, by year."),
-        _job("learn", LEARNING_STAGES, "Splits, models, the promotion decision and the Production alias, by test year."),
+        _job(
+            "learn",
+            LEARNING_STAGES,
+            "Splits, models, the promotion decision and the Production alias, by test year.",
+        ),
         _job("forecast", FORECAST_STAGES, "Forecasts of the Production models, by issue day."),
     ]
 
 
-def _job(name: str, stages: tuple[str, ...], description: str) -> dg.UnresolvedAssetJobDefinition:
+def _job(name: str, stages: tuple[str, ...], description: str) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         name,
         selection=dg.AssetSelection.groups(*stages),

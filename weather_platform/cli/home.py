@@ -21,7 +21,9 @@ def dagster_home(settings: Settings) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(PROJECT_DIR / "dagster.yaml", folder / "dagster.yaml")
     except OSError as error:
-        raise SettingsError(f"{folder} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder") from None
+        raise SettingsError(
+            f"{folder} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"
+        ) from None
     return folder
 
 

@@ -12,7 +12,7 @@ from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import StageResult, console_of_errors, execute
 from weather_platform.domain.targets import TARGETS
-from weather_platform.resources.profiles import lake_resource
+from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings, remember_source
 
@@ -72,26 +72,30 @@ def run_pipeline(settings: Settings, targets: list[str], years: list[int], forec
 
 def row_totals(settings: Settings) -> dict[str, int]:
     """Rows of the lake: raw = clean + quarantined, always."""
-    lake = lake_resource(settings).lake()
+    lake = LakeResource.from_settings(settings).lake()
     tables = {"raw": "raw_observations", "clean": "observations", "quarantined": "quarantined_observations"}
     columns = {"raw": "month", "clean": "year", "quarantined": "year"}
     return {name: sum(lake.row_counts(table, columns[name]).values()) for name, table in tables.items()}
 
 
-def _learned(instance: dg.DagsterInstance, run_ids: list[str], targets: list[str]) -> dict[str, dict[str, Any]]:
+def _learned(
+    instance: dg.DagsterInstance, run_ids: list[str], targets: list[str]
+) -> dict[str, dict[str, Any]]:
     """Test metrics of every year and algorithm, and the newest promotion decision, from the runs' materializations."""
     found: dict[str, dict[str, Any]] = {name: {"years": {}, "promotion": None} for name in targets}
     for run_id in run_ids:
-        for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records:
+        for record in instance.get_records_for_run(
+            run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
+        ).records:
             event = record.event_log_entry.dagster_event
-            assert event is not None and event.asset_key is not None  # noqa: S101 - materializations have both
-            if len(event.asset_key.path) != 2:
-                continue
+            if event is None or event.asset_key is None or len(event.asset_key.path) != 2:
+                continue  # not an asset of a target
             target, name = event.asset_key.path
             metadata = event.step_materialization_data.materialization.metadata
-            if "test_metrics" in metadata:
-                years = found[target]["years"]
-                years.setdefault(event.partition, {})[name] = metadata["test_metrics"].value
+            if metrics := {
+                k.removeprefix("test_"): v.value for k, v in metadata.items() if k.startswith("test_")
+            }:
+                found[target]["years"].setdefault(event.partition, {})[name] = metrics
             elif "decision" in metadata:
                 found[target]["promotion"] = {
                     "decision": metadata["decision"].value,

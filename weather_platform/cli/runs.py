@@ -16,6 +16,8 @@ from weather_platform.automation.plan import StageRun
 from weather_platform.errors import WeatherError
 
 _POLL_SECONDS = 0.25
+_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+"""The event log has everything; the console shows progress and, at the end, one line of error."""
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -30,18 +32,26 @@ class StageResult:
 
 
 def execute(
-    definitions: dg.Definitions, instance: dg.DagsterInstance, run: StageRun, console: Console, *, targets: Collection[str]
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    run: StageRun,
+    console: Console,
+    *,
+    targets: Collection[str],
 ) -> StageResult:
     """Run one stage job over its range in this process, for these targets. WeatherError, one line, when it fails."""
-    job = definitions.get_job_def(run.job)
+    job = definitions.resolve_job_def(run.job)
     # Keys of two parts begin with their target; the others belong to all of them.
-    selection = [key for key in job.asset_layer.executable_asset_keys if len(key.path) == 1 or key.path[0] in targets]
+    selection = [
+        key for key in job.asset_layer.executable_asset_keys if len(key.path) == 1 or key.path[0] in targets
+    ]
     run_id = make_new_run_id()
     started = time.perf_counter()
     with _progress(instance, run, run_id, console):
         result = job.execute_in_process(
             instance=instance,
             asset_selection=selection,
+            run_config=_QUIET,
             run_id=run_id,
             tags={RANGE_START: run.first, RANGE_END: run.last},
             raise_on_error=False,
@@ -71,7 +81,9 @@ def failure_of(result: dg.ExecuteInProcessResult, run_id: str) -> str:
                 error = error.cause
             said = " ".join(error.message.split()) if error is not None else "no reason given"
             if error is not None and error.cls_name:
-                said = said.removeprefix(f"{error.cls_name}: ").removeprefix(f"weather_platform.errors.{error.cls_name}: ")
+                said = said.removeprefix(f"{error.cls_name}: ").removeprefix(
+                    f"weather_platform.errors.{error.cls_name}: "
+                )
             return f"{(event.step_key or '').replace('__', '/')}: {said} (run {run_id}; its log is in the Dagster UI)"
     return f"run {run_id} failed before its first step; see its log in the Dagster UI"
 

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from weather_platform.cli.home import dagster_home
 from weather_platform.errors import WeatherError
-from weather_platform.resources.profiles import mlflow_tracking_uri
+from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.settings import PROJECT_DIR, Settings
 
 _GRACE_SECONDS = 15
@@ -45,7 +45,9 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
         ended = next(name for name, server in servers.items() if server.poll() is not None)
-        raise WeatherError(f"{ended} ended with code {servers[ended].returncode}; its last lines above say why")
+        raise WeatherError(
+            f"{ended} ended with code {servers[ended].returncode}; its last lines above say why"
+        )
     except KeyboardInterrupt:
         console.print("ending both")
     finally:

@@ -4,7 +4,8 @@ What belongs here: the schema of the stored features, and both directions of the
 value of a feature or a label (``features``, ``targets``).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from weather_platform.domain.features import FEATURES, FeatureMatrix, StationGrid
+from weather_platform.domain.features import (
+    FEATURE_VERSION,
+    FEATURES,
+    FeatureMatrix,
+    StationGrid,
+    feature_names,
+)
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.domain.stations import Station
-from weather_platform.domain.targets import TARGETS, labels
+from weather_platform.domain.targets import TARGETS, ForecastTarget, labels
+from weather_platform.domain.training import TrainingData
 
 OBSERVED: tuple[str, ...] = ("station", "day", *(c.name for c in OBSERVATION_COLUMNS))
 """The columns of the observations table that features and labels read."""
@@ -39,7 +47,7 @@ FEATURES_SCHEMA: pa.Schema = pa.schema(
         *(
             _field(
                 label_column(t.name), pa.float32(), nullable=True, unit=t.unit,
-                description=f"Label of {t.name}, from the station's next calendar day; null until that day is observed.",
+                description=f"Label of {t.name}, from the station's next calendar day; null until it is observed.",
             )
             for t in TARGETS.values()
         ),
@@ -66,7 +74,9 @@ def observation_arrays(observations: pa.Table, grid: StationGrid) -> dict[str, N
     return arrays
 
 
-def feature_table(year: str, matrix: FeatureMatrix, grid: StationGrid, observed: Mapping[str, NDArray[Any]]) -> pa.Table:
+def feature_table(
+    year: str, matrix: FeatureMatrix, grid: StationGrid, observed: Mapping[str, NDArray[Any]]
+) -> pa.Table:
     """Features and labels of one year as FEATURES_SCHEMA; `observed` reaches the day after the last row's."""
     names = pa.array(grid.ids, pa.string())
     columns: list[pa.Array] = [
@@ -80,3 +90,51 @@ def feature_table(year: str, matrix: FeatureMatrix, grid: StationGrid, observed:
         for target in TARGETS.values()
     ]
     return pa.Table.from_arrays(columns, schema=FEATURES_SCHEMA)
+
+
+def training_columns(target: ForecastTarget) -> tuple[str, ...]:
+    """The columns of the stored features that training, exams and forecasts of a target read."""
+    return ("station", "day", *feature_names(), label_column(target.name))
+
+
+def training_data(tables: Iterable[pa.Table], rows: int, target: ForecastTarget) -> TrainingData:
+    """Stored features as one matrix, filled table by table so that they are never held twice.
+
+    `tables` have the `training_columns` of the target and `rows` rows together; their order is kept.
+    """
+    names = feature_names()
+    values = np.empty((rows, len(names)), dtype=np.float32)
+    day = np.empty(rows, dtype=np.int32)
+    label = np.empty(rows, dtype=np.float32)
+    stations: list[pa.Array] = []
+    start = 0
+    for table in tables:
+        here = slice(start, start + table.num_rows)
+        for j, name in enumerate(names):
+            values[here, j] = table[name].to_numpy()
+        day[here] = table["day"].cast(pa.int32()).to_numpy()
+        label[here] = table[label_column(target.name)].to_numpy()
+        stations += table["station"].chunks
+        start = here.stop
+    station = pa.chunked_array(stations, pa.string())
+    ids = pc.unique(station).sort()
+    return TrainingData(
+        station_ids=tuple(ids.to_pylist()),
+        station_index=pc.index_in(station, value_set=ids).to_numpy().astype(np.int32),
+        day=day,
+        values=values,
+        labels=label,
+        feature_names=tuple(names),
+        feature_version=FEATURE_VERSION,
+    )
+
+
+def first_rows(data: TrainingData, count: int) -> TrainingData:
+    """The first rows, as views: nothing is copied."""
+    return replace(
+        data,
+        station_index=data.station_index[:count],
+        day=data.day[:count],
+        values=data.values[:count],
+        labels=data.labels[:count],
+    )

@@ -99,7 +99,7 @@ def station_table(stations: Sequence[Station]) -> pa.Table:
 
 
 def match_key(text: str) -> str:
-    """What two spellings of a station have in common: its letters and digits, lower case (Alice Springs, AliceSprings)."""
+    """What two spellings of a station have in common: its letters and digits, lower case."""
     return re.sub(r"[^a-z0-9]", "", text.lower())
 
 

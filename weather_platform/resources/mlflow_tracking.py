@@ -9,6 +9,7 @@ when a step of the Dagster run failed, else FINISHED. Runs that a killed process
 the next one.
 """
 
+import warnings
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -59,8 +60,10 @@ def mlflow_resource(tracking_uri: str, experiment_name: str) -> dg.ResourceDefin
             experiment_id = ensure_experiment(client, tracking_uri, experiment_name)
             close_abandoned(client, experiment_id, instance)
             run_id = _parent_run(client, experiment_id, run)
-            tracking = _dagster_mlflow(context, tracking_uri, experiment_name, run_id)
-            tracker = next(tracking)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", dg.BetaWarning)  # dagster-mlflow as a whole is marked beta
+                tracking = _dagster_mlflow(context, tracking_uri, experiment_name, run_id)
+                tracker = next(tracking)
         try:
             yield MlflowRun(client, tracking_uri, experiment_id, run_id, tracker)
         finally:

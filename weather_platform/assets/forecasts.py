@@ -1,0 +1,96 @@
+"""Stage forecasts: what the Production model says of the next day, one row per station that reported.
+
+The partition is the issue day D: the forecast is issued at the end of the station's local day D, knows everything
+reported for D, and speaks of D+1. Forecasts of days inside the model's own training, validation or test span are
+`hindcast` and never count as live skill. Rows are upserted by target, station, day and model version.
+"""
+
+from datetime import date, datetime
+
+import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_platform.assets.catalogue import shared
+from weather_platform.database import FORECASTS_SCHEMA, Database
+from weather_platform.domain.feature_table import training_columns, training_data
+from weather_platform.domain.features import FEATURE_VERSION, feature_names
+from weather_platform.domain.splits import day_number
+from weather_platform.domain.targets import ForecastTarget
+from weather_platform.domain.training import Predictor, TrainingData
+from weather_platform.lake.partitions import TablePartitions
+from weather_platform.lake.provenance import lake_source
+from weather_platform.resources.lake import LakeResource
+from weather_platform.resources.moments import run_created_at
+from weather_platform.resources.registry import ModelRegistry, RegisteredModel
+
+
+def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
+    """The `{target}/forecasts` asset."""
+
+    @dg.asset(
+        key=[target.name, "forecasts"],
+        **shared("forecasts", "sqlalchemy"),
+        partitions_def=days,
+        ins={"features": dg.AssetIn()},
+        deps=[dg.AssetKey([target.name, "production"])],
+        tags={"target": target.name},
+        description=f"{target.description}\n\n{__doc__}",
+    )
+    def forecasts(
+        context: dg.AssetExecutionContext,
+        registry: dg.ResourceParam[ModelRegistry],
+        database: dg.ResourceParam[Database],
+        lake: LakeResource,
+        features: TablePartitions,
+    ) -> None:
+        issue_days = [date.fromisoformat(key) for key in context.partition_keys]
+        model = registry.production(target.name)
+        predictor = registry.load(model)
+        predictor.require_features(FEATURE_VERSION, feature_names())
+        asked = (pc.field("day") >= issue_days[0]) & (pc.field("day") <= issue_days[-1])
+        table = features.select(training_columns(target)).where(asked).table()
+        rows = training_data([table], table.num_rows, target)
+        issued = forecast_rows(
+            target, rows, predictor, model, context.run_id, run_created_at(context.instance, context.run_id)
+        )
+        database.upsert_forecasts(issued)
+        stored_source = lake_source(lake.lake())
+        for day in issue_days:
+            rows_of_day = int(np.count_nonzero(rows.day == day_number(day)))
+            context.add_asset_metadata(
+                {"rows": rows_of_day, "model_version": model.version, "source": stored_source},
+                partition_key=day.isoformat(),
+            )
+
+    return forecasts
+
+
+def forecast_rows(
+    target: ForecastTarget,
+    rows: TrainingData,
+    predictor: Predictor,
+    model: RegisteredModel,
+    dagster_run_id: str,
+    issued_at: datetime,
+) -> pa.Table:
+    """The forecasts of these rows as they are stored."""
+    count = len(rows)
+    forecasts = predictor.predict(rows.values)
+    hindcast = rows.day <= day_number(model.tested_through)
+    columns = {
+        "target": pa.repeat(target.name, count),
+        "station": pa.array(rows.station_ids, pa.string()).take(pa.array(rows.station_index)),
+        "day": pa.array(rows.day).cast(pa.date32()),
+        "model_version": pa.repeat(model.version, count),
+        "kind": pc.if_else(pa.array(hindcast), "hindcast", "live"),
+        "model_digest": pa.repeat(model.digest, count),
+        "feature_version": pa.repeat(rows.feature_version, count),
+        "probability": pa.array(forecasts.probability),
+        "threshold": pa.repeat(predictor.contract.threshold, count),
+        "label": pa.array(forecasts.label),
+        "issued_at": pa.repeat(issued_at, count),
+        "dagster_run_id": pa.repeat(dagster_run_id, count),
+    }
+    return pa.table(columns).cast(FORECASTS_SCHEMA)

@@ -1,0 +1,87 @@
+"""Stage models: one trained candidate per target, algorithm and test year.
+
+Trained on the split's training days, stopped early, calibrated and given its threshold on validation, measured on test
+beside persistence and climatology. The candidate goes to MLflow through the model IO manager and no further:
+everything downstream gets a reference, or the model with its digest verified.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+from pydantic import Field, create_model
+
+from weather_platform.assets.catalogue import MODEL_IO, shared
+from weather_platform.assets.splits import up_to_the_year
+from weather_platform.domain.algorithms import Algorithm
+from weather_platform.domain.feature_table import first_rows, training_columns, training_data
+from weather_platform.domain.features import FEATURE_VERSION
+from weather_platform.domain.splits import split_from_manifest
+from weather_platform.domain.targets import ForecastTarget
+from weather_platform.domain.training import TrainingConfig, train
+from weather_platform.io_managers.mlflow_models import Candidate
+from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+from weather_platform.settings import Settings
+
+SAMPLE_ROWS = 5
+"""Newest rows that are stored beside a model as a sample of its input."""
+
+
+def config_of(algorithm: Algorithm, settings: Settings) -> type[dg.Config]:
+    """What people see in the launchpad: seed, threads and the algorithm's parameters, with bounds and meanings."""
+    fields = {
+        "seed": (
+            int,
+            Field(settings.seed, ge=0, description="Seed of training and of the bootstrap intervals."),
+        ),
+        "threads": (
+            int,
+            Field(settings.threads, ge=1, description="Threads of training; part of the recipe."),
+        ),
+    } | {
+        p.name: (type(p.default), Field(p.default, ge=p.low, le=p.high, description=p.description))
+        for p in algorithm.parameters
+    }
+    return create_model(f"{algorithm.name.title()}Config", __base__=dg.Config, **fields)  # type: ignore[call-overload, no-any-return]
+
+
+def candidate_asset(
+    target: ForecastTarget, algorithm: Algorithm, settings: Settings, years: dg.TimeWindowPartitionsDefinition
+) -> dg.AssetsDefinition:
+    """The `{target}/{algorithm}` asset."""
+    recipe = config_of(algorithm, settings)
+
+    @dg.asset(
+        key=[target.name, algorithm.name],
+        **shared("models", algorithm.name, "mlflow", code_version=FEATURE_VERSION),
+        partitions_def=years,
+        io_manager_key=MODEL_IO,
+        dagster_type=dg.Any,  # a lazy mapping is no dict, which is what Dagster would ask for
+        ins={
+            "split": dg.AssetIn(key=[target.name, "split"]),
+            "features": dg.AssetIn(partition_mapping=up_to_the_year()),
+        },
+        tags={"target": target.name},
+        description=f"{algorithm.title}. {algorithm.description}\n\n{__doc__}",
+    )
+    def candidate(
+        context: dg.AssetExecutionContext,
+        config: recipe,  # type: ignore[valid-type]
+        split: TablePartitions,
+        features: TablePartitions,
+    ) -> Mapping[str, Candidate]:
+        params = config.model_dump()  # type: ignore[attr-defined]
+        recipe_of_run = TrainingConfig(seed=params.pop("seed"), threads=params.pop("threads"), params=params)
+        last = features.up_to(max(context.partition_keys)).select(training_columns(target))
+        rows = training_data(last.values(), sum(last.row_counts.values()), target)
+        lake_versions = {"features": features.version, f"{target.name}__split": split.version}
+
+        def of_year(year: str) -> Candidate:
+            # Years lie one after the other, so the rows up to a year are a view of the first of them.
+            known = first_rows(rows, sum(features.up_to(year).row_counts.values()))
+            context.log.info(f"training for {year} on {len(known):,} rows")
+            model = train(target, algorithm, known, split_from_manifest(split[year]), recipe_of_run)
+            return Candidate(model, lake_versions, known.values[-SAMPLE_ROWS:])
+
+        return ComputedPartitions(context.partition_keys, of_year)
+
+    return candidate

@@ -1,0 +1,74 @@
+"""build_definitions: the one way in which the graph is put together. No input or output happens here.
+
+What belongs here: which assets, checks, jobs and resources there are, made from the registries of targets and
+algorithms. What does not: what any of them does.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from weather_platform.assets.features import features_asset
+from weather_platform.assets.forecasts import forecasts_asset
+from weather_platform.assets.models import candidate_asset
+from weather_platform.assets.processed import processed_assets
+from weather_platform.assets.production import production_asset, promotion_asset
+from weather_platform.assets.raw import raw_assets
+from weather_platform.assets.splits import split_asset
+from weather_platform.automation.jobs import stage_jobs
+from weather_platform.checks.features import features_checks
+from weather_platform.checks.forecasts import forecasts_checks
+from weather_platform.checks.models import model_checks
+from weather_platform.checks.processed import processed_checks
+from weather_platform.checks.production import production_checks
+from weather_platform.checks.raw import raw_checks
+from weather_platform.checks.splits import split_checks
+from weather_platform.domain.algorithms import ALGORITHMS
+from weather_platform.domain.targets import TARGETS
+from weather_platform.partitions import day_partitions, month_partitions, year_partitions
+from weather_platform.profiles import resources_for
+from weather_platform.settings import Settings
+
+
+def build_definitions(
+    settings: Settings, *, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """The whole graph for these settings. `resource_overrides` replace resources by key, for tests."""
+    with warnings.catch_warnings():
+        # Single-run backfills and absent upstream partitions are beta in Dagster 1.13; the pin and the tests hold them.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return _definitions(settings, resource_overrides or {})
+
+
+def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg.Definitions:
+    months, years, days = month_partitions(settings), year_partitions(settings), day_partitions(settings)
+    assets: list[dg.AssetsDefinition] = [
+        *raw_assets(months),
+        processed_assets(settings, years),
+        features_asset(years),
+    ]
+    checks: list[dg.AssetChecksDefinition] = [*raw_checks(), *processed_checks(), *features_checks()]
+    for target in TARGETS.values():
+        algorithms = [algorithm for algorithm in ALGORITHMS.values() if target.task in algorithm.tasks]
+        assets += [
+            split_asset(target, years),
+            *(candidate_asset(target, algorithm, settings, years) for algorithm in algorithms),
+            promotion_asset(target, settings, years),
+            production_asset(target),
+            forecasts_asset(target, days),
+        ]
+        checks += [
+            *split_checks(target),
+            *(check for algorithm in algorithms for check in model_checks(target, algorithm)),
+            *production_checks(target),
+            *forecasts_checks(target),
+        ]
+    return dg.Definitions(
+        assets=assets,
+        asset_checks=checks,
+        jobs=stage_jobs(),
+        resources={**resources_for(settings), **resource_overrides},
+        executor=dg.in_process_executor,
+    )

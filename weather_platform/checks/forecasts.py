@@ -1,0 +1,108 @@
+"""Checks of stage forecasts: nobody who reported is left out, and a probability is one."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+
+import dagster as dg
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_platform.checks.reporting import WARN, Findings, report
+from weather_platform.database import Database
+from weather_platform.domain.targets import ForecastTarget
+from weather_platform.lake import Lake
+from weather_platform.resources.lake import LakeResource
+from weather_platform.resources.registry import ModelRegistry
+
+
+def forecasts_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
+    """All checks of a target's forecasts; they read the database as people will."""
+    key = dg.AssetKey([target.name, "forecasts"])
+
+    def issued(
+        context: dg.AssetCheckExecutionContext, registry: ModelRegistry, database: Database
+    ) -> tuple[pa.Table, list[date]]:
+        days = [date.fromisoformat(key) for key in context.op_execution_context.partition_keys]
+        version = registry.production(target.name).version
+        return database.forecasts(target.name, days[0], days[-1], model_version=version), days
+
+    @dg.asset_check(
+        asset=key, name="a_forecast_per_report", blocking=True,
+        description="Each station that reported on the issue day has one forecast of it, and no other station has.",
+    )  # fmt: skip
+    def a_forecast_per_report(
+        context: dg.AssetCheckExecutionContext,
+        lake: LakeResource,
+        registry: dg.ResourceParam[ModelRegistry],
+        database: dg.ResourceParam[Database],
+    ) -> dg.AssetCheckResult:
+        forecasts, days = issued(context, registry, database)
+        return report(unmatched_stations(lake.lake(), forecasts, days), looked_at=len(days))
+
+    @dg.asset_check(
+        asset=key, name="probabilities_in_range", blocking=True,
+        description="Every probability is a number from 0 to 1, and the label says whether it reaches the threshold.",
+    )  # fmt: skip
+    def probabilities_in_range(
+        context: dg.AssetCheckExecutionContext,
+        registry: dg.ResourceParam[ModelRegistry],
+        database: dg.ResourceParam[Database],
+    ) -> dg.AssetCheckResult:
+        forecasts, days = issued(context, registry, database)
+        return report(impossible_forecasts(forecasts), looked_at=len(days))
+
+    @dg.asset_check(
+        asset=key,
+        name="some_station_reported",
+        description="At least one station reported on each issue day.",
+    )
+    def some_station_reported(
+        context: dg.AssetCheckExecutionContext,
+        registry: dg.ResourceParam[ModelRegistry],
+        database: dg.ResourceParam[Database],
+    ) -> dg.AssetCheckResult:
+        forecasts, days = issued(context, registry, database)
+        return report(silent_days(forecasts, days), looked_at=len(days), severity=WARN)
+
+    return [a_forecast_per_report, probabilities_in_range, some_station_reported]
+
+
+def unmatched_stations(lake: Lake, forecasts: pa.Table, days: Sequence[date]) -> Findings:
+    """Issue days on which the stations with a forecast are not those that reported: which."""
+    asked = (pc.field("day") >= days[0]) & (pc.field("day") <= days[-1])
+    reports = lake.snapshot("observations").read(
+        keys=sorted({str(day.year) for day in days}), columns=["station", "day"], where=asked
+    )
+    reported, forecast = (
+        Counter(zip(table["day"].to_pylist(), table["station"].to_pylist(), strict=True))
+        for table in (reports, forecasts)
+    )
+    findings: dict[str, str] = {}
+    for day, station in sorted((reported - forecast).keys() | (forecast - reported).keys()):
+        word = "no forecast" if (day, station) in reported else "a forecast without a report"
+        findings[day.isoformat()] = f"{station}: {word}"
+    return findings
+
+
+def impossible_forecasts(forecasts: pa.Table) -> Findings:
+    """Issue days with a probability that is none, or with a label on the wrong side of the threshold."""
+    probability, threshold = forecasts["probability"], forecasts["threshold"]
+    good = pc.and_(
+        pc.and_(pc.greater_equal(probability, 0.0), pc.less_equal(probability, 1.0)),
+        pc.equal(pc.greater_equal(probability, threshold), forecasts["label"]),
+    )
+    bad = forecasts.filter(pc.invert(pc.fill_null(good, False)))
+    return {
+        row[
+            "day"
+        ].isoformat(): f"{row['station']}: probability {row['probability']}, threshold {row['threshold']}, "
+        f"label {row['label']}"
+        for row in bad.to_pylist()
+    }
+
+
+def silent_days(forecasts: pa.Table, days: Sequence[date]) -> Findings:
+    """Issue days without any forecast."""
+    spoken = set(forecasts["day"].to_pylist())
+    return {day.isoformat(): "no station reported" for day in days if day not in spoken}

@@ -1,0 +1,50 @@
+"""Checks of stage splits: time is honest in the manifest as it is stored."""
+
+from collections.abc import Sequence
+
+import dagster as dg
+
+from weather_platform.checks.reporting import Findings, report
+from weather_platform.domain.splits import split_from_manifest
+from weather_platform.domain.targets import ForecastTarget
+from weather_platform.errors import InvariantError
+from weather_platform.lake import Lake
+from weather_platform.resources.lake import LakeResource
+
+
+def split_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
+    """All checks of a target's splits."""
+    key = dg.AssetKey([target.name, "split"])
+
+    @dg.asset_check(
+        asset=key, name="time_order", blocking=True,
+        description="Training ends before validation, validation before test, each with an embargo day, none empty.",
+    )  # fmt: skip
+    def time_order(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
+        years = context.op_execution_context.partition_keys
+        return report(dishonest_years(lake.lake(), "__".join(key.path), years), looked_at=len(years))
+
+    return [time_order]
+
+
+def dishonest_years(lake: Lake, table: str, years: Sequence[str]) -> Findings:
+    """Years whose manifest breaks a promise of a split, or has a part without labelled rows: which."""
+    snapshot = lake.snapshot(table)
+    findings: dict[str, str] = {}
+    for year in years:
+        stored = snapshot.read(keys=[year])
+        try:
+            split = split_from_manifest(stored)
+        except InvariantError as error:
+            findings[year] = str(error)
+            continue
+        empty = [
+            row["part"]
+            for row in stored.to_pylist()
+            if row["part"] != "standing_exam" and not row["labelled"]
+        ]
+        if empty:
+            findings[year] = f"no labelled row in {', '.join(empty)}"
+        elif str(split.year) != year:
+            findings[year] = f"the manifest is of {split.year}"
+    return findings

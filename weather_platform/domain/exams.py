@@ -1,0 +1,76 @@
+"""The two exams: what challenger and champion can do on the same rows, measured for the promotion decision.
+
+What belongs here: which rows an exam reads, and the evidence made from them. What does not: the decision
+(``promotion``), the comparison itself (``skill``), loading models.
+"""
+
+from collections.abc import Mapping
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weather_platform.domain.promotion import Contender, Evidence
+from weather_platform.domain.skill import Comparison, compare, primary_value
+from weather_platform.domain.splits import Split, day_date, day_number, is_fresh, is_standing_exam
+from weather_platform.domain.targets import ForecastTarget
+from weather_platform.domain.training import Predictor, TrainingData
+
+
+def standing_exam_days(first: date, last: date) -> list[date]:
+    """The days of the standing exam from `first` to `last`, both inclusive."""
+    days = np.arange(day_number(first), day_number(last) + 1, dtype=np.int32)
+    return [day_date(number) for number in days[is_standing_exam(days)].tolist()]
+
+
+def gather_evidence(
+    target: ForecastTarget,
+    split: Split,
+    rows: TrainingData,
+    challenger: tuple[Contender, Predictor],
+    champion: tuple[Contender, Predictor] | None,
+    *,
+    test: float,
+    baselines: Mapping[str, float],
+    seed: int,
+) -> Evidence:
+    """Everything the decision looks at. `rows` hold the standing exam and the test part of the challenger's split.
+
+    `test` and `baselines` are the primary metric on the challenger's test rows, as its training recorded them.
+    """
+    known = ~np.isnan(rows.labels)
+    standing = split.parts(rows.day).standing_exam & known
+    standing_rows = int(np.count_nonzero(standing))
+    judged = _judgements(challenger[1], rows, standing)
+    value = (
+        primary_value(target.primary_metric, rows.labels[standing], judged) if standing_rows else float("nan")
+    )
+    if champion is None:
+        return Evidence(
+            challenger=challenger[0], champion=None, test=test, baselines=baselines,
+            standing_exam=value, standing_exam_rows=standing_rows,
+        )  # fmt: skip
+    fresh = is_fresh(rows.day, split, champion[0].tuned_through) & known
+
+    def compared(mask: NDArray[np.bool_]) -> Comparison | None:
+        if not mask.any():
+            return None
+        return compare(
+            target.primary_metric,
+            rows.labels[mask],
+            rows.day[mask],
+            champion=_judgements(champion[1], rows, mask),
+            challenger=_judgements(challenger[1], rows, mask),
+            margin=target.margin,
+            seed=seed,
+        )
+
+    return Evidence(
+        challenger=challenger[0], champion=champion[0], test=test, baselines=baselines,
+        standing_exam=value, standing_exam_rows=standing_rows,
+        standing=compared(standing), fresh=compared(fresh),
+    )  # fmt: skip
+
+
+def _judgements(predictor: Predictor, rows: TrainingData, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    return predictor.predict(rows.values[mask]).label

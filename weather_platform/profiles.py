@@ -1,0 +1,66 @@
+"""The only place that knows both profiles: which store each resource talks to.
+
+What belongs here: addresses made from settings, and the resources built on them. What does not: what a resource does
+(``resources``, ``io_managers``), or any choice made while running: a profile is chosen once, by name, and never
+fallen back from.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import dagster as dg
+
+from weather_platform.assets.catalogue import LAKE_IO, MODEL_IO
+from weather_platform.database import Database
+from weather_platform.io_managers.lake import LakeIOManager
+from weather_platform.io_managers.mlflow_models import model_io_manager
+from weather_platform.resources.lake import LakeResource
+from weather_platform.resources.mlflow_tracking import mlflow_resource
+from weather_platform.resources.registry import ModelRegistry
+from weather_platform.resources.source import source_resource
+from weather_platform.settings import Settings
+
+EXPERIMENT = "weather_platform"
+"""The MLflow experiment of all runs."""
+
+
+def resources_for(settings: Settings) -> dict[str, Any]:
+    """Every resource of the graph by its key. Building them opens nothing."""
+    lake = LakeResource.from_settings(settings)
+    return {
+        "source": source_resource(settings),
+        "lake": lake,
+        LAKE_IO: LakeIOManager(lake=lake),
+        "database": _database_resource(settings),
+        "registry": model_registry(settings),
+        "mlflow": mlflow_resource(mlflow_tracking_uri(settings), EXPERIMENT),
+        MODEL_IO: model_io_manager(model_registry(settings)),
+    }
+
+
+def application_database(settings: Settings) -> Database:
+    """The application database; connects at first use."""
+    if settings.database_url is not None:
+        return Database(settings.database_url.get_secret_value())
+    return Database(f"sqlite:///{settings.home / 'weather.db'}")
+
+
+def mlflow_tracking_uri(settings: Settings) -> str:
+    """Tracking and registry address: the server of the stack, or an SQLite file in the home."""
+    return settings.mlflow_tracking_uri or f"sqlite:///{settings.home / 'mlflow.db'}"
+
+
+def model_registry(settings: Settings) -> ModelRegistry:
+    """Versions and aliases; its lock is the application database's."""
+    return ModelRegistry(mlflow_tracking_uri(settings), application_database(settings))
+
+
+def _database_resource(settings: Settings) -> dg.ResourceDefinition:
+    @dg.resource(description="Application database: forecasts, decisions and alias changes.")
+    def database(_: dg.InitResourceContext) -> Iterator[Database]:
+        with closing(application_database(settings)) as opened:
+            opened.migrate()
+            yield opened
+
+    return database
