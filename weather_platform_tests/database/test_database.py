@@ -99,9 +99,7 @@ def test_a_table_that_differs_from_its_model_is_noticed(database: Database) -> N
 
 def test_four_processes_that_migrate_at_once_all_succeed(url: str) -> None:
     program = "import sys; from weather_platform.database import Database; Database(sys.argv[1]).migrate()"
-    started = [
-        subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE) for _ in range(4)
-    ]
+    started = [subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE) for _ in range(4)]
     ended = [(process.communicate(timeout=60)[1].decode(), process.returncode) for process in started]
     assert [code for _, code in ended] == [0, 0, 0, 0], ended
     assert Database(url).decisions("rain_tomorrow") == []
@@ -224,9 +222,7 @@ def test_decisions_come_back_as_they_were_recorded_in_the_order_they_were_made(d
     assert database.latest_decision("rain_tomorrow", Verdict.REJECT) is None
 
 
-@pytest.mark.parametrize(
-    "evidence", [{"f1": float("nan")}, {"a": [1, float("inf")]}, {"when": date(2015, 1, 1)}]
-)
+@pytest.mark.parametrize("evidence", [{"f1": float("nan")}, {"a": [1, float("inf")]}, {"when": date(2015, 1, 1)}])
 def test_evidence_that_is_no_measurement_is_refused(evidence: dict[str, object]) -> None:
     with pytest.raises(InvariantError, match=r"evidence\.(f1|a\[1\]|when)"):
         decision(evidence=evidence)
@@ -275,9 +271,7 @@ def test_the_audit_cannot_be_replaced_or_truncated_either(database: Database) ->
 # ---------------------------------------------------------------- the lock
 
 
-def test_the_lock_of_a_target_keeps_every_other_process_out_until_it_ends(
-    database: Database, url: str
-) -> None:
+def test_the_lock_of_a_target_keeps_every_other_process_out_until_it_ends(database: Database, url: str) -> None:
     program = textwrap.dedent("""
         import sys, time
         from weather_platform.database import Database
@@ -287,12 +281,10 @@ def test_the_lock_of_a_target_keeps_every_other_process_out_until_it_ends(
             print("out", time.time(), flush=True)
     """)
     started = [
-        subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True)
-        for _ in range(3)
+        subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True) for _ in range(3)
     ]
     spans = sorted(
-        [float(line.split()[1]) for line in process.communicate(timeout=60)[0].splitlines()]
-        for process in started
+        [float(line.split()[1]) for line in process.communicate(timeout=60)[0].splitlines()] for process in started
     )
     assert [len(span) for span in spans] == [2, 2, 2]
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
