@@ -32,9 +32,7 @@ from weather_platform.profiles import resources_for
 from weather_platform.settings import Settings
 
 
-def build_definitions(
-    settings: Settings, *, resource_overrides: Mapping[str, Any] | None = None
-) -> dg.Definitions:
+def build_definitions(settings: Settings, *, resource_overrides: Mapping[str, Any] | None = None) -> dg.Definitions:
     """The whole graph for these settings. `resource_overrides` replace resources by key, for tests."""
     with warnings.catch_warnings():
         # Single-run backfills and absent upstream partitions are beta in Dagster 1.13; the pin and the tests hold them.

@@ -11,14 +11,22 @@ from weather_platform.settings import Settings
 def month_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     """YYYY-MM from the first month of the settings to the current month."""
     return dg.TimeWindowPartitionsDefinition(
-        cron_schedule="0 0 1 * *", fmt="%Y-%m", start=settings.first_month, timezone=settings.timezone, end_offset=1
+        cron_schedule="0 0 1 * *",
+        fmt="%Y-%m",
+        start=settings.first_month,
+        timezone=settings.timezone,
+        end_offset=1,
     )
 
 
 def year_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     """YYYY from the year of the first month to the current year."""
     return dg.TimeWindowPartitionsDefinition(
-        cron_schedule="0 0 1 1 *", fmt="%Y", start=settings.first_month[:4], timezone=settings.timezone, end_offset=1
+        cron_schedule="0 0 1 1 *",
+        fmt="%Y",
+        start=settings.first_month[:4],
+        timezone=settings.timezone,
+        end_offset=1,
     )
 
 

@@ -86,9 +86,7 @@ def reliability_png(model: TrainedModel, title: str) -> bytes:
         text = f"expected calibration error {ece:.4f}\nBrier score {brier:.4f}\n{_span(model)}"
         upper.text(0.03, 0.97, text, transform=upper.transAxes, va="top", linespacing=1.5)
         edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-        lower.bar(
-            edges[:-1], bins.rows, width=np.diff(edges), align="edge", color=_BLUE, alpha=0.75, ec="white"
-        )
+        lower.bar(edges[:-1], bins.rows, width=np.diff(edges), align="edge", color=_BLUE, alpha=0.75, ec="white")
         _at_threshold(lower, model.contract.threshold)
         lower.set(xlabel="forecast probability", ylabel="forecasts")
         lower.grid(axis="x", visible=False)
@@ -112,9 +110,7 @@ def precision_recall_png(model: TrainedModel, title: str) -> bytes:
             found = baseline.metrics
             label = f"{name}: PR-AUC {found['pr_auc']:.3f}, F1 {found['f1']:.3f}"
             axes.plot(baseline.curve.recall[:-1], baseline.curve.precision[:-1], color=colour, linewidth=1.3)
-            axes.plot(
-                found["recall"], found["precision"], "o", color=colour, markersize=6, mec="white", label=label
-            )
+            axes.plot(found["recall"], found["precision"], "o", color=colour, markersize=6, mec="white", label=label)
         found = model.metrics
         axes.plot(model.curve.recall, model.curve.precision, color=_BLUE, linewidth=2)
         axes.plot(
@@ -129,9 +125,7 @@ def precision_recall_png(model: TrainedModel, title: str) -> bytes:
             label=f"{model.algorithm}: PR-AUC {found['pr_auc']:.3f}, F1 {found['f1']:.3f}",
         )
         axes.axhline(share, color=_GREY, linewidth=1, linestyle=(0, (4, 3)))
-        axes.annotate(
-            f"always yes: {share:.2f}", (0.01, share), (0, 3), textcoords="offset points", color=_GREY
-        )
+        axes.annotate(f"always yes: {share:.2f}", (0.01, share), (0, 3), textcoords="offset points", color=_GREY)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         axes.set_title(f"Precision and recall: {title}")
         handles, labels = axes.get_legend_handles_labels()
@@ -168,9 +162,7 @@ def importance_png(model: TrainedModel, title: str) -> bytes:
         if len(ranked) > len(shown):
             xlabel += f"   (the other {len(ranked) - len(shown)} features together: {100 * rest:.1f} %)"
         axes.set_xlabel(xlabel)
-        figure.suptitle(
-            f"Importance: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK
-        )
+        figure.suptitle(f"Importance: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK)
         return _png(figure)
 
 

@@ -28,24 +28,39 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="WEATHER_", extra="forbid", frozen=True)
 
     profile: Literal["embedded", "stack"] = Field(
-        "embedded", description="embedded: local folders and SQLite; stack: S3, PostgreSQL and an MLflow server."
+        "embedded",
+        description="embedded: local folders and SQLite; stack: S3, PostgreSQL and an MLflow server.",
     )
     home: Path = Field(Path(DEFAULT_HOME), description="Folder with all state of the embedded profile.")
     timezone: str = Field("Australia/Sydney", description="Time zone of partitions and of 'today'.")
     first_month: str = Field(
         "2007-11", pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="First month of all partitions, YYYY-MM."
     )
-    seed: int = Field(20071101, ge=0, lt=2**31, description="Seed of training, bootstraps and sampling; recorded with each model.")
-    threads: int = Field(2, ge=1, le=256, description="Threads of training. Part of the recipe: another number may give another model.")
+    seed: int = Field(
+        20071101,
+        ge=0,
+        lt=2**31,
+        description="Seed of training, bootstraps and sampling; recorded with each model.",
+    )
+    threads: int = Field(
+        2,
+        ge=1,
+        le=256,
+        description="Threads of training. Part of the recipe: another number may give another model.",
+    )
 
     source: SourceName = Field("synthetic", description="Where raw observations come from.")
     csv_path: Path | None = Field(None, description="File or folder of the csv source.")
     synthetic_seed: int = Field(42, ge=0, lt=2**31, description="Seed of the weather generator.")
-    synthetic_stations: int = Field(49, ge=1, le=20_000, description="Stations of the generator; beyond 49 they are placed at random.")
+    synthetic_stations: int = Field(
+        49, ge=1, le=20_000, description="Stations of the generator; beyond 49 they are placed at random."
+    )
     synthetic_years: int = Field(8, ge=3, le=200, description="Calendar years generated, the present one included.")
     synthetic_last_day: date | None = Field(None, description="Last generated day; default: yesterday.")
     synthetic_shift_day: date | None = Field(None, description="Day from which the generated climate is shifted.")
-    synthetic_shift_temp_c: float = Field(0.0, ge=-15, le=15, description="Temperature added from the shift day on, in degC.")
+    synthetic_shift_temp_c: float = Field(
+        0.0, ge=-15, le=15, description="Temperature added from the shift day on, in degC."
+    )
     synthetic_shift_rain_factor: float = Field(1.0, ge=0.1, le=10, description="Factor on rain from the shift day on.")
 
     lake_uri: str | None = Field(None, description="Folder or s3:// URI of the lake; default: <home>/lake.")
@@ -53,8 +68,12 @@ class Settings(BaseSettings):
     s3_region: str = Field("us-east-1", description="Region of the S3 endpoint.")
     s3_access_key_id: SecretStr | None = Field(None, description="Access key of the S3 endpoint.")
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret key of the S3 endpoint.")
-    mlflow_tracking_uri: str | None = Field(None, description="MLflow tracking and registry URI; default: SQLite in <home>.")
-    database_url: SecretStr | None = Field(None, description="SQLAlchemy URL of the application database; default: SQLite in <home>.")
+    mlflow_tracking_uri: str | None = Field(
+        None, description="MLflow tracking and registry URI; default: SQLite in <home>."
+    )
+    database_url: SecretStr | None = Field(
+        None, description="SQLAlchemy URL of the application database; default: SQLite in <home>."
+    )
 
     @field_validator("timezone")
     @classmethod
@@ -120,7 +139,9 @@ def load_settings(**overrides: object) -> Settings:
 def remember_source(settings: Settings) -> None:
     """Write the choice of source to the home, so that every later process of this home uses the same one."""
     settings.home.mkdir(parents=True, exist_ok=True)
-    chosen = settings.model_dump(include={name for name in Settings.model_fields if name.startswith(("source", "csv", "synthetic"))})
+    chosen = settings.model_dump(
+        include={name for name in Settings.model_fields if name.startswith(("source", "csv", "synthetic"))}
+    )
     lines = [f"WEATHER_{name.upper()}={value}\n" for name, value in chosen.items() if value is not None]
     scratch = settings.home / f"weather.env.{os.getpid()}"
     scratch.write_text("".join(lines), encoding="utf-8")

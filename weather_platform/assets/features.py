@@ -50,9 +50,7 @@ def features_asset(years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinit
         grid = station_grid(stations)
         weights = neighbour_weights(grid)
         observed = observations.select(OBSERVED)
-        return ComputedPartitions(
-            context.partition_keys, lambda year: _of_year(context, year, observed, grid, weights)
-        )
+        return ComputedPartitions(context.partition_keys, lambda year: _of_year(context, year, observed, grid, weights))
 
     return features
 
@@ -66,9 +64,7 @@ def _of_year(
 ) -> pa.Table:
     first, last = date(int(year), 1, 1), date(int(year), 12, 31)
     # History before the year, and the one day after it that labels the last.
-    window = (pc.field("day") >= first - timedelta(days=HISTORY_DAYS)) & (
-        pc.field("day") <= last + timedelta(days=1)
-    )
+    window = (pc.field("day") >= first - timedelta(days=HISTORY_DAYS)) & (pc.field("day") <= last + timedelta(days=1))
     arrays = observation_arrays(observed.only(neighbours_of(year)).where(window).table(), grid)
     matrix = build_features(arrays, grid, weights, first_day=day_number(first), last_day=day_number(last))
     context.add_asset_metadata({"missing_share": missing_share(matrix)}, partition_key=year)

@@ -69,16 +69,12 @@ def promotion_asset(
             best = _challenger(target, [models[year] for models in references.values()])
             plan = split_from_manifest(split[year])
             challenger = registry.register(best)
-            decision = _examine(
-                target, settings, registry, plan, features.up_to(year), best, challenger, champion
-            )
+            decision = _examine(target, settings, registry, plan, features.up_to(year), best, challenger, champion)
             record = database.record_decision(
                 _record(target, plan, best, challenger, champion, decision, context.run_id, decided_at)
             )
             context.add_asset_metadata(_told(record, decision), partition_key=year)
-            context.log.info(
-                f"{year}: {decision.verdict} version {challenger.version}: {decision.reasons[0]}"
-            )
+            context.log.info(f"{year}: {decision.verdict} version {challenger.version}: {decision.reasons[0]}")
             if decision.verdict is Verdict.DEPLOY:
                 champion = challenger
 
@@ -115,15 +111,11 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
                 changed_at=run_created_at(context.instance, context.run_id),
             )
             expected = current.version if current else None
-            current = registry.move_production(
-                target.name, move.challenger_version, expected, audit
-            ).production
+            current = registry.move_production(target.name, move.challenger_version, expected, audit).production
         if current is None:
             latest = database.latest_decision(target.name)
             why = f"{latest.decision}, {latest.reasons[0]}" if latest else "nothing was decided yet"
-            raise RegistryError(
-                f"{target.name} has no Production model ({why}); train another year or source"
-            )
+            raise RegistryError(f"{target.name} has no Production model ({why}); train another year or source")
         registry.load(current).require_features(FEATURE_VERSION, feature_names())
         return dg.MaterializeResult(
             metadata={
@@ -214,7 +206,7 @@ def _record(
 
 def _told(record: PromotionRecord, decision: Decision) -> dict[str, dg.MetadataValue]:
     return {
-        "decision": dg.MetadataValue.text(record.decision),
+        "decision": dg.MetadataValue.text(record.decision.value),
         "reasons": dg.MetadataValue.json(list(record.reasons)),
         "version": dg.MetadataValue.int(record.challenger_version or 0),
         "champion_version": dg.MetadataValue.text(str(record.champion_version or "none")),

@@ -28,12 +28,8 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
     def stations(context: dg.AssetExecutionContext, source: dg.ResourceParam[Source]) -> pa.Table:
         catalogue = source.stations()
         title = f"{len(catalogue)} stations" + (" (synthetic weather)" if source.synthetic else "")
-        picture = station_map_png(
-            [s.latitude_deg for s in catalogue], [s.longitude_deg for s in catalogue], title
-        )
-        context.add_output_metadata(
-            {"source": source.name, "map": dg.MetadataValue.md(markdown_image("map", picture))}
-        )
+        picture = station_map_png([s.latitude_deg for s in catalogue], [s.longitude_deg for s in catalogue], title)
+        context.add_output_metadata({"source": source.name, "map": dg.MetadataValue.md(markdown_image("map", picture))})
         return station_table(catalogue)
 
     @dg.asset(

@@ -25,9 +25,7 @@ def features_checks() -> list[dg.AssetChecksDefinition]:
         asset="features", name="a_row_per_observation", blocking=True,
         description="A year has as many feature rows as clean observations.",
     )  # fmt: skip
-    def a_row_per_observation(
-        context: dg.AssetCheckExecutionContext, lake: LakeResource
-    ) -> dg.AssetCheckResult:
+    def a_row_per_observation(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         years = context.op_execution_context.partition_keys
         return report(years_with_other_rows(lake.lake(), years), looked_at=len(years))
 
@@ -71,8 +69,6 @@ def empty_features(lake: Lake, years: Sequence[str]) -> Findings:
     findings: dict[str, str] = {}
     for year in years:
         rows = snapshot.read(keys=[year], columns=feature_names())
-        if empty := [
-            name for name in rows.column_names if rows.num_rows and rows[name].null_count == rows.num_rows
-        ]:
+        if empty := [name for name in rows.column_names if rows.num_rows and rows[name].null_count == rows.num_rows]:
             findings[year] = ", ".join(empty)
     return findings

@@ -94,9 +94,7 @@ def impossible_forecasts(forecasts: pa.Table) -> Findings:
     )
     bad = forecasts.filter(pc.invert(pc.fill_null(good, False)))
     return {
-        row[
-            "day"
-        ].isoformat(): f"{row['station']}: probability {row['probability']}, threshold {row['threshold']}, "
+        row["day"].isoformat(): f"{row['station']}: probability {row['probability']}, threshold {row['threshold']}, "
         f"label {row['label']}"
         for row in bad.to_pylist()
     }

@@ -16,9 +16,7 @@ def model_checks(target: ForecastTarget, algorithm: Algorithm) -> list[dg.AssetC
     """All checks of one candidate."""
     key = dg.AssetKey([target.name, algorithm.name])
 
-    def candidates(
-        context: dg.AssetCheckExecutionContext, registry: ModelRegistry
-    ) -> dict[str, ModelReference]:
+    def candidates(context: dg.AssetCheckExecutionContext, registry: ModelRegistry) -> dict[str, ModelReference]:
         years = context.op_execution_context.partition_keys
         return {year: registry.reference(logged_run_id(context.instance, key, year)) for year in years}
 

@@ -11,9 +11,7 @@ Findings = Mapping[str, Any]
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
-def report(
-    findings: Findings, *, looked_at: int = 1, severity: dg.AssetCheckSeverity = ERROR
-) -> dg.AssetCheckResult:
+def report(findings: Findings, *, looked_at: int = 1, severity: dg.AssetCheckSeverity = ERROR) -> dg.AssetCheckResult:
     """The result of a check over `looked_at` partitions. Only ERROR of a blocking check stops what comes after it."""
     said = "; ".join(f"{name}: {what}" for name, what in list(findings.items())[:5])
     return dg.AssetCheckResult(

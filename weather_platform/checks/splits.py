@@ -38,11 +38,7 @@ def dishonest_years(lake: Lake, table: str, years: Sequence[str]) -> Findings:
         except InvariantError as error:
             findings[year] = str(error)
             continue
-        empty = [
-            row["part"]
-            for row in stored.to_pylist()
-            if row["part"] != "standing_exam" and not row["labelled"]
-        ]
+        empty = [row["part"] for row in stored.to_pylist() if row["part"] != "standing_exam" and not row["labelled"]]
         if empty:
             findings[year] = f"no labelled row in {', '.join(empty)}"
         elif str(split.year) != year:

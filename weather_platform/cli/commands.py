@@ -29,9 +29,7 @@ def run(
     ] = None,
     path: Annotated[Path | None, typer.Option(help="File or folder of the csv source.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
-    year: Annotated[
-        list[int] | None, typer.Option(help="Test year (repeatable); default: the newest.")
-    ] = None,
+    year: Annotated[list[int] | None, typer.Option(help="Test year (repeatable); default: the newest.")] = None,
     forecast_days: Annotated[int, typer.Option(min=1, max=366, help="Newest days that are forecast.")] = 14,
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the results there as one JSON object.")
@@ -63,9 +61,7 @@ def demo(
 @app.command()
 def forecast(
     station: Annotated[list[str] | None, typer.Option(help="Only this station (repeatable).")] = None,
-    date: Annotated[
-        str | None, typer.Option(help="Issue day D, YYYY-MM-DD; default: the newest observed day.")
-    ] = None,
+    date: Annotated[str | None, typer.Option(help="Issue day D, YYYY-MM-DD; default: the newest observed day.")] = None,
 ) -> None:
     """Print the Production models' forecasts of one issue day; makes them first if need be."""
     from weather_platform.cli.show import show_forecast
@@ -103,9 +99,7 @@ def env() -> None:
 
 @app.command()
 def ui(
-    host: Annotated[
-        str, typer.Option(help="Address to listen on. Neither UI has a login of its own.")
-    ] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on. Neither UI has a login of its own.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = 5000,
 ) -> None:
@@ -115,9 +109,7 @@ def ui(
     serve_user_interfaces(load_settings(), host, port, mlflow_port)
 
 
-def _run(
-    settings: Settings, targets: list[str], years: list[int], forecast_days: int, json_file: Path | None
-) -> None:
+def _run(settings: Settings, targets: list[str], years: list[int], forecast_days: int, json_file: Path | None) -> None:
     from weather_platform.cli.pipeline import run_pipeline
     from weather_platform.cli.show import show_outcome
     from weather_platform.domain.targets import TARGETS
@@ -129,9 +121,7 @@ def _run(
     try:
         outcome = run_pipeline(settings, targets, years, forecast_days)
     except KeyboardInterrupt:
-        raise WeatherError(
-            "interrupted; every partition is as it was or as it should be, run again to go on"
-        ) from None
+        raise WeatherError("interrupted; every partition is as it was or as it should be, run again to go on") from None
     show_outcome(settings, outcome)
     if json_file is not None:
         json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")

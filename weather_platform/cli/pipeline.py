@@ -78,23 +78,17 @@ def row_totals(settings: Settings) -> dict[str, int]:
     return {name: sum(lake.row_counts(table, columns[name]).values()) for name, table in tables.items()}
 
 
-def _learned(
-    instance: dg.DagsterInstance, run_ids: list[str], targets: list[str]
-) -> dict[str, dict[str, Any]]:
+def _learned(instance: dg.DagsterInstance, run_ids: list[str], targets: list[str]) -> dict[str, dict[str, Any]]:
     """Test metrics of every year and algorithm, and the newest promotion decision, from the runs' materializations."""
     found: dict[str, dict[str, Any]] = {name: {"years": {}, "promotion": None} for name in targets}
     for run_id in run_ids:
-        for record in instance.get_records_for_run(
-            run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION
-        ).records:
+        for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records:
             event = record.event_log_entry.dagster_event
             if event is None or event.asset_key is None or len(event.asset_key.path) != 2:
                 continue  # not an asset of a target
             target, name = event.asset_key.path
             metadata = event.step_materialization_data.materialization.metadata
-            if metrics := {
-                k.removeprefix("test_"): v.value for k, v in metadata.items() if k.startswith("test_")
-            }:
+            if metrics := {k.removeprefix("test_"): v.value for k, v in metadata.items() if k.startswith("test_")}:
                 found[target]["years"].setdefault(event.partition, {})[name] = metrics
             elif "decision" in metadata:
                 found[target]["promotion"] = {

@@ -45,9 +45,7 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
         while all(server.poll() is None for server in servers.values()):
             time.sleep(0.5)
         ended = next(name for name, server in servers.items() if server.poll() is not None)
-        raise WeatherError(
-            f"{ended} ended with code {servers[ended].returncode}; its last lines above say why"
-        )
+        raise WeatherError(f"{ended} ended with code {servers[ended].returncode}; its last lines above say why")
     except KeyboardInterrupt:
         console.print("ending both")
     finally:

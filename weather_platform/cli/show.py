@@ -117,9 +117,7 @@ def show_models(settings: Settings) -> None:
                 *(f"{metrics[f'test_{name}']:.4f}" for name in METRICS),
                 model.digest[:12],
             )
-        console.print(
-            table if table.row_count else f"{target}: no version is registered yet; `weather run` trains one"
-        )
+        console.print(table if table.row_count else f"{target}: no version is registered yet; `weather run` trains one")
 
 
 def show_status(settings: Settings) -> None:
@@ -141,9 +139,7 @@ def show_status(settings: Settings) -> None:
         counts = lake.row_counts(name, column)
         if counts:
             version = str(lake.version(name))
-            table.add_row(
-                name, f"{sum(counts.values()):,}", str(len(counts)), min(counts), max(counts), version
-            )
+            table.add_row(name, f"{sum(counts.values()):,}", str(len(counts)), min(counts), max(counts), version)
     if table.row_count:
         console.print(table)
     for target in TARGETS:
@@ -151,9 +147,7 @@ def show_status(settings: Settings) -> None:
         if model is None:
             console.print(f"{target}: no Production model; `weather run` trains one")
         else:
-            console.print(
-                f"{target}: Production is version {model.version}, tuned through {model.tuned_through}"
-            )
+            console.print(f"{target}: Production is version {model.version}, tuned through {model.tuned_through}")
     with open_instance(settings) as instance:
         for record in instance.get_run_records(limit=5):
             run = record.dagster_run
@@ -169,12 +163,8 @@ def _issue_day(lake: Lake, text: str | None) -> date:
             raise SourceError(f"'{text}' is not a day; write it as YYYY-MM-DD") from None
     years = [year for year, rows in lake.row_counts("observations", "year").items() if rows]
     if not years:
-        raise PartitionMissingError(
-            "there are no observations yet; `weather run` or `weather demo` makes them"
-        )
-    newest: date = pc.max(
-        lake.snapshot("observations").read(keys=[years[-1]], columns=["day"])["day"]
-    ).as_py()
+        raise PartitionMissingError("there are no observations yet; `weather run` or `weather demo` makes them")
+    newest: date = pc.max(lake.snapshot("observations").read(keys=[years[-1]], columns=["day"])["day"]).as_py()
     return newest
 
 
@@ -182,9 +172,7 @@ def _stations(lake: Lake, asked: list[str]) -> set[str]:
     """Catalogue ids of what people type (`alice springs`); SourceError names what is not in the catalogue."""
     known = {match_key(name): name for name in lake.read("stations", columns=["id"])["id"].to_pylist()}
     if unknown := [name for name in asked if match_key(name) not in known]:
-        raise SourceError(
-            f"no station {', '.join(unknown)}; the catalogue has {', '.join(sorted(known.values()))}"
-        )
+        raise SourceError(f"no station {', '.join(unknown)}; the catalogue has {', '.join(sorted(known.values()))}")
     return {known[match_key(name)] for name in asked}
 
 

@@ -64,9 +64,7 @@ def require_json(value: object, where: str) -> None:
         for position, part in enumerate(value):
             require_json(part, f"{where}[{position}]")
     elif isinstance(value, float) and not math.isfinite(value):
-        raise InvariantError(
-            f"{where} is {value}, which is no measurement; nothing was recorded, look at the metric"
-        )
+        raise InvariantError(f"{where} is {value}, which is no measurement; nothing was recorded, look at the metric")
     elif value is not None and not isinstance(value, str | int | float):
         raise InvariantError(f"{where} is a {type(value).__name__}; a record holds {JSON_TYPES}")
 

@@ -130,9 +130,7 @@ class Database:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'"))
                 connection.execute(
-                    sa.select(
-                        sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"weather target {target}", 0))
-                    )
+                    sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"weather target {target}", 0)))
                 )
             yield TargetLedger(target, connection)
 
@@ -170,9 +168,7 @@ class Database:
         with self._transaction() as connection:
             rows = connection.execute(query).all()
         values = list(zip(*rows, strict=True)) if rows else [()] * len(FORECASTS_SCHEMA)
-        arrays = [
-            pa.array(column, field.type) for column, field in zip(values, FORECASTS_SCHEMA, strict=True)
-        ]
+        arrays = [pa.array(column, field.type) for column, field in zip(values, FORECASTS_SCHEMA, strict=True)]
         return pa.Table.from_arrays(arrays, schema=FORECASTS_SCHEMA)
 
     def record_decision(self, record: PromotionRecord) -> PromotionRecord:
@@ -242,17 +238,13 @@ def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
 def _checked_forecasts(forecasts: pa.Table) -> pa.Table:
     if sorted(forecasts.column_names) != sorted(FORECASTS_SCHEMA.names):
         wrong = sorted(set(forecasts.column_names) ^ set(FORECASTS_SCHEMA.names)) or ["(one twice)"]
-        raise InvariantError(
-            f"forecasts have other columns than the table: {', '.join(wrong)}; nothing was written"
-        )
+        raise InvariantError(f"forecasts have other columns than the table: {', '.join(wrong)}; nothing was written")
     for name in FORECASTS_SCHEMA.names:
         if missing := forecasts[name].null_count:
             raise InvariantError(f"{missing} forecasts have no {name}; nothing was written")
     rows = forecasts.select(FORECASTS_SCHEMA.names).cast(FORECASTS_SCHEMA)
     if rows.group_by(list(FORECAST_KEY)).aggregate([]).num_rows != rows.num_rows:
-        raise InvariantError(
-            "two forecasts have the same target, station, day and model version; nothing was written"
-        )
+        raise InvariantError("two forecasts have the same target, station, day and model version; nothing was written")
     # PostgreSQL takes NaN for larger than any number, SQLite stores it as NULL: say it the same way for both.
     if pc.any(pc.is_nan(rows["probability"])).as_py() or pc.any(pc.is_nan(rows["threshold"])).as_py():
         raise InvariantError("a forecast has NaN as probability or threshold; nothing was written")

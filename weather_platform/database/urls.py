@@ -25,9 +25,7 @@ def parse_url(url: str) -> sa.URL:
         # SQLAlchemy 2.1 would take psycopg 3, which is not installed.
         return parsed.set(drivername="postgresql+psycopg2")
     if parsed.drivername != "postgresql+psycopg2":
-        raise SettingsError(
-            f"databases of the kind {parsed.drivername}:// are not supported; write {EXAMPLES}"
-        )
+        raise SettingsError(f"databases of the kind {parsed.drivername}:// are not supported; write {EXAMPLES}")
     return parsed
 
 

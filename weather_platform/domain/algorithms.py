@@ -95,20 +95,15 @@ class Algorithm:
         known = {p.name: p for p in self.parameters}
         for name, value in overrides.items():
             if name not in known:
-                raise InvariantError(
-                    f"{self.name} has no parameter '{name}'; it has {', '.join(sorted(known))}"
-                )
+                raise InvariantError(f"{self.name} has no parameter '{name}'; it has {', '.join(sorted(known))}")
             parameter = known[name]
             if isinstance(parameter.default, int) and value != int(value):
                 raise InvariantError(f"{self.name}: {name} must be a whole number, not {value}")
             if not parameter.low <= value <= parameter.high:
                 raise InvariantError(
-                    f"{self.name}: {name} must be between {parameter.low:g} and {parameter.high:g}, "
-                    f"not {value:g}"
+                    f"{self.name}: {name} must be between {parameter.low:g} and {parameter.high:g}, not {value:g}"
                 )
-        return MappingProxyType(
-            {p.name: type(p.default)(overrides.get(p.name, p.default)) for p in self.parameters}
-        )
+        return MappingProxyType({p.name: type(p.default)(overrides.get(p.name, p.default)) for p in self.parameters})
 
 
 # --- XGBoost ---
@@ -243,19 +238,17 @@ XGBOOST = Algorithm(
     name="xgboost",
     title="Gradient boosted trees (XGBoost)",
     description=(
-        "Histogram gradient boosting, stopped early by the validation part; "
-        "missing values take a branch of their own."
+        "Histogram gradient boosting, stopped early by the validation part; missing values take a branch of their own."
     ),
     tasks=frozenset({"classification", "regression"}),
     parameters=(
-        Parameter("n_estimators", 1500, 1, 20_000, "Most trees; early stopping usually keeps fewer"),
-        Parameter(
-            "early_stopping_rounds", 30, 1, 1000, "Rounds without a better validation loss before stopping"
-        ),
+        Parameter("n_estimators", 600, 1, 20_000, "Most trees; early stopping usually keeps fewer"),
+        Parameter("early_stopping_rounds", 30, 1, 1000, "Rounds without a better validation loss before stopping"),
         Parameter("eta", 0.07, 0.001, 1.0, "Learning rate"),
         Parameter("max_depth", 7, 1, 16, "Depth of a tree"),
         Parameter("min_child_weight", 20.0, 0.0, 1e6, "Least sum of hessians in a leaf"),
         Parameter("subsample", 0.8, 0.05, 1.0, "Share of rows drawn for each tree"),
+        Parameter("colsample_bytree", 1.0, 0.01, 1.0, "Share of features drawn for each tree"),
         Parameter("colsample_bynode", 0.3, 0.01, 1.0, "Share of features drawn for each split"),
         Parameter("reg_lambda", 30.0, 0.0, 1e6, "L2 penalty on leaf values"),
         Parameter("reg_alpha", 0.0, 0.0, 1e6, "L1 penalty on leaf values"),
@@ -288,14 +281,10 @@ class BaselineRows:
 
     def where(self, mask: Mask) -> "BaselineRows":
         """The masked rows."""
-        return replace(
-            self, station_index=self.station_index[mask], month=self.month[mask], today=self.today[mask]
-        )
+        return replace(self, station_index=self.station_index[mask], month=self.month[mask], today=self.today[mask])
 
     @classmethod
-    def of(
-        cls, station_index: NDArray[np.int32], day: NDArray[np.int32], today: NDArray[np.float32]
-    ) -> "BaselineRows":
+    def of(cls, station_index: NDArray[np.int32], day: NDArray[np.int32], today: NDArray[np.float32]) -> "BaselineRows":
         """From day numbers; the month is that of the issue day, 0 is January."""
         month = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12
         return cls(station_index, month, today)

@@ -22,9 +22,7 @@ class Decided(Protocol):
 D = TypeVar("D", bound=Decided)
 
 
-def due_move(
-    decisions: Sequence[D], *, carried_out: Collection[int | None], production: int | None
-) -> D | None:
+def due_move(decisions: Sequence[D], *, carried_out: Collection[int | None], production: int | None) -> D | None:
     """The newest DEPLOY that is not carried out yet, or None.
 
     `decisions` are a target's, oldest first; `production` is the version the alias names now. The decision must rest on

@@ -38,8 +38,7 @@ class Calibration:
     def __post_init__(self) -> None:
         if not (np.isfinite([self.slope, self.intercept]).all() and self.slope >= 0):
             raise InvariantError(
-                f"a calibration needs a finite slope >= 0 and a finite intercept, "
-                f"not {self.slope} and {self.intercept}"
+                f"a calibration needs a finite slope >= 0 and a finite intercept, not {self.slope} and {self.intercept}"
             )
 
     def apply(self, raw: Floats) -> Floats:

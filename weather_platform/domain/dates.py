@@ -43,10 +43,7 @@ def _parse_distinct(text: pa.Array) -> pa.Array:
             continue
         found = parts.filter(pa.array(matched))
         days[matched], known[matched] = _calendar_days(
-            *(
-                found.field(part).cast(pa.int32()).to_numpy(zero_copy_only=False)
-                for part in ("year", "month", "day")
-            )
+            *(found.field(part).cast(pa.int32()).to_numpy(zero_copy_only=False) for part in ("year", "month", "day"))
         )
     return pa.array(days, mask=~known, type=pa.date32())
 
@@ -57,7 +54,5 @@ def _calendar_days(
     """Days and whether they exist: 2015-02-30 runs over into March and so does not."""
     months = ((year.astype(np.int64) - 1970) * 12 + month - 1).astype("datetime64[M]")
     days = months.astype("datetime64[D]") + (day.astype(np.int64) - 1).astype("timedelta64[D]")
-    exists = (
-        (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (days.astype("datetime64[M]") == months)
-    )
+    exists = (year >= 1) & (month >= 1) & (month <= 12) & (day >= 1) & (days.astype("datetime64[M]") == months)
     return days, np.asarray(exists, dtype=np.bool_)

@@ -42,9 +42,7 @@ def gather_evidence(
     standing = split.parts(rows.day).standing_exam & known
     standing_rows = int(np.count_nonzero(standing))
     judged = _judgements(challenger[1], rows, standing)
-    value = (
-        primary_value(target.primary_metric, rows.labels[standing], judged) if standing_rows else float("nan")
-    )
+    value = primary_value(target.primary_metric, rows.labels[standing], judged) if standing_rows else float("nan")
     if champion is None:
         return Evidence(
             challenger=challenger[0], champion=None, test=test, baselines=baselines,

@@ -125,9 +125,7 @@ _DIFFERENCES: tuple[Feature, ...] = (
 )
 _RAIN: tuple[Feature, ...] = (
     *(
-        Feature(
-            f"rainfall_mean_{d}d_mm", "mm", f"Mean daily rainfall of the observed days among the last {d}"
-        )
+        Feature(f"rainfall_mean_{d}d_mm", "mm", f"Mean daily rainfall of the observed days among the last {d}")
         for d in _RAIN_WINDOWS_DAYS
     ),
     Feature(
@@ -158,12 +156,9 @@ _NEIGHBOURS = tuple(
 )
 _VALUES = len(_NEIGHBOUR_VALUES)
 _PRESSURE, _CHANGE = (
-    [name for name, _, _ in _NEIGHBOUR_VALUES].index(name)
-    for name in ("pressure_3pm_hpa", "pressure_change_24h_hpa")
+    [name for name, _, _ in _NEIGHBOUR_VALUES].index(name) for name in ("pressure_3pm_hpa", "pressure_change_24h_hpa")
 )
-_NEIGHBOUR_OWN = np.array(
-    [_AT["pressure_3pm_hpa" if i == _CHANGE else v[0]] for i, v in enumerate(_NEIGHBOUR_VALUES)]
-)
+_NEIGHBOUR_OWN = np.array([_AT["pressure_3pm_hpa" if i == _CHANGE else v[0]] for i, v in enumerate(_NEIGHBOUR_VALUES)])
 _PRESSURE_ORIGIN_HPA = 1000.0
 """Neighbour pressures are summed as differences from this, which keeps two more digits in float32."""
 
@@ -359,14 +354,10 @@ class History:
                 result.values[part] = chunk
         return result
 
-    def _checked(
-        self, rows: tuple[NDArray[Any], NDArray[Any]]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    def _checked(self, rows: tuple[NDArray[Any], NDArray[Any]]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         station, day = (np.asarray(part, dtype=np.int32) for part in rows)
         if len(station) != len(day):
-            raise InvariantError(
-                f"features: {len(station)} stations but {len(day)} days; give one day per station"
-            )
+            raise InvariantError(f"features: {len(station)} stations but {len(day)} days; give one day per station")
         if len(day) == 0:
             return station, day
         if station.min() < 0 or station.max() >= self._stations:
@@ -420,9 +411,7 @@ class History:
         since = np.where(wet.any(axis=0), wet.argmax(axis=0), float(_RAIN_WINDOWS_DAYS[-1]))
         out[:, -1] = np.where(np.isnan(rain_day).all(axis=0), np.nan, since)
 
-    def _fill_neighbours(
-        self, out: NDArray[np.float32], station: NDArray[np.intp], day: NDArray[np.intp]
-    ) -> None:
+    def _fill_neighbours(self, out: NDArray[np.float32], station: NDArray[np.intp], day: NDArray[np.intp]) -> None:
         stations, at_station = np.unique(station, return_inverse=True)
         days, at_day = np.unique(day, return_inverse=True)
         sources = self._sources[days].transpose(1, 0, 2).reshape(self._stations, -1)

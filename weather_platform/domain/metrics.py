@@ -82,13 +82,9 @@ class Curve:
 def check_rows(labels: NDArray[np.float32], probability: Floats) -> None:
     """InvariantError unless labels are 0 or 1 of both kinds and probabilities are finite and in [0, 1]."""
     if len(labels) != len(probability):
-        raise InvariantError(
-            f"{len(labels)} labels for {len(probability)} forecasts; they must be the same rows"
-        )
+        raise InvariantError(f"{len(labels)} labels for {len(probability)} forecasts; they must be the same rows")
     if not np.isin(labels, (0, 1)).all():
-        raise InvariantError(
-            "a label is neither 0 nor 1; leave rows without a known label out before measuring"
-        )
+        raise InvariantError("a label is neither 0 nor 1; leave rows without a known label out before measuring")
     if not (np.isfinite(probability) & (probability >= 0) & (probability <= 1)).all():
         raise InvariantError("a forecast is not a probability between 0 and 1; the model cannot be measured")
     if not 0 < np.count_nonzero(labels) < len(labels):
@@ -98,15 +94,11 @@ def check_rows(labels: NDArray[np.float32], probability: Floats) -> None:
         )
 
 
-def classification_metrics(
-    labels: NDArray[np.float32], probability: Floats, threshold: float
-) -> dict[str, float]:
+def classification_metrics(labels: NDArray[np.float32], probability: Floats, threshold: float) -> dict[str, float]:
     """Every metric of CLASSIFICATION_METRICS on these rows."""
     check_rows(labels, probability)
     sorted_rows = _SortedRows(labels, probability, threshold, np.zeros(len(labels), dtype=np.int32))
-    return dict(
-        zip(CLASSIFICATION_METRICS, sorted_rows.metrics(np.ones(1, dtype=np.int64)).tolist(), strict=True)
-    )
+    return dict(zip(CLASSIFICATION_METRICS, sorted_rows.metrics(np.ones(1, dtype=np.int64)).tolist(), strict=True))
 
 
 def bootstrap_intervals(
@@ -129,9 +121,7 @@ def bootstrap_intervals(
     values = np.array([rows.metrics(draw) for draw in draws])
     values = values[np.isfinite(values).all(axis=1)]
     if not len(values):
-        raise InvariantError(
-            f"no resample of {len(days)} days has labels of both kinds; measure on more days"
-        )
+        raise InvariantError(f"no resample of {len(days)} days has labels of both kinds; measure on more days")
     low, high = percentile_interval(values)
     return {name: Interval(float(low[i]), float(high[i])) for i, name in enumerate(CLASSIFICATION_METRICS)}
 
@@ -236,9 +226,9 @@ class _SortedRows:
         self._brier = by_day((p - y) ** 2)
         self._log_loss = by_day(-np.where(y == 1, np.log(clipped), np.log1p(-clipped)))
         # Per day and bin, what was forecast beyond what happened.
-        self._excess = np.bincount(
-            self._days * CALIBRATION_BINS + bins, weights=p - y, minlength=size
-        ).reshape(days, CALIBRATION_BINS)
+        self._excess = np.bincount(self._days * CALIBRATION_BINS + bins, weights=p - y, minlength=size).reshape(
+            days, CALIBRATION_BINS
+        )
         self._y = y
 
     def metrics(self, draw: NDArray[np.int64]) -> Floats:

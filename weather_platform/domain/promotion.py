@@ -135,8 +135,7 @@ def _reject(evidence: Evidence, gates: Gates) -> list[str]:
     reasons = []
     if evidence.standing_exam < gates.floor:
         reasons.append(
-            f"{gates.metric} {evidence.standing_exam:.4f} on the standing exam "
-            f"is below the floor {gates.floor:.2f}"
+            f"{gates.metric} {evidence.standing_exam:.4f} on the standing exam is below the floor {gates.floor:.2f}"
         )
     exam = evidence.standing
     if exam is not None and clearly_worse(exam, gates):
@@ -220,9 +219,7 @@ def _not_enough(evidence: Evidence, gates: Gates) -> list[str]:
         share = fresh.share_not_inferior
         reasons.append(f"no refresh: the challenger is not inferior in only {share:.1%} of bootstraps")
     else:
-        reasons.append(
-            f"no refresh: the champion is {age} days of data older, not more than {gates.refresh_age_days}"
-        )
+        reasons.append(f"no refresh: the champion is {age} days of data older, not more than {gates.refresh_age_days}")
     return reasons
 
 
@@ -272,10 +269,7 @@ def _verify(evidence: Evidence, gates: Gates) -> None:
     if not evidence.baselines:
         raise fail("no baseline was measured")
     if evidence.standing_exam_rows < STANDING_EXAM_MIN_ROWS:
-        raise fail(
-            f"the standing exam has {evidence.standing_exam_rows} rows, "
-            f"and {STANDING_EXAM_MIN_ROWS} are needed"
-        )
+        raise fail(f"the standing exam has {evidence.standing_exam_rows} rows, and {STANDING_EXAM_MIN_ROWS} are needed")
     if not evidence.challenger.digest or (evidence.champion and not evidence.champion.digest):
         raise fail("a model has no digest")
     if evidence.champion is not None and evidence.standing is None:

@@ -94,9 +94,7 @@ def compare(
     """The paired comparison of two forecasts (decisions for F1) of the same rows; deterministic for a
     seed."""
     if not len(labels) == len(day) == len(champion) == len(challenger):
-        raise InvariantError(
-            "champion and challenger were not given the same rows; forecast both on one exam"
-        )
+        raise InvariantError("champion and challenger were not given the same rows; forecast both on one exam")
     if not len(labels):
         raise InvariantError("there is no row to compare on; an empty exam has no comparison")
     if np.isnan(labels).any():

@@ -142,8 +142,7 @@ def verify_split(split: Split) -> None:
     for part, span in _spans(split):
         if span.first > span.last:
             raise InvariantError(
-                f"{name} leaves no day for {part} ({span}); "
-                "begin with earlier observations or take a later year"
+                f"{name} leaves no day for {part} ({span}); begin with earlier observations or take a later year"
             )
     for (before, earlier), (after, later) in pairwise(_spans(split)):
         if earlier.last >= later.first:
@@ -162,17 +161,13 @@ def verify_parts(split: Split, days: NDArray[np.int32], parts: Parts) -> None:
     masks = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     for (part, span), mask in zip(_spans(split), masks.values(), strict=True):
         if not mask.any():
-            raise InvariantError(
-                f"{name} has no row in {part} ({span}); materialise the features of those years"
-            )
+            raise InvariantError(f"{name} has no row in {part} ({span}); materialise the features of those years")
         if not span.contains(days[mask]).all():
             raise InvariantError(f"{name}: a row of {part} lies outside {span}")
     if (parts.train & parts.validation).any() or ((parts.train | parts.validation) & parts.test).any():
         raise InvariantError(f"{name}: a row belongs to two parts")
     if near_standing_exam(days[parts.train | parts.validation]).any():
-        raise InvariantError(
-            f"{name}: a row of the standing exam (or its embargo) is in training or validation"
-        )
+        raise InvariantError(f"{name}: a row of the standing exam (or its embargo) is in training or validation")
 
 
 def iso_week_number(days: NDArray[np.int32]) -> NDArray[np.int64]:
@@ -215,9 +210,7 @@ MANIFEST_SCHEMA: pa.Schema = pa.schema(
         pa.field("labelled", pa.int64(), nullable=False),
         pa.field("days", pa.int64(), nullable=False),  # distinct days with a labelled row
         pa.field("positives", pa.int64()),  # labels equal to 1; null for a regression target
-        pa.field(
-            "balance", pa.float64()
-        ),  # mean label: the share of positives, or the mean value; null without labels
+        pa.field("balance", pa.float64()),  # mean label: the share of positives, or the mean value; null without labels
         pa.field("features_lake_version", pa.int64()),  # version of the features table the counts are of
     ]
 )
@@ -264,14 +257,9 @@ def manifest(
 
 def split_from_manifest(table: pa.Table) -> Split:
     """The split back from its stored manifest, verified."""
-    rows = {
-        row["part"]: row
-        for row in table.select(["year", "part", "first_day", "last_day", "complete"]).to_pylist()
-    }
+    rows = {row["part"]: row for row in table.select(["year", "part", "first_day", "last_day", "complete"]).to_pylist()}
     if missing := [part for part in ("train", "validation", "test") if part not in rows]:
-        raise InvariantError(
-            f"the split manifest has no row for {', '.join(missing)}; materialise the split again"
-        )
+        raise InvariantError(f"the split manifest has no row for {', '.join(missing)}; materialise the split again")
     test = rows["test"]
     split = Split(
         year=int(test["year"]),

@@ -179,9 +179,7 @@ class Contract:
                 model_sha256=str(values["model_sha256"]),
             )
         except (KeyError, TypeError, ValueError, InvariantError) as error:
-            raise RegistryError(
-                f"the model's contract cannot be used ({error!r}); register the model again"
-            ) from error
+            raise RegistryError(f"the model's contract cannot be used ({error!r}); register the model again") from error
 
     def to_bytes(self) -> bytes:
         """The contract file. Floats are written so that they read back to the same bits."""
@@ -381,9 +379,7 @@ def train(
     )
     contract_bytes = contract.to_bytes()
     # What is measured is what will be served: the model as it comes back from its two files.
-    predictor = Predictor.load(
-        contract_bytes, model_bytes, digest=sha256(contract_bytes), threads=config.threads
-    )
+    predictor = Predictor.load(contract_bytes, model_bytes, digest=sha256(contract_bytes), threads=config.threads)
     lap("calibrate")
 
     test_labels, test_day = data.labels[parts.test], data.day[parts.test]

@@ -74,13 +74,14 @@ class MlflowModelIOManager(dg.IOManager):
             metadata = log_candidate(run, candidate, _origin(context, key))
             context.step_context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
 
-    def load_input(
-        self, context: dg.InputContext
-    ) -> ModelReference | Mapping[str, ModelReference] | Predictor:
+    def load_input(self, context: dg.InputContext) -> ModelReference | Mapping[str, ModelReference] | Predictor:
         """What the newest materialization of each partition refers to."""
         wanted = context.dagster_type.typing_type
         keys = sorted(context.asset_partition_keys)
-        references = {key: self._registry.reference(logged_run_id(context.step_context.instance, context.asset_key, key)) for key in keys}
+        references = {
+            key: self._registry.reference(logged_run_id(context.step_context.instance, context.asset_key, key))
+            for key in keys
+        }
         if wanted not in (ModelReference, Predictor):
             return references
         if len(references) != 1:
@@ -155,9 +156,7 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
 def _candidate_of(context: dg.OutputContext, obj: Candidate | Mapping[str, Candidate], key: str) -> Candidate:
     if isinstance(obj, Candidate):
         if len(context.asset_partition_keys) != 1:
-            raise InvariantError(
-                f"{context.asset_key.to_user_string()} gave one model for several partitions"
-            )
+            raise InvariantError(f"{context.asset_key.to_user_string()} gave one model for several partitions")
         candidate = obj
     else:
         candidate = obj[key]
@@ -252,9 +251,7 @@ def _log_model(run: MlflowRun, run_id: str, model: TrainedModel, scratch: Path) 
     return logged.model_id, logged.artifact_location.rstrip("/")
 
 
-def _log_files(
-    client: Any, run_id: str, candidate: Candidate, plots: Mapping[str, bytes], scratch: Path
-) -> None:
+def _log_files(client: Any, run_id: str, candidate: Candidate, plots: Mapping[str, bytes], scratch: Path) -> None:
     files = scratch / "files"
     (files / "plots").mkdir(parents=True)
     (files / "data_contract").mkdir()
@@ -308,9 +305,7 @@ def _metrics(model: TrainedModel) -> dict[str, float]:
     return metrics
 
 
-def _log_numbers(
-    client: Any, run_id: str, model_id: str, model: TrainedModel, metrics: Mapping[str, float]
-) -> None:
+def _log_numbers(client: Any, run_id: str, model_id: str, model: TrainedModel, metrics: Mapping[str, float]) -> None:
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)

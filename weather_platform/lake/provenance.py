@@ -10,8 +10,9 @@ def lake_source(lake: Lake) -> str | None:
     """Name of the source of the stored raw rows; None when none is stored."""
     if not lake.exists(RAW_TABLE):
         return None
-    head = lake.dataset(RAW_TABLE).head(1, columns=["source"])
-    return str(head["source"][0]) if head.num_rows else None
+    snapshot = lake.snapshot(RAW_TABLE)
+    filled = next((month for month, rows in snapshot.row_counts().items() if rows), None)
+    return None if filled is None else str(snapshot.read(keys=[filled], columns=["source"])["source"][0])
 
 
 def refuse_other_source(lake: Lake, source: str) -> None:

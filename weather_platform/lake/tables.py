@@ -1,8 +1,8 @@
-"""Tables of the lake: one commit per replaced partition, reads pinned to one version.
+"""Tables of the lake: partitions replaced whole, in one commit, and reads pinned to one version.
 
 How a partition is replaced: its rows go into one new Parquet file, then one Delta commit adds that file and
-removes the partition's old ones. Readers see the old partition or the new one, never a mix; a process
-killed before the commit leaves only a file nobody refers to.
+removes the partition's old ones; small partitions of a range share a commit. Readers see the old partition
+or the new one, never a mix; a process killed before the commit leaves only files nobody refers to.
 
 An empty partition is a Parquet file with no rows. So the Delta log itself says which partitions were
 written, with how many rows, in the same commit as everything else: no second store, and nothing to scan.
@@ -24,6 +24,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -49,6 +50,10 @@ _TABLE_PROPERTIES: Final[Mapping[str, str | None]] = {
     "delta.checkpointInterval": "20",
 }
 _COMMIT_ATTEMPTS: Final = 50
+COMMIT_ROWS: Final = 65_536
+"""Rows of small partitions that may share a commit."""
+COMMIT_PARTITIONS: Final = 24
+"""Partitions that may share a commit: what a killed range loses at most, and has to write again."""
 _ROW_GROUP_ROWS: Final = 131_072
 _STREAM_ROWS: Final = 65_536
 _COMMIT_ID: Final = "weather_platform.commit"
@@ -60,6 +65,16 @@ class Replaced(NamedTuple):
     key: str
     version: int
     rows: int
+    schema: pa.Schema
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A partition whose rows are in a file that no commit names yet."""
+
+    key: str
+    rows: int
+    added: AddAction
     schema: pa.Schema
 
 
@@ -221,30 +236,42 @@ class Lake:
     def replace_partitions(
         self, table: str, column: str, partitions: Iterable[tuple[str, pa.Table | pa.RecordBatchReader]]
     ) -> Iterator["Replaced"]:
-        """Replace one partition after the other, each in its own commit, and tell of each after its commit.
+        """Replace one partition after the other and tell of each after its commit.
 
-        Nothing happens before the iterator is advanced, and the next rows are not asked for before the last
-        ones are committed: a range that dies halfway leaves every partition old or new.
+        Small partitions that follow each other share a commit (up to COMMIT_ROWS rows and COMMIT_PARTITIONS of
+        them); their rows are in files by then, so no more than one partition is in memory. A range that dies
+        halfway leaves every partition old or new.
         """
         delta: DeltaTable | None = None
+        written: list[_Written] = []
         for key, data in partitions:
             if not _NAME.fullmatch(key):
                 raise InvariantError(f"'{key}' cannot be a partition key of table '{table}'")
-            delta, replaced = self._replace(table, data, column, key, delta)
-            yield replaced
+            if any(key == other.key for other in written):
+                raise InvariantError(f"partition '{key}' of table '{table}' is given twice in one range")
+            delta, new = self._write(table, data, column, key, delta)
+            written.append(new)
+            if len(written) >= COMMIT_PARTITIONS or sum(other.rows for other in written) >= COMMIT_ROWS:
+                delta, replaced = self._commit(table, delta, column, written)
+                yield from replaced
+                written = []
+        if delta is not None and written:
+            yield from self._commit(table, delta, column, written)[1]
 
     def replace_table(self, table: str, data: pa.Table | pa.RecordBatchReader) -> int:
         """Replace an unpartitioned table, schema and all, in one commit; returns its version."""
-        return self._replace(table, data, None, "", None)[1].version
+        delta, written = self._write(table, data, None, "", None)
+        [replaced] = self._commit(table, delta, None, [written])[1]
+        return replaced.version
 
-    def _replace(
+    def _write(
         self,
         table: str,
         data: pa.Table | pa.RecordBatchReader,
         column: str | None,
         key: str,
         delta: DeltaTable | None,
-    ) -> tuple[DeltaTable, "Replaced"]:
+    ) -> tuple[DeltaTable, "_Written"]:
         reader = data if isinstance(data, pa.RecordBatchReader) else data.to_reader()
         if column is not None and column not in reader.schema.names:
             raise InvariantError(f"rows for table '{table}' have no column '{column}' to partition by")
@@ -255,8 +282,7 @@ class Lake:
                 delta.update_incremental()
             schema = _agreed_schema(table, delta, reader.schema, column)
             added, rows = self._write_file(table, schema, reader, column, key)
-            delta, version = self._commit(table, delta, reader.schema, column, key, added)
-        return delta, Replaced(key, version, rows, schema)
+        return delta, _Written(key, rows, added, reader.schema)
 
     def _write_file(
         self, table: str, schema: pa.Schema, reader: pa.RecordBatchReader, column: str | None, key: str
@@ -280,41 +306,40 @@ class Lake:
         return AddAction(path, size, partition, now_ms, True, json.dumps({"numRecords": rows})), rows
 
     def _commit(
-        self,
-        table: str,
-        delta: DeltaTable,
-        data_schema: pa.Schema,
-        column: str | None,
-        key: str,
-        added: AddAction,
-    ) -> tuple[DeltaTable, int]:
+        self, table: str, delta: DeltaTable, column: str | None, written: list["_Written"]
+    ) -> tuple[DeltaTable, list["Replaced"]]:
         commit_id = uuid.uuid4().hex
-        token = f"{column}={key}" if column else table
-        for attempt in range(1, _COMMIT_ATTEMPTS + 1):
-            before = delta.version()
-            try:
-                delta.create_write_transaction(
-                    [added],
-                    mode="overwrite",
-                    schema=_agreed_schema(table, delta, data_schema, column),
-                    partition_by=[column] if column else [],
-                    partition_filters=[(column, "=", key)] if column else None,
-                    commit_properties=CommitProperties(
-                        custom_metadata={_COMMIT_ID: commit_id},
-                        app_transactions=[Transaction(token, (delta.transaction_version(token) or 0) + 1)],
-                    ),
-                )
-                break
-            except CommitFailedError:
-                if attempt == _COMMIT_ATTEMPTS:
-                    raise
-            time.sleep(random.uniform(0, 0.01 * min(attempt, 20)))  # noqa: S311 - only spreads the writers
-            delta = self._open(table)
-        # Others may have committed just before or after: the log says which version this commit became.
-        delta.update_incremental()
-        for commit in delta.history(delta.version() - before):
-            if commit.get(_COMMIT_ID) == commit_id:
-                return delta, int(commit["version"])
+        tokens = [f"{column}={new.key}" if column else table for new in written]
+        with self.speaking_clearly(table):
+            for attempt in range(1, _COMMIT_ATTEMPTS + 1):
+                before = delta.version()
+                schema = _agreed_schema(table, delta, written[-1].schema, column)
+                try:
+                    delta.create_write_transaction(
+                        [new.added for new in written],
+                        mode="overwrite",
+                        schema=schema,
+                        partition_by=[column] if column else [],
+                        partition_filters=[(column, "in", [new.key for new in written])] if column else None,
+                        commit_properties=CommitProperties(
+                            custom_metadata={_COMMIT_ID: commit_id},
+                            app_transactions=[
+                                Transaction(token, (delta.transaction_version(token) or 0) + 1) for token in tokens
+                            ],
+                        ),
+                    )
+                    break
+                except CommitFailedError:
+                    if attempt == _COMMIT_ATTEMPTS:
+                        raise
+                time.sleep(random.uniform(0, 0.01 * min(attempt, 20)))  # noqa: S311 - only spreads the writers
+                delta = self._open(table)
+            # Others may have committed just before or after: the log says which version this commit became.
+            delta.update_incremental()
+            for commit in delta.history(delta.version() - before):
+                if commit.get(_COMMIT_ID) == commit_id:
+                    version = int(commit["version"])
+                    return delta, [Replaced(new.key, version, new.rows, schema) for new in written]
         raise LakeError(f"table '{table}': the log does not show a commit just made; is the store consistent?")
 
     # ---------------------------------------------------------------------------------------------- opening

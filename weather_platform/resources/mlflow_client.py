@@ -75,11 +75,7 @@ def answering(tracking_uri: str, doing: str) -> Iterator[None]:
 def place(tracking_uri: str) -> str:
     """The address without user and password."""
     parts = urlsplit(tracking_uri)
-    return (
-        tracking_uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2])
-        if parts.netloc
-        else tracking_uri
-    )
+    return tracking_uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2]) if parts.netloc else tracking_uri
 
 
 def run_url(tracking_uri: str, experiment_id: str, run_id: str) -> str:

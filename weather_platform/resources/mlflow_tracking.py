@@ -52,9 +52,7 @@ def mlflow_resource(tracking_uri: str, experiment_name: str) -> dg.ResourceDefin
     def mlflow(context: dg.InitResourceContext) -> Iterator[MlflowRun]:
         run, instance = context.run, context.instance
         if run is None or instance is None:
-            raise SettingsError(
-                "the mlflow resource needs a Dagster run; materialise the asset instead of calling it"
-            )
+            raise SettingsError("the mlflow resource needs a Dagster run; materialise the asset instead of calling it")
         client = mlflow_client(tracking_uri)
         with answering(tracking_uri, f"beginning the run of Dagster run {run.run_id}"):
             experiment_id = ensure_experiment(client, tracking_uri, experiment_name)
@@ -95,17 +93,12 @@ def _parent_run(client: Any, experiment_id: str, run: dg.DagsterRun) -> str:
 
     def parents() -> list[str]:
         found = client.search_runs([experiment_id], f"tags.{PARENT_TAG} = '{run.run_id}'")
-        return [
-            each.info.run_id
-            for each in sorted(found, key=lambda each: (each.info.start_time, each.info.run_id))
-        ]
+        return [each.info.run_id for each in sorted(found, key=lambda each: (each.info.start_time, each.info.run_id))]
 
     if known := parents():
         return known[0]
     tags = {PARENT_TAG: run.run_id, "dagster_job": run.job_name}
-    mine: str = client.create_run(
-        experiment_id, run_name=f"{run.job_name} {run.run_id[:8]}", tags=tags
-    ).info.run_id
+    mine: str = client.create_run(experiment_id, run_name=f"{run.job_name} {run.run_id[:8]}", tags=tags).info.run_id
     oldest = parents()[0]
     if oldest != mine:
         client.delete_run(mine)

@@ -202,9 +202,7 @@ class ModelRegistry:
         contract, data = self._verified_files(model)
         return Predictor.load(contract, data, digest=model.digest, threads=threads)
 
-    def move_production(
-        self, target: str, to_version: int, expected_champion: int | None, audit: Audit
-    ) -> AliasMove:
+    def move_production(self, target: str, to_version: int, expected_champion: int | None, audit: Audit) -> AliasMove:
         """Compare and swap: Production goes to `to_version` if it is on `expected_champion` still.
 
         None expects that it is nowhere. Otherwise PromotionConflictError, and nothing moves. Of several
@@ -225,9 +223,7 @@ class ModelRegistry:
             else:
                 conflict = None
                 if champion is not None and champion != to_version:
-                    self._set_alias(
-                        ledger, PREVIOUS, (present.get(PREVIOUS), self.version(target, champion)), audit
-                    )
+                    self._set_alias(ledger, PREVIOUS, (present.get(PREVIOUS), self.version(target, champion)), audit)
                 if champion != to_version:
                     self._set_alias(ledger, PRODUCTION, (champion, challenger), audit)
         if conflict is not None:
@@ -279,9 +275,7 @@ class ModelRegistry:
 
         with tempfile.TemporaryDirectory() as folder, self._asking(f"downloading {file} of {model.name}"):
             uri = f"{model.model_uri.rstrip('/')}/{file}"
-            return Path(
-                download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri)
-            ).read_bytes()
+            return Path(download_artifacts(artifact_uri=uri, dst_path=folder, tracking_uri=self._uri)).read_bytes()
 
     @contextmanager
     def _asking(self, doing: str) -> Iterator[None]:

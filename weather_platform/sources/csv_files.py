@@ -97,9 +97,7 @@ class CsvSource:
 
     def __init__(self, path: Path, *, first_month: str, fetched_at: datetime) -> None:
         if fetched_at.tzinfo is None:
-            raise ValueError(
-                "fetched_at must carry a time zone: the platform's, which says which day today is"
-            )
+            raise ValueError("fetched_at must carry a time zone: the platform's, which says which day today is")
         self._path = path
         self._first_day = date.fromisoformat(f"{first_month}-01")
         self._fetched_at = fetched_at
@@ -137,9 +135,7 @@ class CsvSource:
         constants = {
             "month": pa.repeat(pa.scalar(month), len(table)),
             "source": pa.repeat(pa.scalar(self.name), len(table)),
-            "fetched_at": pa.repeat(
-                pa.scalar(self._fetched_at, RAW_SCHEMA.field("fetched_at").type), len(table)
-            ),
+            "fetched_at": pa.repeat(pa.scalar(self._fetched_at, RAW_SCHEMA.field("fetched_at").type), len(table)),
         }
         columns = [constants[n] if n in constants else table.column(n) for n in RAW_SCHEMA.names]
         return pa.Table.from_arrays(columns, schema=RAW_SCHEMA)
@@ -187,9 +183,7 @@ def _find_files(path: Path) -> list[tuple[str, Path]]:
         raise SourceError(f"{path} does not exist; point the source at a CSV file or a folder of them")
 
     def refuse(error: OSError) -> NoReturn:
-        raise SourceError(
-            f"{error.filename}: cannot be listed ({error.strerror}); make the folder readable"
-        ) from error
+        raise SourceError(f"{error.filename}: cannot be listed ({error.strerror}); make the folder readable") from error
 
     found: list[tuple[str, Path]] = []
     visited: set[str] = set()
@@ -279,9 +273,7 @@ class _FileReader:
             )
 
     def _fail(self, what: str, line: int | None = None, column: int | None = None) -> NoReturn:
-        place = "".join(
-            f", {name} {at}" for name, at in (("line", line), ("column", column)) if at is not None
-        )
+        place = "".join(f", {name} {at}" for name, at in (("line", line), ("column", column)) if at is not None)
         raise SourceError(f"{self.path}{place}: {what}")
 
     # Bytes
@@ -295,13 +287,9 @@ class _FileReader:
         except PermissionError as error:
             raise SourceError(f"{self.path}: permission denied; make the file readable") from error
         except EOFError as error:
-            raise SourceError(
-                f"{self.path}: the gzip file is cut off before its end; fetch it again"
-            ) from error
+            raise SourceError(f"{self.path}: the gzip file is cut off before its end; fetch it again") from error
         except (gzip.BadGzipFile, zlib.error) as error:
-            raise SourceError(
-                f"{self.path}: this is not a sound gzip file ({error}); fetch it again"
-            ) from error
+            raise SourceError(f"{self.path}: this is not a sound gzip file ({error}); fetch it again") from error
         except OSError as error:
             raise SourceError(f"{self.path}: cannot be read ({error.strerror}); check the disk") from error
 
@@ -328,9 +316,7 @@ class _FileReader:
             bare = re.search(rb"\r(?!\n)", data)
             if bare and bare.end() < len(data):  # at the very end, its line feed may be in the next block
                 at = line + data.count(b"\n", 0, bare.start())
-                self._fail(
-                    "a carriage return without a line feed; save the file with LF or CRLF line ends", at
-                )
+                self._fail("a carriage return without a line feed; save the file with LF or CRLF line ends", at)
 
     def _decoded(self, data: bytes, line: int) -> bytes:
         """The bytes as UTF-8. The first byte beyond ASCII decides the encoding of the file."""
@@ -392,9 +378,7 @@ class _FileReader:
         else:
             header_at = next((i for i, line in enumerate(lines) if line.strip()), 0)
             known, optional = WEATHER_AUS, WEATHER_AUS_OPTIONAL
-        header = self._cells(
-            self._decoded(lines[header_at], header_at + 1).decode("utf-8"), strict_at=header_at + 1
-        )
+        header = self._cells(self._decoded(lines[header_at], header_at + 1).decode("utf-8"), strict_at=header_at + 1)
         columns = self._columns(header, header_at + 1, known, optional)
         return _Layout(columns, station, int(min(end[header_at], len(data))), header_at + 2)
 
@@ -403,9 +387,7 @@ class _FileReader:
             return [" ".join(cell.split()) for cell in next(csv.reader([line.rstrip("\r")], strict=True), [])]
         except csv.Error:
             if strict_at is not None:
-                self._fail(
-                    "a quote in the header that is not closed, or stands inside a name; repair it", strict_at
-                )
+                self._fail("a quote in the header that is not closed, or stands inside a name; repair it", strict_at)
             return [line]
 
     def _columns(
@@ -485,14 +467,10 @@ class _FileReader:
         loose &= closing + 1 < len(codes)
         candidates = []
         if stray.any():
-            candidates.append(
-                (2 * int(np.argmax(stray)), "a quote inside a field; double it and quote the field")
-            )
+            candidates.append((2 * int(np.argmax(stray)), "a quote inside a field; double it and quote the field"))
         if loose.any():
             first = 2 * int(np.argmax(loose))
-            candidates.append(
-                (first, "a quoted field that is not closed properly; close it, double quotes inside")
-            )
+            candidates.append((first, "a quoted field that is not closed properly; close it, double quotes inside"))
         if last and len(quotes) % 2:
             candidates.append((len(quotes) - 1, "a quote that is opened and never closed; close it"))
         if candidates:
@@ -526,26 +504,21 @@ class _FileReader:
             detail = " ".join(str(error).split())
             self._fail(f"the rows from here on cannot be parsed ({detail:.200}); repair them", int(lines[0]))
         if len(cells) != len(lines):
-            self._fail(
-                f"{len(lines)} rows were counted but {len(cells)} parsed; repair the quoting", int(lines[0])
-            )
+            self._fail(f"{len(lines)} rows were counted but {len(cells)} parsed; repair the quoting", int(lines[0]))
         found = {name: cells.column(i) for i, name in enumerate(layout.columns) if name is not None}
         for i, name in enumerate(layout.columns):
             if name is None:
                 filled = pc.not_equal(cells.column(i), "")
                 if pc.any(filled).as_py():
                     at = int(lines[pc.index(filled, True).as_py()])
-                    self._fail(
-                        "a value in the column without a name; give it a known header or empty it", at, i + 1
-                    )
+                    self._fail("a value in the column without a name; give it a known header or empty it", at, i + 1)
         if layout.station is not None:
             found["station"] = pa.repeat(pa.scalar(layout.station), len(lines))
         found["day"] = parse_days(found["date"])
         found["file"] = pa.repeat(pa.scalar(self.shown), len(lines))
         found["row_number"] = pa.array(lines, pa.int64())
         columns = [
-            found[field.name] if field.name in found else pa.nulls(len(lines), field.type)
-            for field in SCRATCH_SCHEMA
+            found[field.name] if field.name in found else pa.nulls(len(lines), field.type) for field in SCRATCH_SCHEMA
         ]
         return pa.Table.from_arrays(columns, schema=SCRATCH_SCHEMA)
 
@@ -638,9 +611,7 @@ class _Scratch:
                 with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCRATCH_SCHEMA) as writer:
                     writer.write_table(pa.concat_tables(tables).combine_chunks())
             except OSError as error:
-                raise SourceError(
-                    f"{path}: cannot be written ({error}); free disk space or set TMPDIR"
-                ) from error
+                raise SourceError(f"{path}: cannot be written ({error}); free disk space or set TMPDIR") from error
             segments.append(path)
         self._pending.clear()
         self._pending_bytes = 0

@@ -1,14 +1,15 @@
-"""Invented but plausible observations: a seeded climate for demonstrations, tests and load, never for real forecasts.
+"""Invented but plausible observations: a seeded climate for demonstrations, tests and load.
 
 What belongs here: the generator and its climate. What does not: anything learned from real rows.
 
-Pressure, moisture and warmth are sums of travelling waves, drifting from west to east and waxing and waning slowly, so
-that what a western neighbour sees today reaches its eastern neighbour tomorrow. Mesoscale weather that nobody can foresee
-is a smooth random field drawn anew for every day; a share of tomorrow's shows in today's afternoon. Every number of a
-day is a function of the seed, the day and the station alone: months may be asked for in any order, and the coverage or
-the number of stations changes no row of those that are there. As in the real table, some stations never report
-evaporation, sunshine, cloud or pressure, single cells are missing, some station-days are not reported at all,
-and a few rows are dirty, so that quarantine has work to do.
+Pressure, moisture and warmth are sums of travelling waves, drifting from west to east and waxing and waning
+slowly, so that what a western neighbour sees today reaches its eastern neighbour tomorrow. Mesoscale weather
+that nobody can foresee is a smooth random field drawn anew for every day; a share of tomorrow's shows in
+today's afternoon. Every number of a day is a function of the seed, the day and the station alone: months may
+be asked for in any order, and the coverage or the number of stations changes no row of those that are there.
+As in the real table, some stations never report evaporation, sunshine, cloud or pressure, single cells are
+missing, some station-days are not reported at all, and a few rows are dirty, so that quarantine has work to
+do.
 """
 
 import calendar
@@ -17,7 +18,6 @@ from datetime import date, datetime
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
@@ -42,27 +42,30 @@ UNREPORTED_SHARE = 0.005
 """Share of station-days without a row."""
 
 ABSENT_SHARE: dict[str, float] = {
-    "evaporation_mm": 16 / 49, "sunshine_hours": 19 / 49, "cloud_9am_oktas": 12 / 49, "cloud_3pm_oktas": 12 / 49,
-    "pressure_9am_hpa": 4 / 49, "pressure_3pm_hpa": 4 / 49, "wind_gust_speed_kmh": 2 / 49, "wind_gust_direction_deg": 2 / 49,
+    "evaporation_mm": 16 / 49, "sunshine_hours": 19 / 49, "cloud_9am_oktas": 12 / 49,
+    "cloud_3pm_oktas": 12 / 49, "pressure_9am_hpa": 4 / 49, "pressure_3pm_hpa": 4 / 49,
+    "wind_gust_speed_kmh": 2 / 49, "wind_gust_direction_deg": 2 / 49,
 }  # fmt: skip
 """Share of stations that never report a quantity, as in the real table. Pairs share their instrument."""
 
 MISSING_SHARE: dict[str, float] = {
-    "min_temp_c": 0.004, "max_temp_c": 0.002, "rainfall_mm": 0.010, "evaporation_mm": 0.12, "sunshine_hours": 0.107,
-    "wind_gust_direction_deg": 0.025, "wind_gust_speed_kmh": 0.024, "wind_direction_9am_deg": 0.01,
-    "wind_direction_3pm_deg": 0.01, "wind_speed_9am_kmh": 0.010, "wind_speed_3pm_kmh": 0.013,
-    "humidity_9am_pct": 0.013, "humidity_3pm_pct": 0.016, "pressure_9am_hpa": 0.015, "pressure_3pm_hpa": 0.015,
-    "cloud_9am_oktas": 0.16, "cloud_3pm_oktas": 0.175, "temp_9am_c": 0.007, "temp_3pm_c": 0.010,
+    "min_temp_c": 0.004, "max_temp_c": 0.002, "rainfall_mm": 0.010, "evaporation_mm": 0.12,
+    "sunshine_hours": 0.107, "wind_gust_direction_deg": 0.025, "wind_gust_speed_kmh": 0.024,
+    "wind_direction_9am_deg": 0.01, "wind_direction_3pm_deg": 0.01, "wind_speed_9am_kmh": 0.010,
+    "wind_speed_3pm_kmh": 0.013, "humidity_9am_pct": 0.013, "humidity_3pm_pct": 0.016,
+    "pressure_9am_hpa": 0.015, "pressure_3pm_hpa": 0.015, "cloud_9am_oktas": 0.16, "cloud_3pm_oktas": 0.175,
+    "temp_9am_c": 0.007, "temp_3pm_c": 0.010,
 }  # fmt: skip
 """Share of cells missing at random where the station does report the quantity."""
 
 COAST: tuple[tuple[float, float], ...] = (
-    (-12.2, 130.9), (-12.0, 133.0), (-12.2, 136.7), (-15.0, 135.6), (-17.7, 139.5), (-16.5, 141.3), (-10.9, 142.4),
-    (-14.5, 144.6), (-16.9, 145.8), (-19.3, 146.8), (-21.2, 149.2), (-23.8, 151.3), (-25.5, 153.0), (-28.2, 153.5),
-    (-31.0, 153.0), (-33.9, 151.2), (-37.5, 149.9), (-38.9, 146.4), (-38.2, 144.8), (-38.8, 143.5), (-38.0, 140.7),
-    (-35.6, 139.0), (-34.8, 138.4), (-35.2, 136.9), (-32.6, 137.8), (-34.9, 135.9), (-32.0, 133.0), (-31.6, 130.0),
-    (-32.3, 127.0), (-33.9, 123.5), (-35.0, 118.0), (-34.3, 115.1), (-31.9, 115.8), (-28.7, 114.6), (-26.0, 113.4),
-    (-22.0, 113.9), (-20.4, 118.0), (-18.0, 122.2), (-16.3, 123.5), (-14.2, 126.5), (-14.9, 129.3),
+    (-12.2, 130.9), (-12.0, 133.0), (-12.2, 136.7), (-15.0, 135.6), (-17.7, 139.5), (-16.5, 141.3),
+    (-10.9, 142.4), (-14.5, 144.6), (-16.9, 145.8), (-19.3, 146.8), (-21.2, 149.2), (-23.8, 151.3),
+    (-25.5, 153.0), (-28.2, 153.5), (-31.0, 153.0), (-33.9, 151.2), (-37.5, 149.9), (-38.9, 146.4),
+    (-38.2, 144.8), (-38.8, 143.5), (-38.0, 140.7), (-35.6, 139.0), (-34.8, 138.4), (-35.2, 136.9),
+    (-32.6, 137.8), (-34.9, 135.9), (-32.0, 133.0), (-31.6, 130.0), (-32.3, 127.0), (-33.9, 123.5),
+    (-35.0, 118.0), (-34.3, 115.1), (-31.9, 115.8), (-28.7, 114.6), (-26.0, 113.4), (-22.0, 113.9),
+    (-20.4, 118.0), (-18.0, 122.2), (-16.3, 123.5), (-14.2, 126.5), (-14.9, 129.3),
 )  # fmt: skip
 """The mainland's coast, roughly, as (latitude, longitude). Places outside count as on the coast."""
 
@@ -83,9 +86,11 @@ class ClimateShift:
 
 
 class SyntheticSource:
-    """Rows for `station_count` stations from `first_day` to `last_day`, RAW_SCHEMA text in the weatherAUS manner.
+    """Rows for `station_count` stations from `first_day` to `last_day`, RAW_SCHEMA text in the weatherAUS
+    manner.
 
-    The first 49 stations are those of the catalogue; more are placed on the mainland at random (SYN00050, ...).
+    The first 49 stations are those of the catalogue; more are placed on the mainland at random (SYN00050,
+    ...).
     """
 
     name: str = "synthetic"
@@ -111,9 +116,13 @@ class SyntheticSource:
         if last_day < first_day:
             raise SourceError(f"the synthetic days end on {last_day}, before they begin on {first_day}; swap them")
         if f"{first_day:%Y-%m}" < first_month:
-            raise SourceError(f"the synthetic days begin on {first_day}, before the first month {first_month}; start later")
+            raise SourceError(
+                f"the synthetic days begin on {first_day}, before the first month {first_month}; start later"
+            )
         if last_day > fetched_at.date():
-            raise SourceError(f"the synthetic days end on {last_day}, after today {fetched_at.date()}; end them earlier")
+            raise SourceError(
+                f"the synthetic days end on {last_day}, after today {fetched_at.date()}; end them earlier"
+            )
         if shift is not None and shift.rain_factor < 0:
             raise SourceError(f"the synthetic rain factor {shift.rain_factor} is negative; choose 0 or more")
         self._coverage = Coverage(first_day, last_day)
@@ -132,13 +141,11 @@ class SyntheticSource:
         return self._coverage
 
     def rows(self, month: str) -> pa.Table:
-        """The rows of one month (YYYY-MM). `row_number` counts stations within days, absolutely: it never shifts."""
+        """The rows of one month (YYYY-MM). `row_number` depends only on day and station."""
         days = self._days(month)
         count = len(self._stations)
-        blocks = []
         step = max(1, ROWS_AT_A_TIME // count)
-        for at in range(0, len(days), step):
-            blocks.append(self._climate.observe(days[at : at + step]))
+        blocks = [self._climate.observe(days[at : at + step]) for at in range(0, len(days), step)]
         codes = {name: np.concatenate([block[name] for block in blocks]) for name in blocks[0]}
         dirty = codes.pop("dirty")
 
@@ -150,7 +157,9 @@ class SyntheticSource:
         day_index, station_index = np.divmod(picked, count)
         kind = dirty.ravel()[picked]
         # A day that nobody can read belongs to the month of the row before it, so never on the 1st.
-        unreadable = (kind == _dirty("unreadable date")) & (days[day_index].astype("datetime64[D]") != np.datetime64(month))
+        unreadable = (kind == _dirty("unreadable date")) & (
+            days[day_index].astype("datetime64[D]") != np.datetime64(month)
+        )
 
         dates = np.datetime_as_string(days.astype("datetime64[D]"))
         date_texts = pa.array([*dates, *(f"{text[:7]}-{32 + i}" for i, text in enumerate(dates))], pa.string())
@@ -196,7 +205,7 @@ class SyntheticSource:
         return np.arange(begin.toordinal(), end.toordinal() + 1) - date(1970, 1, 1).toordinal()
 
 
-# Text ----------------------------------------------------------------------------------------------------------
+# Text
 
 LOWEST_TENTH, HIGHEST_TENTH = -1000, 12_000
 _TEXTS: dict[str, pa.Array] = {
@@ -223,17 +232,18 @@ def _dirty(kind: str) -> int:
     return DIRTY.index(kind) + 1
 
 
-# Random numbers ------------------------------------------------------------------------------------------------
+# Random numbers
 
-STATIONS_STREAM, WAVES_STREAM, ABSENT_STREAM, FIELD_STREAM, NORMAL_STREAM, UNIFORM_STREAM, DIRTY_STREAM = range(7)
+STATIONS_STREAM, WAVES_STREAM, ABSENT_STREAM, NORMAL_STREAM, UNIFORM_STREAM = range(5)
 
 
 def _random(seed: int, stream: int, day: int = 0) -> np.random.Generator:
     """A generator of its own for every day: counter-based, so no day needs the days before it."""
-    return np.random.Generator(np.random.Philox(key=np.array([seed, (day + (1 << 40)) * 8 + stream], dtype=np.uint64)))
+    key = np.array([seed, (day + (1 << 40)) * 8 + stream], dtype=np.uint64)
+    return np.random.Generator(np.random.Philox(key=key))
 
 
-# Stations ------------------------------------------------------------------------------------------------------
+# Stations
 
 
 def _stations(seed: int, count: int) -> tuple[Station, ...]:
@@ -282,7 +292,7 @@ def _on_mainland(latitude: Floats, longitude: Floats) -> NDArray[np.bool_]:
 
 
 def _inland(latitude: Floats, longitude: Floats) -> tuple[Floats, Floats, Floats]:
-    """Kilometres from the coast (0 outside the mainland) and the unit vector from the nearest coast to the place."""
+    """Kilometres from the coast (0 outside the mainland), and the unit vector pointing away from it."""
     x, y = _plane(latitude, longitude)
     coast = np.array(COAST)
     coast_x, coast_y = _plane(coast[:, 0], coast[:, 1])
@@ -301,14 +311,14 @@ def _inland(latitude: Floats, longitude: Floats) -> tuple[Floats, Floats, Floats
     return np.where(inside, distance, 0.0), east / length, north / length
 
 
-# Climate -------------------------------------------------------------------------------------------------------
+# Climate
 
 
 class _Waves:
     """A field of unit variance: travelling waves whose amplitudes wax and wane.
 
-    A wave at a place and time is cos(a + b) with a from the time and b from the place, so a field over days and
-    stations costs four multiplications per wave and no trigonometry, in an order that never changes.
+    A wave at a place and time is cos(a + b) with a from the time and b from the place, so a field over days
+    and stations costs four multiplications per wave and no trigonometry, in an order that never changes.
     """
 
     def __init__(
@@ -371,17 +381,18 @@ class _Mesoscale:
 
     COUNT = 14
 
-    def __init__(self, seed: int, random: np.random.Generator, x: Floats, y: Floats) -> None:
-        self.seed = seed
+    def __init__(self, random: np.random.Generator, x: Floats, y: Floats) -> None:
         number = 2 * np.pi / random.uniform(350, 1600, self.COUNT)
         direction = random.uniform(0, 2 * np.pi, self.COUNT)
         place = np.outer(number * np.cos(direction), x) + np.outer(number * np.sin(direction), y)
         self.place_cos, self.place_sin = np.cos(place), np.sin(place)
 
-    def field(self, days: NDArray[np.int64]) -> Floats:
-        """(days x stations)."""
-        draws = np.stack([_random(self.seed, FIELD_STREAM, int(day)).standard_normal(2 * self.COUNT) for day in days])
-        draws /= np.sqrt(self.COUNT)
+    def draw(self, random: np.random.Generator) -> Floats:
+        """The numbers that make the field of one day."""
+        return np.asarray(random.standard_normal(2 * self.COUNT) / np.sqrt(self.COUNT))
+
+    def field(self, draws: Floats) -> Floats:
+        """(days x stations), from the draws of the days."""
         return _superposed(draws[:, : self.COUNT], draws[:, self.COUNT :], self.place_cos, self.place_sin)
 
 
@@ -399,10 +410,37 @@ class _Climate:
         x, y = _plane(latitude, longitude)
         hours_east = (longitude - ORIGIN[1]) / 15
         random = _random(seed, WAVES_STREAM)
-        self.pressure = _Waves(random, x, y, hours_east, count=14, wavelength_km=(1500, 4200), speed_km_per_day=(700, 1250), spread_deg=28)  # fmt: skip
-        self.moisture = _Waves(random, x, y, hours_east, count=12, wavelength_km=(1400, 4500), speed_km_per_day=(350, 900), spread_deg=45)  # fmt: skip
-        self.warmth = _Waves(random, x, y, hours_east, count=8, wavelength_km=(2500, 6000), speed_km_per_day=(350, 800), spread_deg=40)  # fmt: skip
-        self.mesoscale = _Mesoscale(seed, random, x, y)
+        self.pressure = _Waves(
+            random,
+            x,
+            y,
+            hours_east,
+            count=14,
+            wavelength_km=(1900, 4600),
+            speed_km_per_day=(700, 1150),
+            spread_deg=28,
+        )
+        self.moisture = _Waves(
+            random,
+            x,
+            y,
+            hours_east,
+            count=12,
+            wavelength_km=(1600, 4500),
+            speed_km_per_day=(180, 520),
+            spread_deg=45,
+        )
+        self.warmth = _Waves(
+            random,
+            x,
+            y,
+            hours_east,
+            count=8,
+            wavelength_km=(2500, 6000),
+            speed_km_per_day=(350, 800),
+            spread_deg=40,
+        )
+        self.mesoscale = _Mesoscale(random, x, y)
 
         coast_km, self.onshore_x, self.onshore_y = _inland(latitude, longitude)
         inland = 1 - np.exp(-coast_km / 250)
@@ -413,9 +451,13 @@ class _Climate:
         self.inland, self.tropical, self.south, self.latitude = inland, tropical, south, latitude
         self.sea_breeze = np.exp(-coast_km / 60)
         # Chance of a day with more than 1 mm: a yearly mean, and what the depth of winter adds to it.
-        self.rain_mean = np.clip((tropical * 0.19 + south * (0.24 + 0.10 * poleward)) * (1 - 0.55 * inland) + 0.06 * elevation_km, 0.03, 0.6)  # fmt: skip
+        self.rain_mean = np.clip(
+            (tropical * 0.19 + south * (0.21 + 0.09 * poleward)) * (1 - 0.62 * inland) + 0.06 * elevation_km,
+            0.03,
+            0.6,
+        )
         self.rain_winter = (-0.20 * tropical + south * (0.03 + 0.07 * poleward + 0.09 * west)) * (1 - 0.35 * inland)
-        self.rain_scale = 4.6 + 5.5 * tropical
+        self.rain_scale = 6.0 + 7.0 * tropical
         self.pressure_mean = 1017.8 - 6.0 * tropical - 1.5 * poleward
         self.pressure_winter = 2.6 + 1.6 * inland
         self.pressure_sd = 1.6 + 7.4 * poleward**0.8
@@ -428,7 +470,7 @@ class _Climate:
         self.range_mean = 8.3 + 5.6 * inland
         self.warmth_sd = 1.3 + 2.7 * south * (0.7 + 0.5 * inland)
         self.humidity_mean = 59 - 24 * inland * south - 8 * inland * tropical
-        weights = np.stack([0.25 + 0.50 * south, 0.62 + 0.16 * tropical, np.full(len(stations), 0.42)])
+        weights = np.stack([0.22 + 0.33 * south, 0.72 + 0.10 * tropical, np.full(len(stations), 0.50)])
         self.lift_weight, self.moisture_weight, self.mesoscale_weight = weights / np.sqrt((weights**2).sum(axis=0))
         self.absent = self._absences(len(stations))
 
@@ -442,37 +484,43 @@ class _Climate:
         }
 
     def _wetness(self, hour_days: Floats, mesoscale: Floats) -> Floats:
-        """How wet the air is, of unit variance: troughs and the air ahead of them, moisture, mesoscale systems."""
-        lift = -0.8 * self.pressure.field(hour_days)
-        return self.lift_weight * lift + self.moisture_weight * self.moisture.field(hour_days) + self.mesoscale_weight * mesoscale  # fmt: skip
+        """How wet the air is, of unit variance: troughs, moist air, mesoscale systems."""
+        wetness: Floats = self.lift_weight * -0.8 * self.pressure.field(hour_days)
+        wetness += self.moisture_weight * self.moisture.field(hour_days)
+        wetness += self.mesoscale_weight * mesoscale
+        return wetness
 
     def observe(self, days: NDArray[np.int64]) -> dict[str, NDArray[np.int32]]:
         """Codes of all quantities, and `reported` and `dirty`, (days x stations)."""
         shape = (len(days), len(self.latitude))
         noise = np.empty((self.NORMALS, *shape))
-        uniform = np.empty((len(OBSERVATION_COLUMNS) + 1, *shape), dtype=np.uint16)
-        dirt = np.empty(shape)
+        uniform = np.empty((len(OBSERVATION_COLUMNS) + 2, *shape), dtype=np.uint16)
+        field = np.empty((len(days) + 1, 2 * self.mesoscale.COUNT))
         for i, day in enumerate(days.tolist()):
-            noise[:, i] = _random(self.seed, NORMAL_STREAM, day).standard_normal((shape[1], self.NORMALS), dtype=np.float32).T  # fmt: skip
-            draws = _random(self.seed, UNIFORM_STREAM, day).integers(0, 1 << 16, (shape[1], len(uniform)), dtype=np.uint16)
-            uniform[:, i] = draws.T
-            dirt[i] = _random(self.seed, DIRTY_STREAM, day).random(shape[1])
+            # Station after station, so that more stations change nothing for the first ones.
+            random = _random(self.seed, NORMAL_STREAM, day)
+            field[i] = self.mesoscale.draw(random)
+            noise[:, i] = random.standard_normal((shape[1], self.NORMALS), dtype=np.float32).T
+            random = _random(self.seed, UNIFORM_STREAM, day)
+            uniform[:, i] = random.integers(0, 1 << 16, (shape[1], len(uniform)), dtype=np.uint16).T
+        field[-1] = self.mesoscale.draw(_random(self.seed, NORMAL_STREAM, int(days[-1]) + 1))
         spare = iter(noise)
 
-        day_of_year = (days - days.astype("datetime64[D]").astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64))[:, None]  # fmt: skip
+        calendar_days = days.astype("datetime64[D]")
+        day_of_year = (calendar_days - calendar_days.astype("datetime64[Y]")).astype(np.int64)[:, None]
         winter = np.cos((day_of_year - 199) * (2 * np.pi / 365.25))
         summer = np.cos((day_of_year - 22) * (2 * np.pi / 365.25))
-        night, morning, afternoon = days - 3 / 24, days + 9 / 24, days + 15 / 24
-        meso = self.mesoscale.field(np.concatenate([days, days[-1:] + 1]))
+        night, morning, afternoon = (days.astype(np.float64) + hour / 24 for hour in (-3, 9, 15))
+        meso = self.mesoscale.field(field)
         meso_today, meso_tomorrow = meso[:-1], meso[1:]
 
-        # Rain of the 24 hours to 9 am falls around the evening before; tomorrow's is gathering this afternoon.
+        # Rain of the 24 hours to 9 am falls around the evening before; tomorrow's gathers this afternoon.
         wet_night = self._wetness(night, meso_today)
         wet_9am = self._wetness(morning, 0.75 * meso_today + 0.45 * meso_tomorrow)
         wet_3pm = self._wetness(afternoon, 0.45 * meso_today + 0.75 * meso_tomorrow)
         chance = np.clip(self.rain_mean + self.rain_winter * winter, 0.012, 0.75)
         surprise = ndtr(-(0.90 * wet_night + 0.42 * next(spare))) / chance
-        heavy = np.maximum(-np.log(np.clip(surprise, 1e-7, 1.0)), 0) ** 1.45
+        heavy = np.maximum(-np.log(np.clip(surprise, 1e-7, 1.0)), 0) ** 1.5
         rain = np.where(surprise < 1, 1.1 + self.rain_scale * (1 - 0.35 * self.tropical * winter) * heavy, 0.0)
         drizzle = (surprise >= 1) & (surprise < 1.62)
         rain = np.where(drizzle, 1.62 - surprise, rain) * np.where(drizzle, 1.5, 1)
@@ -489,9 +537,14 @@ class _Climate:
         warmth_3pm = 0.75 * self.warmth.field(afternoon) + 0.62 * northerly
         warmth_9am = 0.75 * self.warmth.field(morning) + 0.62 * np.clip(slope_x9 * (self.south * 90), -2.2, 2.2)
         season = self.max_mean + self.max_summer * summer
-        spell = self.range_mean * (1 - 0.14 * wet_3pm)
         maximum = season + self.warmth_sd * (warmth_3pm - 0.42 * wet_3pm * self.south) + 1.15 * next(spare)
-        minimum = season - self.range_mean + self.warmth_sd * 0.75 * warmth_9am + 0.11 * self.range_mean * wet_night + 1.2 * next(spare)  # fmt: skip
+        minimum = (
+            season
+            - self.range_mean
+            + self.warmth_sd * 0.75 * warmth_9am
+            + 0.11 * self.range_mean * wet_night
+            + 1.2 * next(spare)
+        )
         if self.shift is not None:
             maximum += np.where(shifted[:, None], self.shift.temp_c, 0.0)
             minimum += np.where(shifted[:, None], self.shift.temp_c, 0.0)
@@ -501,23 +554,23 @@ class _Climate:
         temp_3pm = maximum - spread * np.clip(0.09 + 0.05 * wet_3pm + 0.07 * next(spare), 0.0, 0.6)
 
         humidity_base = self.humidity_mean + 9.0 * self.tropical * -winter + 5.0 * self.south * winter
-        humidity_3pm = humidity_base - 7.0 + 13.0 * wet_3pm - 3.2 * warmth_3pm * self.south + 5.0 * next(spare)
-        humidity_9am = humidity_base + 11.5 + 11.0 * wet_9am - 1.6 * warmth_9am * self.south + 5.0 * next(spare)
+        humidity_3pm = humidity_base - 3.0 + 14.0 * wet_3pm - 3.6 * warmth_3pm * self.south + 7.0 * next(spare)
+        humidity_9am = humidity_base + 15.0 + 12.0 * wet_9am - 1.6 * warmth_9am * self.south + 7.5 * next(spare)
         cloudiness = (chance - 0.22) * 2.2
-        cloud_9am = ndtr(1.35 * wet_9am + 0.15 + cloudiness + 0.75 * next(spare))
-        cloud_3pm = ndtr(1.35 * wet_3pm + 0.15 + cloudiness + 0.70 * next(spare))
+        cloud_9am = ndtr(1.35 * wet_9am + 0.15 + cloudiness + 0.85 * next(spare))
+        cloud_3pm = ndtr(1.35 * wet_3pm + 0.15 + cloudiness + 0.80 * next(spare))
         daylight = 12 - 0.062 * self.latitude * summer
-        cover = np.clip(0.4 * cloud_9am + 0.6 * cloud_3pm + 0.06 * next(spare), 0, 1)
-        sunshine = np.clip(daylight * (0.94 - 0.92 * cover**1.4), 0, None)
+        cover = np.clip(0.4 * cloud_9am + 0.6 * cloud_3pm - 0.08 + 0.08 * next(spare), 0, 1)
+        sunshine = np.clip(daylight * (0.95 - 0.93 * cover**1.6), 0, None)
         dryness = np.clip(1.15 - humidity_3pm / 100, 0.1, 1)
-        evaporation = np.maximum(0.0, 0.0125 * maximum**1.6 * dryness**0.7 + 0.4 + 0.9 * next(spare))
+        evaporation = np.maximum(0.0, 0.045 * np.maximum(maximum, 0.0) ** 1.55 * dryness + 0.3 + 1.5 * next(spare))
 
         pressure = self.pressure_mean + self.pressure_winter * winter
         pressure_9am = pressure + 1.2 + self.pressure_sd * self.pressure.field(morning) + 0.35 * next(spare)
         pressure_3pm = pressure - 1.2 + self.pressure_sd * self.pressure.field(afternoon) + 0.35 * next(spare)
         u_9am, v_9am, speed_9am = self._wind(slope_x9, slope_y9, 0.85, 0.0, summer, next(spare), next(spare))
         u_3pm, v_3pm, speed_3pm = self._wind(slope_x3, slope_y3, 1.0, 3.0, summer, next(spare), next(spare))
-        gust = 10 + 0.62 * speed_9am + 1.05 * speed_3pm + 3.0 * np.maximum(wet_3pm, 0) + np.abs(4.0 * next(spare))
+        gust = 8 + 0.58 * speed_9am + 1.05 * speed_3pm + 3.0 * np.maximum(wet_3pm, 0) + np.abs(4.0 * next(spare))
         calm_9am, calm_3pm = speed_9am < 2.0, speed_3pm < 2.0
 
         codes = {
@@ -549,6 +602,7 @@ class _Climate:
             codes[observed.name][missing] = 0
         codes["rain_today"][codes["rainfall_mm"] == 0] = 0
 
+        dirt = (uniform[-2].astype(np.float64) * (1 << 16) + uniform[-3]) / (1 << 32)
         dirty = np.where(dirt < DIRTY_SHARE, dirt * (len(DIRTY) / DIRTY_SHARE) + 1, 0).astype(np.int32)
         low, high = codes["min_temp_c"], codes["max_temp_c"]
         high[dirty == _dirty("out of range")] = OUT_OF_RANGE - (LOWEST_TENTH - 1)
@@ -559,11 +613,19 @@ class _Climate:
         return codes
 
     def _wind(
-        self, slope_x: Floats, slope_y: Floats, mixing: float, breeze: float, summer: Floats, gust_x: Floats, gust_y: Floats
+        self,
+        slope_x: Floats,
+        slope_y: Floats,
+        mixing: float,
+        breeze: float,
+        summer: Floats,
+        gust_x: Floats,
+        gust_y: Floats,
     ) -> tuple[Floats, Floats, Floats]:
         """Wind to the east and to the north in m/s, and its speed in km/h.
 
-        Around a low of the southern hemisphere the air turns clockwise; the ground bends it 25 degrees towards the low.
+        Around a low of the southern hemisphere the air turns clockwise; the ground bends it 25 degrees
+        towards the low.
         """
         factor = self.wind_factor * mixing
         u, v = -factor * slope_y + self.wind_mean, factor * slope_x

@@ -49,9 +49,7 @@ def upgrade() -> None:
         sa.Column("dagster_run_id", sa.Text(), nullable=False),
         sa.Column("decided_at", moment, nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_promotion_decisions")),
-        sa.CheckConstraint(
-            "decision IN ('DEPLOY', 'SKIP', 'REJECT')", name=op.f("ck_promotion_decisions_decision")
-        ),
+        sa.CheckConstraint("decision IN ('DEPLOY', 'SKIP', 'REJECT')", name=op.f("ck_promotion_decisions_decision")),
         sqlite_autoincrement=True,
     )
     op.create_index("ix_promotion_decisions_target_id", "promotion_decisions", ["target", "id"])
@@ -87,9 +85,7 @@ def _sqlite_guard(table: str) -> None:
         op.execute(f"CREATE TRIGGER {table}_no_{verb.lower()} BEFORE {verb} ON {table} BEGIN {refuse}; END")
     # INSERT OR REPLACE deletes without firing the trigger above, so it gets one of its own.
     known_id = f"NEW.id IN (SELECT id FROM {table})"  # noqa: S608
-    op.execute(
-        f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {known_id} BEGIN {refuse}; END"
-    )
+    op.execute(f"CREATE TRIGGER {table}_no_replace BEFORE INSERT ON {table} WHEN {known_id} BEGIN {refuse}; END")
 
 
 def _postgresql_guard(table: str) -> None:
