@@ -250,6 +250,7 @@ class Lake:
             if any(key == other.key for other in written):
                 raise InvariantError(f"partition '{key}' of table '{table}' is given twice in one range")
             delta, new = self._write(table, data, column, key, delta)
+            del data  # before the next rows are made: a range never has two partitions in memory
             written.append(new)
             if len(written) >= COMMIT_PARTITIONS or sum(other.rows for other in written) >= COMMIT_ROWS:
                 delta, replaced = self._commit(table, delta, column, written)

@@ -300,6 +300,7 @@ class _FileReader:
             self._fail("this is gzip-compressed once more than its name says; rename it to end in .csv.gz")
         if data.startswith((b"\xff\xfe", b"\xfe\xff")):
             self._fail("this is UTF-16 text; save it as UTF-8")
+        self._refuse_nul(data, 1)
 
     def _refuse_nul(self, data: bytes, line: int) -> None:
         at = data.find(0)
@@ -347,8 +348,6 @@ class _FileReader:
     def _layout(self, data: bytes) -> _Layout:
         lines = data.split(b"\n", PREAMBLE_LINES)
         lines = lines[:PREAMBLE_LINES]
-        for number, line in enumerate(lines, 1):
-            self._refuse_nul(line, number)
         end = np.cumsum([len(line) + 1 for line in lines])
         header_at, station, station_line = -1, None, False
         for index, line in enumerate(lines):

@@ -416,8 +416,8 @@ class _Climate:
             y,
             hours_east,
             count=14,
-            wavelength_km=(1900, 4600),
-            speed_km_per_day=(700, 1150),
+            wavelength_km=(3000, 8000),
+            speed_km_per_day=(500, 900),
             spread_deg=28,
         )
         self.moisture = _Waves(
@@ -463,7 +463,7 @@ class _Climate:
         self.pressure_sd = 1.6 + 7.4 * poleward**0.8
         coriolis = 2 * 7.2921e-5 * np.sin(np.radians(np.minimum(latitude, -18.0)))
         # Of the geostrophic wind (m/s for a slope in hPa per km), what is left over rough ground.
-        self.wind_factor = 0.36 * 0.1 / (1.2 * coriolis)
+        self.wind_factor = 0.60 * 0.1 / (1.2 * coriolis)
         self.wind_mean = np.where(latitude > -28, -2.4, 1.2) * np.clip(np.abs(latitude + 28) / 6, 0, 1)
         self.max_mean = 31.8 - 0.42 * (-latitude - 12) + 2.6 * inland - 6.5 * elevation_km
         self.max_summer = 1.2 + 5.0 * np.sqrt(poleward) + 3.0 * inland * south
@@ -533,9 +533,9 @@ class _Climate:
         # Warm air comes from the north, ahead of a trough: where pressure rises to the east.
         slope_x9, slope_y9 = (self.pressure_sd * s for s in self.pressure.slope(morning))
         slope_x3, slope_y3 = (self.pressure_sd * s for s in self.pressure.slope(afternoon))
-        northerly = np.clip(slope_x3 * (self.south * 90), -2.2, 2.2)
+        northerly = np.clip(slope_x3 * (self.south * 150), -2.2, 2.2)
         warmth_3pm = 0.75 * self.warmth.field(afternoon) + 0.62 * northerly
-        warmth_9am = 0.75 * self.warmth.field(morning) + 0.62 * np.clip(slope_x9 * (self.south * 90), -2.2, 2.2)
+        warmth_9am = 0.75 * self.warmth.field(morning) + 0.62 * np.clip(slope_x9 * (self.south * 150), -2.2, 2.2)
         season = self.max_mean + self.max_summer * summer
         maximum = season + self.warmth_sd * (warmth_3pm - 0.42 * wet_3pm * self.south) + 1.15 * next(spare)
         minimum = (

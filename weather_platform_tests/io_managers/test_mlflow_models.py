@@ -110,9 +110,7 @@ def metadata_of(instance: dg.DagsterInstance, year: str) -> dict[str, Any]:
     return {name: value.value for name, value in record.asset_materialization.metadata.items()}
 
 
-def test_a_candidate_becomes_a_nested_run_that_says_everything(
-    store: Store, instance: dg.DagsterInstance
-) -> None:
+def test_a_candidate_becomes_a_nested_run_that_says_everything(store: Store, instance: dg.DagsterInstance) -> None:
     result = materialise(store, instance, MODEL)
     metadata = metadata_of(instance, "2015")
     client = mlflow_client(store.tracking_uri)
@@ -124,8 +122,7 @@ def test_a_candidate_becomes_a_nested_run_that_says_everything(
     assert parent.data.tags["dagster_run_id"] == result.run_id
     assert "dagster_run_id" not in run.data.tags
     assert {
-        name: run.data.tags[name]
-        for name in ("weather.dagster_run_id", "asset_key", "partition", "code_version")
+        name: run.data.tags[name] for name in ("weather.dagster_run_id", "asset_key", "partition", "code_version")
     } == {
         "weather.dagster_run_id": result.run_id,
         "asset_key": f"{TARGET}/xgboost",
@@ -137,8 +134,7 @@ def test_a_candidate_becomes_a_nested_run_that_says_everything(
     assert run.data.metrics["climatology_f1"] == model.baselines["climatology"].metrics["f1"]
     assert (run.data.params["seed"], run.data.params["n_estimators"]) == ("1", "8")
     assert {
-        each.dataset.name: json.loads(each.dataset.source)["delta_table_version"]
-        for each in run.inputs.dataset_inputs
+        each.dataset.name: json.loads(each.dataset.source)["delta_table_version"] for each in run.inputs.dataset_inputs
     } == {
         "features": 7,
         f"{TARGET}__split": 0,
@@ -151,9 +147,7 @@ def test_a_candidate_becomes_a_nested_run_that_says_everything(
     assert len(json.dumps(metadata, default=str)) < 200_000
 
 
-def test_the_data_contract_lies_with_the_run(
-    store: Store, instance: dg.DagsterInstance, tmp_path: Path
-) -> None:
+def test_the_data_contract_lies_with_the_run(store: Store, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     materialise(store, instance, MODEL)
     run_id = metadata_of(instance, "2015")["mlflow_run_id"]
     folder = Path(mlflow_client(store.tracking_uri).download_artifacts(run_id, "", str(tmp_path)))
@@ -169,9 +163,7 @@ def test_the_data_contract_lies_with_the_run(
     ]
 
 
-def test_a_range_is_one_dagster_run_with_one_nested_run_per_year(
-    store: Store, instance: dg.DagsterInstance
-) -> None:
+def test_a_range_is_one_dagster_run_with_one_nested_run_per_year(store: Store, instance: dg.DagsterInstance) -> None:
     materialise(store, instance, MODEL, "mapping", years=("2014", "2015"))
     references = SEEN["mapping"]
     assert {key: (each.year, each.digest) for key, each in references.items()} == {
@@ -210,14 +202,10 @@ def test_a_year_without_a_model_is_named(store: Store, instance: dg.DagsterInsta
     materialise(store, instance, MODEL)
     result = materialise(store, instance, "reference", years=("2016", "2016"), raise_on_error=False)
     assert not result.success
-    assert any(
-        "has no model for 2016; materialise it first" in str(e.event_specific_data) for e in result.all_events
-    )
+    assert any("has no model for 2016; materialise it first" in str(e.event_specific_data) for e in result.all_events)
 
 
-def test_a_range_for_one_reference_is_refused_with_the_remedy(
-    store: Store, instance: dg.DagsterInstance
-) -> None:
+def test_a_range_for_one_reference_is_refused_with_the_remedy(store: Store, instance: dg.DagsterInstance) -> None:
     materialise(store, instance, MODEL, years=("2014", "2015"))
     result = materialise(store, instance, "reference", years=("2014", "2015"), raise_on_error=False)
     assert any("annotate the input with Mapping" in str(e.event_specific_data) for e in result.all_events)

@@ -9,6 +9,7 @@ import pytest
 
 from weather_platform.errors import InvariantError, LakeError, PartitionMissingError
 from weather_platform.lake import ComputedPartitions, Lake, TablePartitions
+from weather_platform.lake.tables import COMMIT_PARTITIONS, COMMIT_ROWS
 
 SCHEMA = pa.schema([pa.field("month", pa.string(), nullable=False), pa.field("value", pa.int64())])
 
@@ -178,21 +179,40 @@ def test_names_cannot_leave_the_lake(lake: Lake) -> None:
             lake.replace_partition("raw", "month", name, month(name, 1))
 
 
-def test_a_range_asks_for_the_next_rows_only_after_the_last_were_committed(lake: Lake) -> None:
+def test_large_partitions_of_a_range_are_committed_before_the_next_rows_are_asked_for(lake: Lake) -> None:
     asked: list[str] = []
 
     def compute(key: str) -> pa.Table:
         asked.append(f"{key} at {lake.version('raw') if lake.exists('raw') else 0}")
-        return month(key, 1)
+        return month(key, *range(COMMIT_ROWS))
 
     made = ComputedPartitions(["2008-01", "2008-02"], compute)
     assert [stored.version for stored in lake.replace_partitions("raw", "month", made.items())] == [1, 2]
     assert asked == ["2008-01 at 0", "2008-02 at 1"]
 
 
+def test_small_partitions_of_a_range_share_commits_of_a_bounded_number(lake: Lake) -> None:
+    keys = [f"{year}-{number:02}" for year in (2008, 2009, 2010) for number in range(1, 13)]
+    stored = list(lake.replace_partitions("raw", "month", ((key, month(key, 1)) for key in keys)))
+    assert [partition.key for partition in stored] == keys
+    assert [partition.version for partition in stored] == [1] * COMMIT_PARTITIONS + [2] * (36 - COMMIT_PARTITIONS)
+    assert set(lake.row_counts("raw", "month", version=1)) == set(keys[:COMMIT_PARTITIONS])
+
+
+def test_a_partition_given_twice_in_one_range_is_refused(lake: Lake) -> None:
+    with pytest.raises(InvariantError, match="given twice"):
+        list(
+            lake.replace_partitions(
+                "raw", "month", [("2008-01", month("2008-01", 1)), ("2008-01", month("2008-01", 2))]
+            )
+        )
+    assert lake.row_counts("raw", "month") == {}
+
+
 def test_many_commits_stay_readable_through_checkpoints(lake: Lake) -> None:
     keys = [f"{year}-{month:02}" for year in (2008, 2009, 2010, 2011) for month in range(1, 13)]
-    list(lake.replace_partitions("raw", "month", ((key, month(key, 1)) for key in keys)))
+    for key in keys:
+        lake.replace_partition("raw", "month", key, month(key, 1))
     assert lake.partitions("raw", "month") == set(keys)
     assert lake.read("raw", version=3).num_rows == 3
     assert any(Path(lake.uri).rglob("*.checkpoint.parquet"))
