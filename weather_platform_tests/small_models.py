@@ -52,9 +52,7 @@ def small_model(year: int = 2015, seed: int = 1) -> TrainedModel:
 
 def candidate(year: int = 2015, seed: int = 1) -> Candidate:
     """The model as its training asset gives it."""
-    return Candidate(
-        small_model(year, seed), {"features": 7, "rain_tomorrow__split": 0}, small_data().values[:5]
-    )
+    return Candidate(small_model(year, seed), {"features": 7, "rain_tomorrow__split": 0}, small_data().values[:5])
 
 
 @dataclass(frozen=True)
@@ -78,9 +76,7 @@ class Store:
         experiment_id = ensure_experiment(client, self.tracking_uri, "weather")
         parent = client.create_run(experiment_id, run_name="parent").info.run_id
         run = MlflowRun(client, self.tracking_uri, experiment_id, parent, None)
-        origin = Origin(
-            dagster_run_id="d", asset_key=f"{TARGET}/xgboost", partition=str(year), code_version="1"
-        )
+        origin = Origin(dagster_run_id="d", asset_key=f"{TARGET}/xgboost", partition=str(year), code_version="1")
         run_id = log_candidate(run, candidate(year, seed), origin)["mlflow_run_id"]
         return self.registry.reference(run_id)
 

@@ -63,9 +63,7 @@ def test_a_model_comes_back_from_its_bytes_the_same(model: FittedModel, rows: Fi
     np.testing.assert_array_equal(back.predict_raw(rows.values), model.predict_raw(rows.values))
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(
-    model: FittedModel, rows: FitRows
-) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(model: FittedModel, rows: FitRows) -> None:
     assert XGBOOST.fit(rows, "classification", SMALL, 1, 1).to_bytes() == model.to_bytes()
     assert XGBOOST.fit(rows, "classification", SMALL, 2, 1).to_bytes() != model.to_bytes()
 
@@ -149,9 +147,7 @@ def test_persistence_is_how_often_it_rained_after_a_dry_a_wet_and_an_unknown_day
 
 
 def test_persistence_that_never_saw_an_unknown_day_takes_the_mean() -> None:
-    fitted = BASELINES["persistence"].fit(
-        _baseline_rows([0, 0], [0, 0], [0, 1]), np.array([0, 1], np.float32)
-    )
+    fitted = BASELINES["persistence"].fit(_baseline_rows([0, 0], [0, 0], [0, 1]), np.array([0, 1], np.float32))
     assert fitted.predict(_baseline_rows([0], [0], [np.nan])).tolist() == [0.5]
 
 
@@ -166,9 +162,7 @@ def test_climatology_is_a_stations_own_month_drawn_towards_all_stations() -> Non
 
 
 def test_climatology_of_a_month_that_was_never_seen_is_the_mean() -> None:
-    fitted = BASELINES["climatology"].fit(
-        _baseline_rows([0, 0], [1, 1], [0, 0]), np.array([0, 1], np.float32)
-    )
+    fitted = BASELINES["climatology"].fit(_baseline_rows([0, 0], [1, 1], [0, 0]), np.array([0, 1], np.float32))
     assert fitted.predict(_baseline_rows([0, 7], [4, 4], [0, 0])).tolist() == [0.5, 0.5]
 
 

@@ -38,10 +38,7 @@ REAL_TABLE = Path(__file__).parents[3] / "shared" / "data" / "weatherAUS_2007_20
 def grid_of(*places: tuple[float, float]) -> StationGrid:
     """A catalogue of stations S0, S1, ... at (latitude, longitude), each ten metres above the one before."""
     return StationGrid.from_stations(
-        [
-            Station(f"S{i}", "NSW", lat, lon, 10.0 * i, "Australia/Sydney")
-            for i, (lat, lon) in enumerate(places)
-        ]
+        [Station(f"S{i}", "NSW", lat, lon, 10.0 * i, "Australia/Sydney") for i, (lat, lon) in enumerate(places)]
     )
 
 
@@ -99,10 +96,7 @@ def taken(observations: Observations, rows: NDArray[Any]) -> Observations:
 
 
 def same_bits(left: NDArray[np.float32], right: NDArray[np.float32]) -> bool:
-    return (
-        left.shape == right.shape
-        and np.ascontiguousarray(left).tobytes() == np.ascontiguousarray(right).tobytes()
-    )
+    return left.shape == right.shape and np.ascontiguousarray(left).tobytes() == np.ascontiguousarray(right).tobytes()
 
 
 # --- the contract
@@ -208,9 +202,7 @@ def test_the_season_is_an_angle_that_closes_over_the_new_year_and_knows_leap_yea
         return value(matrix, "season_sin"), value(matrix, "season_cos")
 
     assert season(date(2015, 1, 1)) == (0, 1)
-    assert season(date(2015, 3, 1)) == pytest.approx(
-        (np.sin(2 * np.pi * 59 / 365.25), np.cos(2 * np.pi * 59 / 365.25))
-    )
+    assert season(date(2015, 3, 1)) == pytest.approx((np.sin(2 * np.pi * 59 / 365.25), np.cos(2 * np.pi * 59 / 365.25)))
     assert season(date(2012, 2, 29)) == season(date(2015, 3, 1))
     assert season(date(2012, 12, 31)) == pytest.approx(season(date(2013, 1, 1)), abs=0.02)
 
@@ -238,9 +230,7 @@ def test_yesterdays_values_are_those_of_the_day_before_only() -> None:
 
 
 def test_a_gap_in_the_days_is_never_bridged() -> None:
-    matrix = built(
-        [{"pressure_3pm_hpa": 1010}, {"day": TODAY - 2, "pressure_3pm_hpa": 1020, "max_temp_c": 30}]
-    )
+    matrix = built([{"pressure_3pm_hpa": 1010}, {"day": TODAY - 2, "pressure_3pm_hpa": 1020, "max_temp_c": 30}])
     for name in ("pressure_change_24h_hpa", "yesterday_pressure_3pm_hpa", "yesterday_max_temp_c"):
         assert np.isnan(value(matrix, name))
 
@@ -301,9 +291,7 @@ CROSS = grid_of((-30, 145), (-28, 145), (-30, 148), (-33, 145), (-30, 141))
 def test_a_neighbour_mean_is_the_gaussian_weighted_mean_of_the_others() -> None:
     seen = [99.0, 10.0, 20.0, 30.0, 40.0]
     matrix = built([{"station_index": s, "humidity_3pm_pct": v} for s, v in enumerate(seen)], CROSS)
-    km = distance_km(
-        CROSS.latitude_deg[0], CROSS.longitude_deg[0], CROSS.latitude_deg[1:], CROSS.longitude_deg[1:]
-    )
+    km = distance_km(CROSS.latitude_deg[0], CROSS.longitude_deg[0], CROSS.latitude_deg[1:], CROSS.longitude_deg[1:])
     for radius in (150, 400, 1000):
         weights = np.where(km <= 3 * radius, np.exp(-0.5 * (km / radius) ** 2), 0)
         expected = (weights * seen[1:]).sum() / weights.sum()
@@ -333,9 +321,7 @@ def test_the_sectors_are_a_partition_of_the_neighbours_within_reach() -> None:
     grid = StationGrid.from_stations(STATIONS)
     weights = neighbour_weights(grid).matrix.toarray().reshape(len(grid), len(FIELDS), len(grid))
     assert (np.count_nonzero(weights[:, 3:], axis=1) <= 1).all()
-    km = distance_km(
-        grid.latitude_deg[:, None], grid.longitude_deg[:, None], grid.latitude_deg, grid.longitude_deg
-    )
+    km = distance_km(grid.latitude_deg[:, None], grid.longitude_deg[:, None], grid.latitude_deg, grid.longitude_deg)
     in_reach = (km <= 2100) & ~np.eye(len(grid), dtype=bool)
     assert np.array_equal(np.count_nonzero(weights[:, 3:], axis=1), in_reach)
 
@@ -362,12 +348,8 @@ def test_a_neighbour_that_did_not_report_does_not_count() -> None:
 
 
 def test_a_station_without_neighbours_in_reach_has_missing_fields() -> None:
-    matrix = built(
-        [{"station_index": 0}, {"station_index": 1, "temp_3pm_c": 20}], grid_of((-10, 120), (-40, 150))
-    )
-    assert np.isnan(
-        matrix.values[0, [COLUMN[n] for n in COLUMN if "km_" in n and n.startswith("within")]]
-    ).all()
+    matrix = built([{"station_index": 0}, {"station_index": 1, "temp_3pm_c": 20}], grid_of((-10, 120), (-40, 150)))
+    assert np.isnan(matrix.values[0, [COLUMN[n] for n in COLUMN if "km_" in n and n.startswith("within")]]).all()
 
 
 def test_a_neighbours_pressure_change_needs_both_its_days() -> None:
@@ -411,9 +393,7 @@ def test_the_bearing_that_names_a_sector_is_taken_at_the_station() -> None:
     weights = neighbour_weights(CROSS).matrix.toarray().reshape(5, len(FIELDS), 5)
     for s in range(5):
         for other in set(range(5)) - {s}:
-            at = bearing_deg(
-                *(a[[i]] for i in (s, other) for a in (CROSS.latitude_deg, CROSS.longitude_deg))
-            )[0]
+            at = bearing_deg(*(a[[i]] for i in (s, other) for a in (CROSS.latitude_deg, CROSS.longitude_deg)))[0]
             sector = int((at + 45) % 360 // 90)
             assert [f for f in range(4) if weights[s, 3 + f, other]] == [sector]
 
@@ -439,9 +419,7 @@ def test_no_observation_gives_no_row() -> None:
 def test_history_before_the_first_day_is_used_and_nothing_older() -> None:
     recent = {"day": TODAY - HISTORY_DAYS, "rainfall_mm": 5.0}
     older = {"day": TODAY - HISTORY_DAYS - 1, "rainfall_mm": 5.0}
-    assert same_bits(
-        built([{"rainfall_mm": 0.0}, recent]).values, built([{"rainfall_mm": 0.0}, recent, older]).values
-    )
+    assert same_bits(built([{"rainfall_mm": 0.0}, recent]).values, built([{"rainfall_mm": 0.0}, recent, older]).values)
 
 
 def test_a_station_day_that_appears_twice_is_refused_by_name() -> None:
@@ -472,9 +450,7 @@ def test_an_index_outside_the_catalogue_is_refused(station: int) -> None:
 def test_features_of_an_unknown_station_are_refused(station: int) -> None:
     rows = (np.array([station]), np.array([TODAY]))
     with pytest.raises(InvariantError, match="unknown station"):
-        build_features(
-            observed([{}]), ONE, neighbour_weights(ONE), first_day=TODAY, last_day=TODAY, rows=rows
-        )
+        build_features(observed([{}]), ONE, neighbour_weights(ONE), first_day=TODAY, last_day=TODAY, rows=rows)
 
 
 def test_features_of_a_day_without_an_observation_or_outside_the_history_are_refused() -> None:
@@ -547,9 +523,7 @@ def test_the_order_of_the_observations_changes_nothing() -> None:
     observations, matrix = whole()
     for seed in (1, 2):
         order = np.random.default_rng(seed).permutation(len(observations["day"]))
-        again = build_features(
-            taken(observations, order), MANY, MANY_WEIGHTS, first_day=FIRST, last_day=TODAY
-        )
+        again = build_features(taken(observations, order), MANY, MANY_WEIGHTS, first_day=FIRST, last_day=TODAY)
         assert same_bits(again.values, matrix.values)
 
 
@@ -564,16 +538,12 @@ def test_a_selection_comes_in_its_own_order_with_the_bits_of_the_whole() -> None
         assert np.array_equal(selected.station_index, matrix.station_index[rows])
         assert np.array_equal(selected.day, matrix.day[rows])
     few = np.flatnonzero(np.isin(matrix.station_index, (3, 20, 39)))
-    assert same_bits(
-        history.features((matrix.station_index[few], matrix.day[few])).values, matrix.values[few]
-    )
+    assert same_bits(history.features((matrix.station_index[few], matrix.day[few])).values, matrix.values[few])
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(data=st.data(), seed=st.integers(0, 10_000), stations=st.integers(1, 12), days=st.integers(1, 40))
-def test_any_row_of_any_table_has_its_own_bits(
-    data: st.DataObject, seed: int, stations: int, days: int
-) -> None:
+def test_any_row_of_any_table_has_its_own_bits(data: st.DataObject, seed: int, stations: int, days: int) -> None:
     grid = grid_of(*[(-25 - 1.1 * i, 130 + 2.3 * (i % 5)) for i in range(stations)])
     weights = neighbour_weights(grid)
     observations = random_observations(seed, stations, TODAY - days, TODAY, missing=0.4, absent=0.3)
@@ -597,9 +567,7 @@ def test_nothing_that_happens_after_a_day_changes_its_features(seed: int, back: 
     other_future = random_observations(seed + 1, 8, day + 1, TODAY + 1)
     kept = taken(past, np.flatnonzero(past["day"] <= day))
     changed = {name: np.concatenate((kept[name], other_future[name])) for name in kept}
-    one, two, alone = (
-        build_features(o, grid, weights, first_day=first, last_day=TODAY) for o in (past, changed, kept)
-    )
+    one, two, alone = (build_features(o, grid, weights, first_day=first, last_day=TODAY) for o in (past, changed, kept))
     assert same_bits(one.values[one.day <= day], two.values[two.day <= day])
     assert same_bits(one.values[one.day <= day], alone.values)
 

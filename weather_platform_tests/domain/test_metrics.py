@@ -28,9 +28,7 @@ def _rows(seed: int, rows: int, digits: int = 15) -> tuple[np.ndarray, np.ndarra
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), rows=st.integers(3, 400), digits=st.integers(0, 6), cut=st.floats(0, 1))
-def test_every_metric_is_that_of_scikit_learn_also_with_ties(
-    seed: int, rows: int, digits: int, cut: float
-) -> None:
+def test_every_metric_is_that_of_scikit_learn_also_with_ties(seed: int, rows: int, digits: int, cut: float) -> None:
     from sklearn import metrics as reference
 
     labels, probability, _ = _rows(seed, rows, digits)
@@ -110,9 +108,7 @@ def test_five_hundred_resamples_of_a_year_take_seconds_at_most() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), rows=st.integers(2, 60), digits=st.integers(1, 3))
-def test_the_threshold_has_the_best_f1_of_all_and_is_the_highest_of_equals(
-    seed: int, rows: int, digits: int
-) -> None:
+def test_the_threshold_has_the_best_f1_of_all_and_is_the_highest_of_equals(seed: int, rows: int, digits: int) -> None:
     labels, probability, _ = _rows(seed, rows, digits)
     found = best_f1_threshold(labels, probability)
     cuts = np.unique(probability)[::-1]
@@ -145,9 +141,7 @@ def test_the_precision_recall_curve_is_that_of_scikit_learn() -> None:
         ([0, 0], [0.1, 0.2], "one kind only"),
     ],
 )
-def test_rows_that_cannot_be_measured_are_named(
-    labels: list[float], probability: list[float], sentence: str
-) -> None:
+def test_rows_that_cannot_be_measured_are_named(labels: list[float], probability: list[float], sentence: str) -> None:
     arrays = np.array(labels, np.float32), np.array(probability)
     with pytest.raises(InvariantError, match=sentence):
         classification_metrics(*arrays, 0.5)

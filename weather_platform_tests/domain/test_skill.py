@@ -20,9 +20,7 @@ def _noisy(labels: np.ndarray, wrong: float, seed: int) -> np.ndarray:
 
 def _compare(champion: np.ndarray, challenger: np.ndarray, **options: int) -> Comparison:
     labels, day = _exam()
-    return compare(
-        "f1", labels, day, champion=champion, challenger=challenger, margin=0.005, **({"seed": 1} | options)
-    )
+    return compare("f1", labels, day, champion=champion, challenger=challenger, margin=0.005, **({"seed": 1} | options))
 
 
 def test_the_values_are_the_f1_of_scikit_learn() -> None:
@@ -42,9 +40,7 @@ def test_a_resample_is_the_metric_of_the_days_drawn() -> None:
 
     labels, day = _exam(rows=400, days=20)
     champion, challenger = _noisy(labels, 0.2, 1), _noisy(labels, 0.1, 2)
-    found = compare(
-        "f1", labels, day, champion=champion, challenger=challenger, margin=0, seed=4, resamples=1
-    )
+    found = compare("f1", labels, day, champion=champion, challenger=challenger, margin=0, seed=4, resamples=1)
     draw = resample_days(len(np.unique(day)), 1, 4)[0]
     rows = np.repeat(np.arange(len(day)), draw[np.searchsorted(np.unique(day), day)])
     expected = f1_score(labels[rows], challenger[rows]) - f1_score(labels[rows], champion[rows])

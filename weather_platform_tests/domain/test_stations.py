@@ -33,9 +33,7 @@ def test_distance_crosses_the_date_line_the_short_way() -> None:
     ("to_latitude", "to_longitude", "bearing"),
     [(-29, 149, 0), (-30, 150, 90), (-31, 149, 180), (-30, 148, 270)],
 )
-def test_a_bearing_counts_clockwise_from_north(
-    to_latitude: float, to_longitude: float, bearing: float
-) -> None:
+def test_a_bearing_counts_clockwise_from_north(to_latitude: float, to_longitude: float, bearing: float) -> None:
     found = bearing_deg(*_one(-30, 149, to_latitude, to_longitude))
     assert (found - bearing + 180) % 360 - 180 == pytest.approx(0, abs=0.6)
     assert 0 <= found[0] < 360

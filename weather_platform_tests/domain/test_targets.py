@@ -67,9 +67,7 @@ def test_no_observations_at_all_give_no_labels() -> None:
 
 def test_labels_do_not_depend_on_the_order_of_the_observations() -> None:
     rng = np.random.default_rng(0)
-    observed = _observed(
-        *((s, d, float(rng.gamma(0.3, 5))) for s in range(5) for d in range(-20, 40) if d % 7)
-    )
+    observed = _observed(*((s, d, float(rng.gamma(0.3, 5))) for s in range(5) for d in range(-20, 40) if d % 7))
     rows = [(s, d) for s in range(5) for d in range(-20, 40)]
     order = rng.permutation(len(observed["day"]))
     shuffled = {name: column[order] for name, column in observed.items()}

@@ -24,9 +24,7 @@ from weather_platform.errors import DigestMismatchError, InvariantError, Registr
 from weather_platform_tests.domain.learning import small_data, small_split
 
 RAIN, XGBOOST, SPLIT = TARGETS["rain_tomorrow"], ALGORITHMS["xgboost"], small_split()
-CONFIG = TrainingConfig(
-    seed=1, threads=1, params={"n_estimators": 60, "eta": 0.2, "max_depth": 3}, resamples=50
-)
+CONFIG = TrainingConfig(seed=1, threads=1, params={"n_estimators": 60, "eta": 0.2, "max_depth": 3}, resamples=50)
 
 
 def _train(data: TrainingData, config: TrainingConfig = CONFIG) -> TrainedModel:
@@ -56,9 +54,7 @@ def test_every_reported_metric_is_that_of_the_served_model_on_labelled_test_rows
 ) -> None:
     test = labelled(SPLIT.parts(data.day), data.labels).test
     found = model.predictor.predict(data.values[test])
-    assert dict(model.metrics) == classification_metrics(
-        data.labels[test], found.probability, model.contract.threshold
-    )
+    assert dict(model.metrics) == classification_metrics(data.labels[test], found.probability, model.contract.threshold)
     assert model.rows["test"] == test.sum() < SPLIT.parts(data.day).test.sum()
     assert sum(vars_of(model).values()) == model.rows["test"]
     assert set(model.intervals) == set(CLASSIFICATION_METRICS)
@@ -71,9 +67,7 @@ def vars_of(model: TrainedModel) -> dict[str, int]:
     return {name: getattr(counts, name) for name in counts.__slots__}
 
 
-def test_the_same_seed_gives_the_same_digest_also_in_another_process(
-    model: TrainedModel, data: TrainingData
-) -> None:
+def test_the_same_seed_gives_the_same_digest_also_in_another_process(model: TrainedModel, data: TrainingData) -> None:
     again = _train(data)
     assert (again.digest, again.model_bytes, again.contract_bytes) == (
         model.digest,
@@ -83,12 +77,9 @@ def test_the_same_seed_gives_the_same_digest_also_in_another_process(
     assert again.metrics == model.metrics
     assert again.intervals == model.intervals
     program = (
-        "from weather_platform_tests.domain.test_training import _train, small_data\n"
-        "print(_train(small_data()).digest)"
+        "from weather_platform_tests.domain.test_training import _train, small_data\nprint(_train(small_data()).digest)"
     )
-    other = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120
-    )
+    other = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=120)
     assert other.stdout.strip() == model.digest
 
 
@@ -96,9 +87,7 @@ def test_another_seed_gives_another_digest(model: TrainedModel, data: TrainingDa
     assert _train(data, replace(CONFIG, seed=2)).digest != model.digest
 
 
-def test_no_label_of_test_or_of_the_exam_has_any_say_in_the_model(
-    model: TrainedModel, data: TrainingData
-) -> None:
+def test_no_label_of_test_or_of_the_exam_has_any_say_in_the_model(model: TrainedModel, data: TrainingData) -> None:
     learnt = SPLIT.train.contains(data.day) | SPLIT.validation.contains(data.day)
     hidden = ~learnt | near_standing_exam(data.day)
     labels = data.labels.copy()

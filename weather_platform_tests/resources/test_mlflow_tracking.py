@@ -78,9 +78,7 @@ def test_the_parent_run_of_a_failed_dagster_run_is_failed_and_the_next_one_start
 
 def test_a_run_whose_process_was_killed_is_closed_by_the_next_one(tracking_uri: str) -> None:
     with dg.DagsterInstance.ephemeral() as instance:
-        killed = (
-            job(tracking_uri, failing=True).execute_in_process(instance=instance, raise_on_error=False).run_id
-        )
+        killed = job(tracking_uri, failing=True).execute_in_process(instance=instance, raise_on_error=False).run_id
         client = mlflow_client(tracking_uri)
         (run,) = parents(tracking_uri)
         client.update_run(run.info.run_id, status="RUNNING")
@@ -99,9 +97,7 @@ def test_an_unreachable_server_fails_the_run_within_seconds_and_by_name() -> Non
         assert not result.success
         failures = [event for event in result.all_events if event.is_failure]
     assert time.monotonic() - started < 15
-    assert any(
-        "MLflow at http://127.0.0.1:1 failed while" in str(event.event_specific_data) for event in failures
-    )
+    assert any("MLflow at http://127.0.0.1:1 failed while" in str(event.event_specific_data) for event in failures)
 
 
 def test_an_experiment_of_a_local_store_keeps_its_files_beside_the_store(tracking_uri: str) -> None:
@@ -148,9 +144,7 @@ def test_building_the_resource_does_not_import_mlflow() -> None:
         "mlflow_resource('sqlite:////x/mlflow.db', 'weather');"
         "print(sorted({'mlflow', 'dagster_mlflow', 'xgboost', 'matplotlib', 'sklearn'} & set(sys.modules)))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
 
 

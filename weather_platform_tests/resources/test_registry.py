@@ -30,9 +30,7 @@ AUDIT = Audit(
 
 
 def recorded(store: Store, alias: str = PRODUCTION) -> list[tuple[int | None, int]]:
-    return [
-        (change.from_version, change.to_version) for change in store.database.alias_changes(TARGET, alias)
-    ]
+    return [(change.from_version, change.to_version) for change in store.database.alias_changes(TARGET, alias)]
 
 
 # ---------------------------------------------------------------- registering and loading
@@ -83,9 +81,7 @@ def test_a_changed_file_is_never_loaded_registered_or_promoted(store: Store, fil
         lambda: store.registry.register(reference),
         lambda: store.registry.move_production(TARGET, 1, None, AUDIT),
     ):
-        with pytest.raises(
-            DigestMismatchError, match=rf"{TARGET}.*{file} has SHA-256 [0-9a-f]{{12}}.*restore"
-        ):
+        with pytest.raises(DigestMismatchError, match=rf"{TARGET}.*{file} has SHA-256 [0-9a-f]{{12}}.*restore"):
             use()
     assert store.registry.alias(TARGET, PRODUCTION) is None
     assert recorded(store) == []
