@@ -1,0 +1,516 @@
+"""CSV files as received: nothing lost, nothing changed, every row in one month, and no file read by half."""
+
+import csv
+import gzip
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weather_platform.domain.observations import OBSERVATION_COLUMNS, RAW_SCHEMA
+from weather_platform.errors import SourceError
+from weather_platform.sources import Source, csv_files
+from weather_platform.sources.csv_files import CsvSource
+
+FETCHED_AT = datetime(2016, 2, 10, 8, 0, tzinfo=ZoneInfo("Australia/Sydney"))
+SHARED = Path(__file__).parents[2].parent / "shared" / "data" / "weatherAUS_2007_2015.csv.gz"
+
+QUANTITIES = [c.weather_aus for c in OBSERVATION_COLUMNS]
+HEADER = ["Date", "Location", *QUANTITIES, "RISK_MM", "RainTomorrow"]
+CELLS = ["13.4", "22.9", "0.6", "NA", "NA", "W", "44", "W", "WNW", "20", "24", "71", "22",
+         "1007.7", "1007.1", "8", "NA", "16.9", "21.8", "No"]  # fmt: skip
+
+
+def row(day: str, station: str = "Albury", **changed: str) -> dict[str, str]:
+    cells = dict(zip(HEADER, [day, station, *CELLS, "0.2", "No"], strict=True))
+    return cells | changed
+
+
+def table(*rows: dict[str, str], header: list[str] | None = None, end: str = "\n") -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, header or HEADER, lineterminator=end, extrasaction="ignore")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def bureau(
+    *days: str,
+    station: str = "Mount Gambier, South Australia",
+    title: bool = True,
+    end: str = "\r\n",
+    wind: str = "Calm",
+) -> str:
+    """A month of one station as the Bureau lays it out: a preamble, an unnamed first column, quoted headers."""
+    columns = {c.bureau: text for c, text in zip(OBSERVATION_COLUMNS, CELLS, strict=True) if c.bureau}
+    columns["Time of maximum wind gust"] = "14:07"
+    columns["9am wind speed (km/h)"] = wind
+    # The real files have a blank at the end of one header.
+    names = [name.replace("Direction of maximum wind gust", "Direction of maximum wind gust ") for name in columns]
+    lines = [
+        *([f'"Daily Weather Observations for {station} for November 2009"'] if title else []),
+        '"Prepared at 13:01 UTC on 30 November 2009 IDCJDW5041.200911"',
+        '"Copyright 2003 Commonwealth Bureau of Meteorology"',
+        '"Observations were drawn from the airport {station 026021}, see the notes"',
+        "",
+        "," + ",".join(f'"{name}"' for name in ["Date", *names]),
+        *("," + ",".join([day, *columns.values()]) for day in days),
+    ]
+    return end.join(lines) + end
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[..., CsvSource]]:
+    """Open files given as {name: text or bytes} in a folder, or a path."""
+    sources: list[CsvSource] = []
+
+    def make(
+        files: dict[str, str | bytes] | Path, first_month: str = "2007-11", fetched_at: datetime = FETCHED_AT
+    ) -> CsvSource:
+        path = files if isinstance(files, Path) else tmp_path / "observations"
+        if not isinstance(files, Path):
+            for name, content in files.items():
+                file = path / name
+                file.parent.mkdir(parents=True, exist_ok=True)
+                data = content.encode() if isinstance(content, str) else content
+                file.write_bytes(gzip.compress(data) if name.endswith(".gz") and not data.startswith(b"\x1f") else data)
+        sources.append(CsvSource(path, first_month=first_month, fetched_at=fetched_at))
+        return sources[-1]
+
+    yield make
+    for source in sources:
+        source.close()
+
+
+def months(source: Source) -> list[str]:
+    covered = source.coverage()
+    first = covered.first_day.year * 12 + covered.first_day.month - 1
+    last = covered.last_day.year * 12 + covered.last_day.month - 1
+    return [f"{index // 12}-{index % 12 + 1:02}" for index in range(first, last + 1)]
+
+
+def everything(source: Source) -> list[dict[str, Any]]:
+    return [r for month in months(source) for r in source.rows(month).to_pylist()]
+
+
+# Layouts, encodings, line ends
+
+
+def test_a_weather_aus_row_arrives_untouched(opened: Callable[..., CsvSource]) -> None:
+    source = opened({"aus.csv": table(row("2009-11-03", MinTemp=" 13.40 ", Evaporation="", WindGustDir="calm"))})
+    got = source.rows("2009-11")
+    assert got.schema.equals(RAW_SCHEMA)
+    (cells,) = got.to_pylist()
+    assert cells == {
+        "month": "2009-11", "day": date(2009, 11, 3), "station": "Albury", "date": "2009-11-03",
+        **{c.name: text for c, text in zip(OBSERVATION_COLUMNS, CELLS, strict=True)},
+        "min_temp_c": " 13.40 ", "evaporation_mm": "", "wind_gust_direction_deg": "calm",
+        "wind_gust_time": None, "risk_mm": "0.2", "rain_tomorrow": "No",
+        "source": "csv", "file": "aus.csv", "row_number": 2, "fetched_at": FETCHED_AT.astimezone(UTC),
+    }  # fmt: skip
+    assert not source.synthetic
+    assert len(source.stations()) == 49
+
+
+def test_a_bureau_row_takes_its_station_from_the_preamble(opened: Callable[..., CsvSource]) -> None:
+    source = opened({"IDCJDW5041.200911.csv": bureau("2009-11-1", "2009-11-02").encode("cp1252")})
+    first, second = source.rows("2009-11").to_pylist()
+    assert first["station"] == "Mount Gambier"
+    assert first["date"] == "2009-11-1"
+    assert (first["day"], second["day"]) == (date(2009, 11, 1), date(2009, 11, 2))
+    assert (first["row_number"], second["row_number"]) == (7, 8)
+    assert first["wind_speed_9am_kmh"] == "Calm"
+    assert first["wind_gust_time"] == "14:07"
+    assert first["max_temp_c"] == "22.9"
+    assert (first["rain_today"], first["risk_mm"], first["rain_tomorrow"]) == (None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("station", "expected"),
+    [
+        ("Sydney, New South Wales", "Sydney"),
+        ("Norfolk Island", "Norfolk Island"),
+        ("Perth Airport, WA", "Perth Airport"),
+    ],
+)
+def test_a_station_line_may_lack_the_state(opened: Callable[..., CsvSource], station: str, expected: str) -> None:
+    source = opened({"b.csv": bureau("2009-11-1", station=station)})
+    assert source.rows("2009-11")["station"].to_pylist() == [expected]
+
+
+def test_columns_may_stand_in_any_order_and_without_tomorrows_answer(opened: Callable[..., CsvSource]) -> None:
+    for optional in ([], ["RISK_MM"], ["RainTomorrow"]):
+        header = [*reversed(QUANTITIES), *optional, "Location", "Date"]
+        (got,) = opened({"a.csv": table(row("2009-11-03"), header=header)}).rows("2009-11").to_pylist()
+        assert (got["station"], got["min_temp_c"], got["rain_today"]) == ("Albury", "13.4", "No")
+        assert got["risk_mm"] == ("0.2" if optional == ["RISK_MM"] else None)
+        assert got["rain_tomorrow"] == ("No" if optional == ["RainTomorrow"] else None)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1252"])
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "A.CSV"])
+def test_line_ends_encodings_and_compression_change_no_cell(
+    opened: Callable[..., CsvSource], end: str, encoding: str, name: str
+) -> None:
+    text = table(row("2009-11-03", station="Zürich°"), row("2009-11-04"), end=end)
+    for data in (text, text.rstrip()):  # with and without a line end at the end
+        got = opened({name: data.encode(encoding)}).rows("2009-11")
+        assert got["station"].to_pylist() == ["Zürich°", "Albury"]
+        assert got["rain_tomorrow"].to_pylist() == ["No", "No"]
+
+
+def test_layouts_encodings_and_folders_may_be_mixed(opened: Callable[..., CsvSource]) -> None:
+    source = opened(
+        {
+            "z.csv": table(row("2009-11-03")),
+            "b/2009/mount.csv.gz": bureau("2009-11-1").encode("cp1252"),
+            "b/aus.csv": table(row("3/11/2009", "Cobar"), end="\r\n").encode("utf-8-sig"),
+            "notes.txt": "not read",
+        }
+    )
+    got = source.rows("2009-11")
+    assert got["file"].to_pylist() == ["b/2009/mount.csv.gz", "b/aus.csv", "z.csv"]
+    assert got["station"].to_pylist() == ["Mount Gambier", "Cobar", "Albury"]
+
+
+def test_quotes_line_breaks_and_blank_lines_keep_the_line_numbers(opened: Callable[..., CsvSource]) -> None:
+    text = table(
+        row("2009-11-01", station="A,B"), row("2009-11-02", station='say "so"'), row("2009-11-03", station="two\nlines")
+    )
+    source = opened(
+        {"a.csv": text.replace("2009-11-02", "\n\n2009-11-02", 1) + "\n" + table(row("2009-11-04")).split("\n")[1]}
+    )
+    got = source.rows("2009-11")
+    assert got["station"].to_pylist() == ["A,B", 'say "so"', "two\nlines", "Albury"]
+    assert got["row_number"].to_pylist() == [2, 5, 6, 9]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    cells=st.lists(
+        st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=6), min_size=1, max_size=12
+    )
+)
+def test_any_text_in_a_cell_comes_back_as_it_was(cells: list[str], tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("cells") / "a.csv"
+    path.write_bytes(table(*(row("2009-11-01", station=cell, RainTomorrow=cell) for cell in cells)).encode())
+    with CsvSource(path, first_month="2007-11", fetched_at=FETCHED_AT) as source:
+        got = source.rows("2009-11")
+    assert got["station"].to_pylist() == cells
+    assert got["rain_tomorrow"].to_pylist() == cells
+
+
+def test_blocks_and_scratch_flushes_do_not_show(
+    opened: Callable[..., CsvSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        row(f"2009-{i % 12 + 1:02}-{i % 28 + 1:02}", station=f's{i}\n"é"' if i % 7 == 0 else f"s{i}")
+        for i in range(400)
+    ]
+    files: dict[str, str | bytes] = {"a.csv": table(*rows, end="\r\n"), "b.csv.gz": table(*rows[:50])}
+    whole = everything(opened(files))
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", 997)
+    monkeypatch.setattr(csv_files, "PENDING_BYTES", 20_000)
+    assert everything(opened(files)) == whole
+    assert len(whole) == 450
+
+
+# Months
+
+
+def test_a_row_without_a_usable_date_goes_with_the_row_before_it(opened: Callable[..., CsvSource]) -> None:
+    source = opened(
+        {
+            "a.csv": table(
+                row("nonsense", "head"),
+                row("2007-10-31", "too early"),
+                row("2009-11-30", "first"),
+                row("2015-02-30", "impossible"),
+                row("2009-12-01", "second"),
+                row("2016-02-11", "tomorrow"),
+                row("2016-02-10", "today"),
+                row("", "empty"),
+            ),
+            "b.csv": table(row("?", "other file"), row("2010-01-05", "its first")),
+        }
+    )
+    placed = {r["station"]: (r["month"], r["day"]) for r in everything(source)}
+    assert placed == {
+        "head": ("2009-11", None),
+        "too early": ("2009-11", date(2007, 10, 31)),
+        "first": ("2009-11", date(2009, 11, 30)),
+        "impossible": ("2009-11", None),
+        "second": ("2009-12", date(2009, 12, 1)),
+        "tomorrow": ("2009-12", date(2016, 2, 11)),
+        "today": ("2016-02", date(2016, 2, 10)),
+        "empty": ("2016-02", None),
+        "other file": ("2010-01", None),
+        "its first": ("2010-01", date(2010, 1, 5)),
+    }
+    assert (source.coverage().first_day, source.coverage().last_day) == (date(2009, 11, 30), date(2016, 2, 10))
+    assert source.rows("2009-11")["station"].to_pylist() == ["head", "too early", "first", "impossible"]
+
+
+def test_today_is_a_day_of_the_platforms_time_zone(opened: Callable[..., CsvSource]) -> None:
+    """8 am in Sydney is still yesterday in UTC."""
+    assert FETCHED_AT.astimezone(UTC).date() == date(2016, 2, 9)
+    assert opened({"a.csv": table(row("2016-02-10"))}).coverage().last_day == date(2016, 2, 10)
+
+
+def test_overlapping_files_keep_all_rows_in_the_order_that_decides(opened: Callable[..., CsvSource]) -> None:
+    source = opened(
+        {
+            "2-later.csv": table(row("2009-11-01", MinTemp="2")),
+            "10-early.csv": table(row("2009-11-01", MinTemp="1"), row("2009-11-01", MinTemp="1b")),
+            "a/x.csv": table(row("2009-11-01", MinTemp="3")),
+        }
+    )
+    got = source.rows("2009-11")
+    assert got["min_temp_c"].to_pylist() == ["1", "1b", "2", "3"]
+    files = got["file"].to_pylist()
+    assert files == sorted(files)
+
+
+def test_a_month_without_rows_inside_the_coverage_is_empty(opened: Callable[..., CsvSource]) -> None:
+    source = opened({"a.csv": table(row("2009-11-01"), row("2010-02-01"))})
+    assert source.rows("2009-12").equals(RAW_SCHEMA.empty_table())
+
+
+@pytest.mark.parametrize("month", ["2009-10", "2010-03", "2009-1", "2009-13", "November"])
+def test_a_month_outside_the_coverage_is_an_error(opened: Callable[..., CsvSource], month: str) -> None:
+    source = opened({"a.csv": table(row("2009-11-01"), row("2010-02-01"))})
+    with pytest.raises(SourceError, match=f"2009-11 to 2010-02, not '{month}'"):
+        source.rows(month)
+
+
+def test_a_closed_source_has_no_scratch_left_and_says_so(
+    tmp_path: Path, opened: Callable[..., CsvSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    with opened({"a.csv": table(row("2009-11-01"))}) as source:
+        first = source.rows("2009-11")
+        assert source.rows("2009-11").equals(first)
+        assert any(scratch.iterdir())
+    assert not any(scratch.iterdir())
+    with pytest.raises(SourceError, match="closed"):
+        source.rows("2009-11")
+
+
+# Poison: the message names the file and the place, and nothing is left behind
+
+ROWS = table(row("2009-11-01"), row("2009-11-02"), row("2009-11-03"))
+THIRD = ROWS.split("\n")[3]
+
+
+def without(*names: str) -> str:
+    return table(row("2009-11-01"), header=[h for h in HEADER if h not in names])
+
+
+POISON: dict[str, tuple[dict[str, str | bytes], str]] = {
+    "empty": ({"p.csv": b""}, r"p\.csv: the file is empty"),
+    "only blanks": ({"p.csv": " \n\n"}, r"p\.csv: the file is empty"),
+    "only a byte order mark": ({"p.csv": b"\xef\xbb\xbf"}, r"p\.csv: the file is empty"),
+    "empty gzip": ({"p.csv.gz": gzip.compress(b"")}, r"p\.csv\.gz: the file is empty"),
+    "truncated gzip": (
+        {"p.csv.gz": gzip.compress(ROWS.encode())[:-20]},
+        r"p\.csv\.gz: the gzip file is cut off",
+    ),
+    "damaged gzip": (
+        {"p.csv.gz": gzip.compress(ROWS.encode())[:-8] + bytes(8)},
+        r"p\.csv\.gz: this is not a sound gzip file",
+    ),
+    "gzip that is none": (
+        {"p.csv.gz": b"\x1f\x8bxx"},
+        r"p\.csv\.gz: (this is not a sound gzip|the gzip file is cut)",
+    ),
+    "gzip without its suffix": (
+        {"p.csv": gzip.compress(ROWS.encode())},
+        r"p\.csv: .*rename it to end in \.csv\.gz",
+    ),
+    "zip": ({"p.csv": b"PK\x03\x04rest"}, r"p\.csv: this is a zip archive"),
+    "utf-16": ({"p.csv": ROWS.encode("utf-16")}, r"p\.csv: this is UTF-16 text"),
+    "png": ({"p.csv": b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"}, r"p\.csv, line 3, column 1: a NUL byte"),
+    "nul in a row": (
+        {"p.csv": ROWS.replace("2009-11-03,Albury", "2009-11-03,Al\0ury")},
+        r"p\.csv, line 4, column 2: a NUL",
+    ),
+    "neither utf-8 nor cp1252": (
+        {"p.csv": ROWS.encode() + b"2009-11-04,\x81" + THIRD.encode()[11:]},
+        r"p\.csv, line 5: a byte that is neither UTF-8 nor Windows-1252",
+    ),
+    "utf-8 and then not": (
+        {"p.csv": b"\xef\xbb\xbf" + ROWS.encode() + THIRD.replace("Albury", "Alb\xfcry").encode("cp1252")},
+        r"p\.csv, line 5: a byte that is not UTF-8",
+    ),
+    "bare carriage returns": ({"p.csv": ROWS.replace("\n", "\r")}, r"p\.csv, line 1: a carriage return"),
+    "a bare carriage return": (
+        {"p.csv": ROWS.replace("2009-11-03,", "2009-11-03,\r")},
+        r"p\.csv, line 4: a carriage return",
+    ),
+    "unknown layout": ({"p.csv": "name,age\nAnn,4\n"}, r"p\.csv, line 1, column 1: unknown layout.*'name'"),
+    "unknown header": (
+        {"p.csv": ROWS.replace("Sunshine", "Sunshin")},
+        r"line 1, column 7: unknown header 'Sunshin'",
+    ),
+    "unnamed column": ({"p.csv": ROWS.replace("Date,", ",Date,", 1)}, r"line 1, column 1: unknown header ''"),
+    "missing quantity": (
+        {"p.csv": without("Humidity3pm")},
+        r"p\.csv, line 1: the header 'Humidity3pm' is missing",
+    ),
+    "missing date": ({"p.csv": without("Date")}, r"p\.csv, line 1: the header 'Date' is missing"),
+    "missing station": ({"p.csv": without("Location")}, r"p\.csv, line 1: the header 'Location' is missing"),
+    "duplicate header": (
+        {"p.csv": ROWS.replace("MaxTemp", "MinTemp")},
+        r"line 1, column 4: .*'MinTemp' stands in column 3",
+    ),
+    "no header": (
+        {"p.csv": THIRD},
+        r"p\.csv, line 1, column 1: unknown layout, the first header is '2009-11-03'",
+    ),
+    "semicolons": (
+        {"p.csv": ROWS.replace(",", ";")},
+        r"p\.csv, line 1: the fields are separated by semicolons",
+    ),
+    "tabs": ({"p.csv": ROWS.replace(",", "\t")}, r"p\.csv, line 1: the fields are separated by tabs"),
+    "too few fields": ({"p.csv": ROWS + "2009-11-04,Albury,1\n"}, r"p\.csv, line 5: 3 fields instead of 24"),
+    "too many fields": ({"p.csv": ROWS + THIRD + ",9\n"}, r"p\.csv, line 5: 25 fields instead of 24"),
+    "a last row cut off": ({"p.csv": ROWS[:-30]}, r"p\.csv, line 4: \d+ fields instead of 24"),
+    "open quote": (
+        {"p.csv": ROWS + THIRD.replace("Albury", '"Albury')},
+        r"p\.csv, line 5: a quote that is opened and never",
+    ),
+    "open quote, then another": (
+        {"p.csv": ROWS.replace("2009-11-02,", '2009-11-02,"').replace("2009-11-03,Albury", '2009-11-03,"Albury"')},
+        r"p\.csv, line 3: a quoted field that is not closed",
+    ),
+    "quote inside a field": (
+        {"p.csv": ROWS.replace("2009-11-02,Alb", '2009-11-02,Al"b')},
+        r"p\.csv, line 3: a quote inside",
+    ),
+    "open quote in the header": (
+        {"p.csv": ROWS.replace("Date", '"Date', 1)},
+        r"p\.csv, line 1: a quote in the header",
+    ),
+    "endless row": (
+        {"p.csv": ROWS + '2009-11-04,"' + "x\n" * 5_000_000},
+        r"p\.csv, line 5: a row of more than 1 MB; is a quote left open\?",
+    ),
+    "header only": ({"p.csv": ROWS.split("\n")[0]}, r"p\.csv, line 1: there is a header but no row"),
+    "header and blank lines": (
+        {"p.csv": ROWS.split("\n")[0] + "\n\n\n"},
+        r"p\.csv, line 1: there is a header but no row",
+    ),
+    "no usable date": (
+        {"p.csv": ROWS.replace("2009-11", "1909-11")},
+        r"p\.csv, line 2: no row has a date between 2007-11-01 and 2016-02-10; the first one reads '1909-11-01'",
+    ),
+    "bureau without station": (
+        {"p.csv": bureau("2009-11-1", title=False)},
+        r"p\.csv, line 5: no line 'Daily Weather",
+    ),
+    "bureau without header": (
+        {"p.csv": "\n".join(bureau("2009-11-1", end="\n").split("\n")[:4])},
+        r"p\.csv, line 1: a Bureau preamble without a header",
+    ),
+    "bureau header only": ({"p.csv": bureau()}, r"p\.csv, line 6: there is a header but no row"),
+    "bureau column missing": (
+        {"p.csv": bureau("2009-11-1").replace('"Sunshine (hours)",', "")},
+        r"p\.csv, line 6: the header 'Sunshine \(hours\)' is missing",
+    ),
+    "bureau first column filled": (
+        {"p.csv": bureau("2009-11-1", "2009-11-2").replace(",2009-11-2", "x,2009-11-2")},
+        r"p\.csv, line 8, column 1: a value in the column without a name",
+    ),
+    "two bureau files in one": (
+        {"p.csv": bureau("2009-11-1") * 2},
+        r"p\.csv, line 8: 1 fields instead of 22",
+    ),
+    "no csv": ({"notes.txt": "x"}, r"observations holds no \*\.csv or \*\.csv\.gz file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", POISON)
+def test_a_poisoned_file_is_named_with_its_place_and_nothing_is_read(
+    kind: str, tmp_path: Path, opened: Callable[..., CsvSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    files, message = POISON[kind]
+    # A sound file before it must not be half of an answer.
+    sound: dict[str, str | bytes] = {"a.csv": ROWS} if kind != "no csv" else {}
+    source = opened(sound | files)
+    with pytest.raises(SourceError, match=message) as caught:
+        source.coverage()
+    assert "\n" not in str(caught.value)
+    assert not any(scratch.iterdir())
+    with pytest.raises(SourceError):
+        source.rows("2009-11")
+
+
+def test_a_missing_path_is_named(opened: Callable[..., CsvSource], tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"nowhere\.csv does not exist"):
+        opened(tmp_path / "nowhere.csv").coverage()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="everything is readable for root")
+def test_a_file_without_permission_is_named(opened: Callable[..., CsvSource], tmp_path: Path) -> None:
+    source = opened({"p.csv": ROWS})
+    (tmp_path / "observations" / "p.csv").chmod(0)
+    with pytest.raises(SourceError, match=r"p\.csv: permission denied"):
+        source.coverage()
+
+
+def test_a_read_error_becomes_one_line(opened: Callable[..., CsvSource], monkeypatch: pytest.MonkeyPatch) -> None:
+    source = opened({"p.csv": ROWS})
+    reach = Path.open
+
+    def refuse(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if self.name == "p.csv":
+            raise PermissionError(13, "Permission denied")
+        return reach(self, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(SourceError, match=r"p\.csv: permission denied; make the file readable"):
+        source.coverage()
+
+
+def test_a_naive_clock_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="time zone"):
+        CsvSource(tmp_path, first_month="2007-11", fetched_at=datetime(2016, 2, 10))  # noqa: DTZ001
+
+
+@pytest.mark.skipif(not SHARED.exists(), reason="the real table is not here")
+def test_the_real_table_is_read_to_the_last_row(opened: Callable[..., CsvSource]) -> None:
+    source = opened(SHARED)
+    counts: Counter[str] = Counter()
+    empty = []
+    for month in months(source):
+        rows = source.rows(month)
+        counts[month[:4]] += len(rows)
+        assert rows["day"].null_count == 0
+        if not len(rows):
+            empty.append(month)
+    assert counts == {
+        "2007": 61, "2008": 2246, "2009": 16595, "2010": 16419, "2011": 15126, "2012": 15044, "2013": 16097,
+        "2014": 17400, "2015": 17231,
+    }  # fmt: skip
+    assert empty == ["2011-04", "2012-12", "2013-02"]
+    with gzip.open(SHARED, "rt", newline="") as file:
+        originals = list(csv.DictReader(file))
+    got = pa.concat_tables([source.rows(month) for month in months(source)]).sort_by("row_number")
+    assert got["row_number"].to_pylist() == list(range(2, len(originals) + 2))
+    for header, name in csv_files.WEATHER_AUS.items():
+        assert got[name].to_pylist() == [original[header] for original in originals]
