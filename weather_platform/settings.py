@@ -131,7 +131,7 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/reference/settings.md for the names")
     home = Path(str(overrides.get("home") or os.environ.get("WEATHER_HOME") or DEFAULT_HOME)).expanduser().absolute()
     try:
-        return Settings(_env_file=home / "weather.env", **(overrides | {"home": home}))  # type: ignore[call-arg, arg-type]
+        return Settings(_env_file=home / "weather.env", **(overrides | {"home": home}))  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_one_line(problem) for problem in error.errors(include_input=False))) from None
 

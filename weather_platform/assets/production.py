@@ -133,7 +133,7 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
 
 def _challenger(target: ForecastTarget, references: list[ModelReference]) -> ModelReference:
     """The best candidate by validation, never by test; the registry's order breaks ties."""
-    return max(references, key=lambda reference: reference.metrics[f"validation_{target.primary_metric}"])
+    return max(references, key=lambda reference: reference.metric(f"validation_{target.primary_metric}"))
 
 
 def _examine(
@@ -157,9 +157,9 @@ def _examine(
         training_data([table], table.num_rows, target),
         (_contender(challenger), _ready(registry, challenger)),
         (_contender(champion), _ready(registry, champion)) if champion else None,
-        test=best.metrics[f"test_{target.primary_metric}"],
+        test=best.metric(f"test_{target.primary_metric}"),
         baselines={
-            name: best.metrics[f"{name}_{target.primary_metric}"]
+            name: best.metric(f"{name}_{target.primary_metric}")
             for name, baseline in BASELINES.items()
             if target.task in baseline.tasks
         },

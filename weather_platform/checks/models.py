@@ -59,11 +59,11 @@ def unbeaten_baselines(target: ForecastTarget, candidates: Mapping[str, ModelRef
     metric = target.primary_metric
     findings: dict[str, str] = {}
     for year, reference in candidates.items():
-        own = reference.metrics[f"test_{metric}"]
+        own = reference.metric(f"test_{metric}")
         better = {
-            name: reference.metrics[f"{name}_{metric}"]
+            name: reference.metric(f"{name}_{metric}")
             for name, baseline in BASELINES.items()
-            if target.task in baseline.tasks and reference.metrics[f"{name}_{metric}"] >= own
+            if target.task in baseline.tasks and reference.metric(f"{name}_{metric}") >= own
         }
         if better:
             said = ", ".join(f"{name} {value:.4f}" for name, value in better.items())

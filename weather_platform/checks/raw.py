@@ -42,7 +42,7 @@ def impossible_stations(stations: pa.Table) -> Findings:
         name = row["id"]
         if name in seen:
             findings[name] = "stands twice in the catalogue"
-        elif abs(row["latitude_deg"]) > 90 or abs(row["longitude_deg"]) > 180:
+        elif not (abs(row["latitude_deg"]) <= 90 and abs(row["longitude_deg"]) <= 180):  # so that NaN is none either
             findings[name] = f"latitude {row['latitude_deg']}, longitude {row['longitude_deg']}"
         elif not -450 <= row["elevation_m"] <= 6000:
             findings[name] = f"elevation {row['elevation_m']} m"

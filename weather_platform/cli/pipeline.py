@@ -12,6 +12,7 @@ from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import StageResult, console_of_errors, execute
 from weather_platform.domain.targets import TARGETS
+from weather_platform.lake.provenance import refuse_other_source
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings, remember_source
@@ -51,6 +52,7 @@ def run_pipeline(settings: Settings, targets: list[str], years: list[int], forec
     with closing(open_source(settings, settings.now())) as source:
         plan = plan_runs(source.coverage(), years, forecast_days)
         synthetic = source.synthetic
+        refuse_other_source(LakeResource.from_settings(settings).lake(), source.name)
     remember_source(settings)
     if synthetic:
         console.print("[yellow]synthetic weather: generated, not observed[/yellow]")

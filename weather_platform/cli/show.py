@@ -107,14 +107,14 @@ def show_models(settings: Settings) -> None:
         for name in ("version", "alias", "algorithm", "test year", "tuned through", *METRICS, "sha256"):
             table.add_column(name, justify="right" if name in METRICS else "left")
         for model in reversed(registry.versions(target)):
-            metrics = registry.reference(model.run_id).metrics
+            reference = registry.reference(model.run_id)
             table.add_row(
                 str(model.version),
                 ", ".join(sorted(alias for alias, version in aliases.items() if version == model.version)),
                 model.tags["algorithm"],
                 model.tags["year"],
                 model.tuned_through.isoformat(),
-                *(f"{metrics[f'test_{name}']:.4f}" for name in METRICS),
+                *(f"{reference.metric(f'test_{name}'):.4f}" for name in METRICS),
                 model.digest[:12],
             )
         console.print(table if table.row_count else f"{target}: no version is registered yet; `weather run` trains one")

@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -148,6 +148,9 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
         "threshold": model.contract.threshold,
         "value": metrics[f"test_{TARGETS[model.target].primary_metric}"],
         **{f"test_{metric}": value for metric, value in model.metrics.items()},
+        "test_confusion": asdict(model.confusion),
+        "test_intervals": {name: [interval.low, interval.high] for name, interval in model.intervals.items()},
+        "test_baselines": {name: dict(baseline.metrics) for name, baseline in model.baselines.items()},
         **{f"rows_{part}": rows for part, rows in model.rows.items()},
         "plots": _markdown(plots),
     }

@@ -50,6 +50,12 @@ class ModelReference:
         """How messages call it."""
         return f"{self.target}/{self.algorithm} {self.year} (run {self.run_id})"
 
+    def metric(self, name: str) -> float:
+        """One logged metric; RegistryError when the run lacks it, so that nothing is decided on less."""
+        if name not in self.metrics:
+            raise RegistryError(f"{self.name} has no metric {name}; train it again")
+        return self.metrics[name]
+
 
 @dataclass(frozen=True, kw_only=True)
 class RegisteredModel:

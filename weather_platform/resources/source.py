@@ -47,7 +47,7 @@ def source_resource(settings: Settings) -> dg.ResourceDefinition:
 
     @dg.resource(description=f"Raw observations from the {settings.source} source.")
     def source(context: dg.InitResourceContext) -> Iterator[Source]:
-        created = run_created_at(context.instance, context.run_id)
+        created = run_created_at(context.instance, context.run.run_id if context.run else None)
         with closing(open_source(settings, created.astimezone(ZoneInfo(settings.timezone)))) as opened:
             yield opened
 
