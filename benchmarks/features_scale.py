@@ -117,13 +117,9 @@ def alone(stations: int, years: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--years", type=int, default=1, help="years of the smallest case (default 1)")
-    parser.add_argument(
-        "--largest", type=int, default=100, choices=(1, 10, 100), help="largest multiple (default 100)"
-    )
+    parser.add_argument("--largest", type=int, default=100, choices=(1, 10, 100), help="largest multiple (default 100)")
     parser.add_argument("--json", action="store_true", help="one JSON object per line instead of the table")
     arguments = parser.parse_args()
     for what, stations, years in (("stations", 1, 0), ("years", 0, 1)):

@@ -48,9 +48,7 @@ def read(path: Path) -> dict[str, np.ndarray]:
     }
     for column in OBSERVATION_COLUMNS:
         values = frame[column.weather_aus]
-        arrays[column.name] = (values.map(codes[column.kind]) if column.kind in codes else values).to_numpy(
-            np.float64
-        )
+        arrays[column.name] = (values.map(codes[column.kind]) if column.kind in codes else values).to_numpy(np.float64)
     return arrays
 
 
@@ -105,9 +103,7 @@ def report(year: int, models: list[TrainedModel]) -> None:
 
 def main() -> None:
     """Parse, read once, train every year and seed."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, default=DEFAULT_CSV)
     parser.add_argument("--years", type=int, nargs="+", default=[2012, 2013, 2014, 2015])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])

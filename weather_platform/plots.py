@@ -94,8 +94,7 @@ def reliability_png(model: TrainedModel, title: str) -> bytes:
 
 
 def precision_recall_png(model: TrainedModel, title: str) -> bytes:
-    """Precision against recall, with the point the threshold chooses, beside the baselines and their
-    points."""
+    """Precision against recall, with the point the threshold chooses, beside the baselines and their points."""
     from matplotlib import rc_context
 
     with rc_context(_STYLE):

@@ -269,8 +269,7 @@ ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType({XGBOOST.name: XGBOOST})
 
 @dataclass(frozen=True, eq=False)
 class BaselineRows:
-    """What a baseline may know of a row: where, when, and the label's own value on the issue day (NaN
-    unknown)."""
+    """What a baseline may know of a row: where, when, and the label's own value on the issue day (NaN unknown)."""
 
     station_index: NDArray[np.int32]
     month: NDArray[np.int64]

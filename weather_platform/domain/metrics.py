@@ -38,8 +38,7 @@ CLASSIFICATION_METRICS: tuple[str, ...] = (
     "recall",
     "accuracy",
 )
-"""All metrics of a classification forecast. `pr_auc` is average precision, `ece` the expected calibration
-error."""
+"""All metrics of a classification forecast. `pr_auc` is average precision, `ece` the expected calibration error."""
 
 _LOG_LOSS_FLOOR = float(np.finfo(np.float64).eps)
 
@@ -198,8 +197,7 @@ def _counts_from_the_top(
 
 
 class _SortedRows:
-    """Rows sorted once by probability, ready to be weighted again and again by how often their day was
-    drawn."""
+    """Rows sorted once by probability, ready to be weighted again and again by how often their day was drawn."""
 
     def __init__(
         self,

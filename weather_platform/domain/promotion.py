@@ -27,12 +27,10 @@ from weather_platform.domain.targets import ForecastTarget
 from weather_platform.errors import InvariantError
 
 CONFIDENCE = 0.95
-"""Share of paired bootstraps that must agree before a difference counts. The page 'Splits and exams' sets
-it."""
+"""Share of paired bootstraps that must agree before a difference counts."""
 
 FRESH_EXAM_MIN_DAYS = 30
-"""Weather comes in spells of days: fewer than about a month of them is an anecdote, however many stations
-report."""
+"""Weather comes in spells of days: fewer than about a month of them is an anecdote, however many stations report."""
 
 FRESH_EXAM_MIN_ROWS = 300
 """Below this F1 has a standard error above 0.05 at one rain day in five, ten times the margin."""
@@ -68,8 +66,7 @@ class Gates:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A model as the evidence knows it: a name people can look up, its digest, the last day that had a say in
-    it."""
+    """A model as the evidence knows it: its version, its digest, the last day that had a say in it."""
 
     version: str
     digest: str

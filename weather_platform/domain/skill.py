@@ -91,8 +91,7 @@ def compare(
     seed: int,
     resamples: int = COMPARISON_RESAMPLES,
 ) -> Comparison:
-    """The paired comparison of two forecasts (decisions for F1) of the same rows; deterministic for a
-    seed."""
+    """The paired comparison of two forecasts (decisions for F1) of the same rows; deterministic for a seed."""
     if not len(labels) == len(day) == len(champion) == len(challenger):
         raise InvariantError("champion and challenger were not given the same rows; forecast both on one exam")
     if not len(labels):

@@ -32,8 +32,7 @@ UNFINISHED_VALIDATION_DAYS = 365
 """Validation days of the newest, unfinished year: all seasons, so that one threshold serves them all."""
 
 EXAM_CYCLE_WEEKS, EXAM_REMAINDER = 20, 7
-"""One week in 20 (5 %) is the standing exam. 20 does not divide a year, so the weeks wander through the
-seasons."""
+"""One week in 20 (5 %) is the standing exam. 20 does not divide a year, so the weeks wander through the seasons."""
 
 ISO_YEAR_STRIDE = 53
 """Running number of a week = ISO year x 53 + week: unique, as an ISO year has at most 53 weeks."""
@@ -91,13 +90,11 @@ class Split:
 
     @property
     def tuned_through(self) -> date:
-        """The last day whose label had any say in the model: training, early stopping, calibration,
-        threshold."""
+        """The last day whose label had any say in the model: training, early stopping, calibration, threshold."""
         return self.validation.last
 
     def parts(self, days: NDArray[np.int32]) -> Parts:
-        """The masks of these day numbers. Labels are not looked at: unlabelled rows are masked by the
-        caller."""
+        """The masks of these day numbers. Labels are not looked at: unlabelled rows are masked by the caller."""
         outside_exam = ~near_standing_exam(days)
         return Parts(
             train=self.train.contains(days) & outside_exam,
@@ -225,8 +222,7 @@ def manifest(
     classification: bool,
     features_lake_version: int | None = None,
 ) -> pa.Table:
-    """The split as it is stored, with what it holds. Raises before anything is stored when an invariant is
-    broken."""
+    """The split as it is stored, with what it holds. Raises before anything is stored when an invariant is broken."""
     parts = split.parts(days)
     verify_parts(split, days, parts)
     known = ~np.isnan(labels)

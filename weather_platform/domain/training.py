@@ -309,8 +309,7 @@ class TrainedModel:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the contract, which contains that of the model file: it stands for the whole
-        model."""
+        """The SHA-256 of the contract, which contains that of the model file: it stands for the whole model."""
         return self.predictor.digest
 
 

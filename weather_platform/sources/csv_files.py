@@ -574,8 +574,7 @@ class _Records:
 
 
 class _Scratch:
-    """Rows sorted into months in a temporary folder: every flush writes one Arrow file for each month it
-    holds."""
+    """Rows sorted into months in a temporary folder: every flush writes one Arrow file for each month it holds."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="weather-csv-", ignore_cleanup_errors=True)
