@@ -60,7 +60,7 @@ def _assets() -> str:
     for spec in sorted(build_definitions(Settings()).resolve_all_asset_specs(), key=lambda s: s.key.to_user_string()):
         windows = spec.partitions_def
         grain = GRAINS[windows.fmt] if isinstance(windows, TimeWindowPartitionsDefinition) else ""
-        upstream = ", ".join(f"`{dep.asset_key.to_user_string()}`" for dep in spec.deps)
+        upstream = ", ".join(sorted(f"`{dep.asset_key.to_user_string()}`" for dep in spec.deps))
         text = " ".join((spec.description or "").split())
         rows.append((f"`{spec.key.to_user_string()}`", spec.group_name or "", grain, upstream, text))
     return "# Assets\n\n" + _table(("asset", "group", "partition", "depends on", "what it is"), rows)
