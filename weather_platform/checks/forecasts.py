@@ -78,9 +78,10 @@ def unmatched_stations(lake: Lake, forecasts: pa.Table, days: Sequence[date]) ->
         Counter(zip(table["day"].to_pylist(), table["station"].to_pylist(), strict=True))
         for table in (reports, forecasts)
     )
+    lacking, surplus = reported - forecast, forecast - reported
     findings: dict[str, str] = {}
-    for day, station in sorted((reported - forecast).keys() | (forecast - reported).keys()):
-        word = "no forecast" if (day, station) in reported else "a forecast without a report"
+    for day, station in sorted(lacking.keys() | surplus.keys()):
+        word = "no forecast" if (day, station) in lacking else "a forecast without a report"
         findings[day.isoformat()] = f"{station}: {word}"
     return findings
 
