@@ -142,10 +142,15 @@ def remember_source(settings: Settings) -> None:
     chosen = settings.model_dump(
         include={name for name in Settings.model_fields if name.startswith(("source", "csv", "synthetic"))}
     )
-    lines = [f"WEATHER_{name.upper()}={value}\n" for name, value in chosen.items() if value is not None]
+    lines = [f"WEATHER_{name.upper()}={_quoted(str(value))}\n" for name, value in chosen.items() if value is not None]
     scratch = settings.home / f"weather.env.{os.getpid()}"
     scratch.write_text("".join(lines), encoding="utf-8")
     scratch.replace(settings.home / "weather.env")
+
+
+def _quoted(value: str) -> str:
+    """As an env file takes it whole: a path may hold blanks, quotes and `#`."""
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
 def _one_line(problem: Annotated[object, "pydantic ErrorDetails"]) -> str:
