@@ -1,0 +1,71 @@
+"""The plan of a whole run: ranges of months, years and days from nothing but a coverage."""
+
+from datetime import date, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from weather_platform.automation.plan import StageRun, plan_runs
+from weather_platform.errors import SourceError
+from weather_platform.sources import Coverage
+
+COVERAGE = Coverage(date(2012, 5, 3), date(2015, 6, 30))
+
+
+def test_the_whole_coverage_is_ingested_and_processed_and_the_newest_year_learnt() -> None:
+    assert plan_runs(COVERAGE, [], 14) == [
+        StageRun("ingest", "2012-05", "2015-06"),
+        StageRun("process", "2012", "2015"),
+        StageRun("learn", "2015", "2015"),
+        StageRun("forecast", "2015-06-17", "2015-06-30"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("years", "learnt"),
+    [
+        ([2014], [("2014", "2014")]),
+        ([2015, 2014], [("2014", "2015")]),
+        ([2015, 2013], [("2013", "2013"), ("2015", "2015")]),
+        ([2014, 2014], [("2014", "2014")]),
+        ([2013, 2012, 2015, 2014], [("2012", "2015")]),
+    ],
+)
+def test_years_that_follow_each_other_share_a_run_in_ascending_order(
+    years: list[int], learnt: list[tuple[str, str]]
+) -> None:
+    plan = plan_runs(COVERAGE, years, 1)
+    assert [(run.first, run.last) for run in plan if run.job == "learn"] == learnt
+
+
+@pytest.mark.parametrize("years", [[2011], [2016], [2014, 2016]])
+def test_a_year_outside_the_coverage_is_refused_with_what_is_covered(years: list[int]) -> None:
+    with pytest.raises(SourceError, match="covers 2012-05-03 to 2015-06-30; choose a year inside") as caught:
+        plan_runs(COVERAGE, years, 14)
+    assert "2014" not in str(caught.value)
+
+
+def test_no_day_before_the_coverage_is_forecast() -> None:
+    short = Coverage(date(2015, 6, 28), date(2015, 6, 30))
+    assert plan_runs(short, [], 14)[-1] == StageRun("forecast", "2015-06-28", "2015-06-30")
+
+
+@given(
+    first=st.dates(date(1950, 1, 1), date(2100, 1, 1)),
+    length=st.integers(0, 20_000),
+    forecast_days=st.integers(1, 366),
+    data=st.data(),
+)
+def test_every_plan_covers_what_it_should_once(
+    first: date, length: int, forecast_days: int, data: st.DataObject
+) -> None:
+    last = first + timedelta(days=length)
+    years = data.draw(st.lists(st.integers(first.year, last.year), max_size=5))
+    plan = plan_runs(Coverage(first, last), years, forecast_days)
+    assert [run.job for run in plan if run.job != "learn"] == ["ingest", "process", "forecast"]
+    assert [run.job for run in plan][2:-1] == ["learn"] * (len(plan) - 3)
+    learnt = [year for run in plan if run.job == "learn" for year in range(int(run.first), int(run.last) + 1)]
+    assert learnt == sorted(set(years) or {last.year})
+    days = date.fromisoformat(plan[-1].last) - date.fromisoformat(plan[-1].first)
+    assert (plan[-1].last, days.days + 1) == (last.isoformat(), min(forecast_days, length + 1))

@@ -1,0 +1,249 @@
+"""Settings: where each one comes from, every refusal firing and not firing, and secrets that are never shown."""
+
+import os
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from weather_platform.errors import SettingsError
+from weather_platform.settings import Settings, load_settings, remember_source, synthetic_days
+
+SECRET = "correct-horse"  # noqa: S105
+STACK = {
+    "WEATHER_PROFILE": "stack",
+    "WEATHER_LAKE_URI": "s3://lake/weather",
+    "WEATHER_S3_ACCESS_KEY_ID": f"id-{SECRET}",
+    "WEATHER_S3_SECRET_ACCESS_KEY": f"key-{SECRET}",
+    "WEATHER_MLFLOW_TRACKING_URI": "http://127.0.0.1:5000",
+    "WEATHER_DATABASE_URL": f"postgresql://weather:{SECRET}@127.0.0.1/weather",
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_other_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("WEATHER_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("WEATHER_HOME", str(tmp_path / "home"))
+
+
+def _remembered(folder: Path, text: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "weather.env").write_text(text)
+
+
+def _refusal(**overrides: object) -> str:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(**overrides)
+    assert "\n" not in str(caught.value)
+    assert caught.value.__cause__ is None, "the cause would show the values that were given"
+    return str(caught.value)
+
+
+def test_without_any_setting_the_platform_is_embedded_synthetic_and_in_sydney(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("WEATHER_HOME")
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    assert (settings.profile, settings.source, settings.timezone) == ("embedded", "synthetic", "Australia/Sydney")
+    assert settings.home == tmp_path / ".weather"
+    assert not settings.home.exists(), "loading settings writes nothing"
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "said"),
+    [
+        ("PROFILE", "embedded", "cloud", "Input should be 'embedded' or 'stack'"),
+        ("TIMEZONE", "Australia/Perth", "Australia/Atlantis", "not a time zone; use a name such as Australia/Sydney"),
+        ("TIMEZONE", "UTC", "../etc/passwd", "not a time zone"),
+        ("FIRST_MONTH", "2010-12", "2010-13", "should match pattern"),
+        ("FIRST_MONTH", "2010-01", "2010-1", "should match pattern"),
+        ("SEED", "0", "-1", "greater than or equal to 0"),
+        ("SEED", str(2**31 - 1), str(2**31), "less than"),
+        ("SEED", "7", "seven", "valid integer"),
+        ("THREADS", "1", "0", "greater than or equal to 1"),
+        ("THREADS", "256", "257", "less than or equal to 256"),
+        ("SOURCE", "synthetic", "radar", "Input should be 'synthetic' or 'csv'"),
+        ("SYNTHETIC_SEED", "1", "-1", "greater than or equal to 0"),
+        ("SYNTHETIC_STATIONS", "1", "0", "greater than or equal to 1"),
+        ("SYNTHETIC_STATIONS", "20000", "20001", "less than or equal to 20000"),
+        ("SYNTHETIC_YEARS", "3", "2", "greater than or equal to 3"),
+        ("SYNTHETIC_YEARS", "200", "201", "less than or equal to 200"),
+        ("SYNTHETIC_LAST_DAY", "2015-06-30", "2015-06-31", "date"),
+        ("SYNTHETIC_SHIFT_DAY", "2015-06-30", "soon", "date"),
+        ("SYNTHETIC_SHIFT_TEMP_C", "-15", "-15.1", "greater than or equal to -15"),
+        ("SYNTHETIC_SHIFT_TEMP_C", "15", "15.1", "less than or equal to 15"),
+        ("SYNTHETIC_SHIFT_RAIN_FACTOR", "0.1", "0", "greater than or equal to 0.1"),
+        ("SYNTHETIC_SHIFT_RAIN_FACTOR", "10", "11", "less than or equal to 10"),
+    ],
+)
+def test_a_value_outside_its_bounds_is_refused_by_name_and_one_inside_is_taken(
+    monkeypatch: pytest.MonkeyPatch, name: str, good: str, bad: str, said: str
+) -> None:
+    monkeypatch.setenv(f"WEATHER_{name}", good)
+    load_settings()
+    monkeypatch.setenv(f"WEATHER_{name}", bad)
+    message = _refusal()
+    assert message.startswith(f"WEATHER_{name}: ")
+    assert said in message
+
+
+def test_every_value_at_fault_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEATHER_SEED", "-1")
+    monkeypatch.setenv("WEATHER_THREADS", "0")
+    message = _refusal()
+    assert "WEATHER_SEED: " in message
+    assert "WEATHER_THREADS: " in message
+
+
+@pytest.mark.parametrize("name", ["WEATHER_THREAD", "WEATHER_HOMES", "WEATHER_"])
+def test_a_setting_that_does_not_exist_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
+    assert _refusal().startswith(f"{name}: no such setting")
+
+
+def test_a_remembered_setting_that_does_not_exist_is_refused_too(tmp_path: Path) -> None:
+    _remembered(tmp_path / "home", "WEATHER_SYNTHETIC_STATION=12\n")
+    assert "SYNTHETIC_STATION" in _refusal().upper()
+
+
+def test_other_programs_variables_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEATHERMAN", "1")
+    monkeypatch.setenv("SEED", "not a number")
+    load_settings()
+
+
+def test_the_csv_source_needs_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEATHER_SOURCE", "csv")
+    assert "the csv source needs WEATHER_CSV_PATH (or --path)" in _refusal()
+    monkeypatch.setenv("WEATHER_CSV_PATH", "rows.csv")
+    assert load_settings().csv_path == Path.cwd() / "rows.csv"
+
+
+def test_the_stack_needs_every_server_and_names_those_it_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in STACK.items():
+        monkeypatch.setenv(name, value)
+    assert load_settings().profile == "stack"
+    for name in STACK:
+        if name == "WEATHER_PROFILE":
+            continue
+        with monkeypatch.context() as patched:
+            patched.delenv(name)
+            assert _refusal() == f"the stack profile needs {name}"
+    for name in STACK:
+        if name != "WEATHER_PROFILE":
+            monkeypatch.delenv(name)
+    message = _refusal()
+    assert all(name in message for name in STACK if name != "WEATHER_PROFILE")
+
+
+@pytest.mark.parametrize("name", [name for name in STACK if name != "WEATHER_PROFILE"])
+def test_the_embedded_profile_refuses_each_setting_of_a_server(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, STACK[name])
+    message = _refusal()
+    assert message == f"{name} belong to WEATHER_PROFILE=stack, and the profile is embedded"
+
+
+def test_secrets_show_in_no_text_of_the_settings_and_in_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in STACK.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert SECRET not in text
+    assert settings.database_url is not None
+    assert SECRET in settings.database_url.get_secret_value()
+    monkeypatch.setenv("WEATHER_PROFILE", "embedded")
+    assert SECRET not in _refusal()
+    monkeypatch.setenv("WEATHER_PROFILE", "stack")
+    monkeypatch.setenv("WEATHER_SEED", "-1")
+    assert SECRET not in _refusal()
+
+
+def test_secrets_are_never_written_to_the_home(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in STACK.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings()
+    remember_source(settings)
+    assert SECRET not in (settings.home / "weather.env").read_text()
+
+
+def test_paths_are_absolute_whatever_the_folder_they_were_given_in(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WEATHER_HOME", "here")
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    settings = load_settings(source="csv", csv_path=Path("~/rows"))
+    assert (settings.home, settings.csv_path) == (tmp_path / "here", tmp_path / "me" / "rows")
+
+
+def test_the_source_is_remembered_for_the_next_process(tmp_path: Path) -> None:
+    chosen = load_settings(
+        source="csv", csv_path=tmp_path / "a folder, with 'odd' \"signs\", \\ and #1", synthetic_stations=12,
+        synthetic_last_day=date(2015, 6, 30),
+    )  # fmt: skip
+    remember_source(chosen)
+    again = load_settings()
+    assert again == chosen
+    remember_source(again)
+    assert [path.name for path in chosen.home.iterdir()] == ["weather.env"], "no scratch file is left"
+
+
+def test_a_remembered_choice_can_be_taken_back(tmp_path: Path) -> None:
+    remember_source(load_settings(source="csv", csv_path=tmp_path / "rows.csv"))
+    remember_source(load_settings(source="synthetic"))
+    assert load_settings().source == "synthetic"
+
+
+def test_the_environment_wins_over_what_was_remembered_and_the_command_line_over_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _remembered(tmp_path / "home", "WEATHER_SYNTHETIC_STATIONS=12\nWEATHER_SYNTHETIC_SEED=5\n")
+    assert (load_settings().synthetic_stations, load_settings().synthetic_seed) == (12, 5)
+    monkeypatch.setenv("WEATHER_SYNTHETIC_STATIONS", "20")
+    assert (load_settings().synthetic_stations, load_settings().synthetic_seed) == (20, 5)
+    assert load_settings(synthetic_stations=30).synthetic_stations == 30
+
+
+def test_what_one_home_remembers_is_nothing_to_another(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _remembered(tmp_path / "home", "WEATHER_SYNTHETIC_STATIONS=12\n")
+    monkeypatch.setenv("WEATHER_HOME", str(tmp_path / "other"))
+    assert load_settings().synthetic_stations == 49
+
+
+def test_only_the_source_is_remembered(tmp_path: Path) -> None:
+    settings = load_settings(seed=5, threads=1, synthetic_seed=9)
+    remember_source(settings)
+    text = (settings.home / "weather.env").read_text()
+    assert "WEATHER_SYNTHETIC_SEED='9'" in text
+    assert not [line for line in text.splitlines() if not line.startswith(("WEATHER_SYNTHETIC_", "WEATHER_SOURCE"))]
+
+
+def test_settings_cannot_be_changed_after_they_were_loaded() -> None:
+    settings = load_settings()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("settings", "days"),
+    [
+        ({"synthetic_years": 4}, (date(2012, 1, 1), date(2015, 6, 30))),
+        ({"synthetic_years": 4, "synthetic_last_day": date(2014, 12, 31)}, (date(2011, 1, 1), date(2014, 12, 31))),
+        ({"synthetic_years": 200}, (date(2007, 11, 1), date(2015, 6, 30))),  # never before the first month
+        ({"synthetic_years": 3, "first_month": "2014-03"}, (date(2014, 3, 1), date(2015, 6, 30))),
+    ],
+)
+def test_the_synthetic_days_end_yesterday_and_begin_with_a_year(
+    settings: dict[str, Any], days: tuple[date, date]
+) -> None:
+    fetched_at = datetime(2015, 7, 1, 0, 30, tzinfo=ZoneInfo("Australia/Sydney"))
+    assert synthetic_days(load_settings(**settings), fetched_at) == days
+
+
+def test_now_is_told_in_the_platforms_time_zone() -> None:
+    settings = Settings(timezone="Australia/Perth")
+    assert settings.now().tzinfo == ZoneInfo("Australia/Perth")
