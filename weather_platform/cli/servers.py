@@ -2,58 +2,106 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 
 from weather_platform.cli.home import dagster_home
-from weather_platform.errors import WeatherError
+from weather_platform.errors import SettingsError, WeatherError
 from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.settings import PROJECT_DIR, Settings
 
 _GRACE_SECONDS = 15
+_QUIET = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # What Dagster and MLflow say about themselves at every start and nobody here can mend.
+    "PYTHONWARNINGS": "ignore:Function `dev_command` is superseded,ignore:starlette.middleware.wsgi is deprecated",
+}
 
 
 def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port: int) -> None:
-    """Run `dagster dev` and `mlflow ui` until one of them ends or Ctrl-C; then end both."""
+    """Run `dagster dev` and `mlflow ui` until one of them ends, Ctrl-C or SIGTERM; then end both."""
+    console = Console(highlight=False)
+    folder = dagster_home(settings)
     here = Path(sys.executable).parent
-    environment = os.environ | {
-        "WEATHER_HOME": str(settings.home),
-        "DAGSTER_HOME": str(dagster_home(settings)),
-        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    }
     commands = {
-        "Dagster": [str(here / "dagster"), "dev", "--host", host, "--port", str(port), "--workspace", "workspace.yaml"],
+        "Dagster": [
+            str(here / "dagster"), "dev", "--host", host, "--port", str(port),
+            "--workspace", str(PROJECT_DIR / "workspace.yaml"), "--log-level", "warning",
+        ],
         "MLflow": [
             str(here / "mlflow"), "ui", "--host", host, "--port", str(mlflow_port), "--workers", "1",
-            "--backend-store-uri", mlflow_tracking_uri(settings),
+            "--backend-store-uri", mlflow_tracking_uri(settings), "--uvicorn-opts", "--log-level warning",
         ],
     }  # fmt: skip
+    ports = {"Dagster": port, "MLflow": mlflow_port}
     if settings.profile == "stack":
-        del commands["MLflow"]  # the stack has a server of its own
-    console = Console(highlight=False)
-    console.print(f"Dagster  http://{host}:{port}\nMLflow   http://{host}:{mlflow_port}\nCtrl-C ends both.")
-    servers = {
-        name: subprocess.Popen(command, cwd=PROJECT_DIR, env=environment, start_new_session=True)
-        for name, command in commands.items()
-    }
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+        del commands["MLflow"], ports["MLflow"]  # the stack has a server of its own
+    for name, wanted in ports.items():
+        _require_free(name, host, wanted)
+    # Started in the background by a script, SIGINT is ignored, and the children would inherit that and never end.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    environment = _QUIET | os.environ | {"WEATHER_HOME": str(settings.home), "DAGSTER_HOME": str(folder)}
+    servers: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        while all(server.poll() is None for server in servers.values()):
+        for name, command in commands.items():
+            servers[name] = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True)
+        while not all(_answers(host, wanted) for wanted in ports.values()):
+            _require_running(servers)
+            time.sleep(0.25)
+        for name, wanted in ports.items():
+            console.print(f"{name:<8} http://{host}:{wanted}")
+        console.print("Ctrl-C ends both" if len(servers) > 1 else "Ctrl-C ends it")
+        while True:
+            _require_running(servers)
             time.sleep(0.5)
-        ended = next(name for name, server in servers.items() if server.poll() is not None)
-        raise WeatherError(f"{ended} ended with code {servers[ended].returncode}; its last lines above say why")
     except KeyboardInterrupt:
-        console.print("ending both")
+        console.print("ending")
     finally:
-        for server in servers.values():
-            if server.poll() is None:
-                os.killpg(server.pid, signal.SIGINT)
-        for server in servers.values():
-            try:
-                server.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(server.pid, signal.SIGKILL)
+        _end(servers)
+
+
+def _require_running(servers: Mapping[str, "subprocess.Popen[bytes]"]) -> None:
+    for name, server in servers.items():
+        if server.poll() is not None:
+            raise WeatherError(f"{name} ended with code {server.returncode}; its last lines above say why")
+
+
+def _require_free(name: str, host: str, port: int) -> None:
+    """SettingsError when the port is taken: both servers would only say so in the middle of a long trace."""
+    other = "another --port" if name == "Dagster" else "another --mlflow-port"
+    try:
+        with socket.create_server((host, port)):
+            pass
+    except OSError as error:
+        raise SettingsError(f"{name} cannot listen on {host}:{port}: {error.strerror}; choose {other}") from None
+
+
+def _answers(host: str, port: int) -> bool:
+    reachable = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104 - compared, not listened on
+    try:
+        with socket.create_connection((reachable, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _end(servers: Mapping[str, "subprocess.Popen[bytes]"]) -> None:
+    """Ask every process of both servers to end, and make them when they do not."""
+    for name, server in servers.items():
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGINT if name == "Dagster" else signal.SIGTERM)
+    for server in servers.values():
+        try:
+            server.wait(_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()

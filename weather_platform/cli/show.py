@@ -103,9 +103,10 @@ def show_models(settings: Settings) -> None:
     registry = model_registry(settings)
     for target in TARGETS:
         aliases = registry.aliases(target)
-        table = Table(title=target, title_justify="left")
-        for name in ("version", "alias", "algorithm", "test year", "tuned through", *METRICS, "sha256"):
-            table.add_column(name, justify="right" if name in METRICS else "left")
+        table = Table(title=target, title_justify="left", box=None, padding=(0, 1, 0, 0))
+        for name in ("#", "alias", "algorithm", "year", "tuned to", *METRICS, "sha256"):
+            # Short words, no frame, no wrapping: ten columns must be whole on a terminal of 80.
+            table.add_column(name, justify="right" if name in METRICS else "left", no_wrap=True)
         for model in reversed(registry.versions(target)):
             reference = registry.reference(model.run_id)
             table.add_row(
@@ -114,8 +115,8 @@ def show_models(settings: Settings) -> None:
                 model.tags["algorithm"],
                 model.tags["year"],
                 model.tuned_through.isoformat(),
-                *(f"{reference.metric(f'test_{name}'):.4f}" for name in METRICS),
-                model.digest[:12],
+                *(f"{reference.metric(f'test_{name}'):.3f}" for name in METRICS),
+                model.digest[:7],
             )
         console.print(table if table.row_count else f"{target}: no version is registered yet; `weather run` trains one")
 
