@@ -67,7 +67,8 @@ def _of_year(
     window = (pc.field("day") >= first - timedelta(days=HISTORY_DAYS)) & (pc.field("day") <= last + timedelta(days=1))
     arrays = observation_arrays(observed.only(neighbours_of(year)).where(window).table(), grid)
     matrix = build_features(arrays, grid, weights, first_day=day_number(first), last_day=day_number(last))
-    context.add_asset_metadata({"missing_share": missing_share(matrix)}, partition_key=year)
+    if len(matrix):
+        context.add_asset_metadata({"missing_share": missing_share(matrix)}, partition_key=year)
     return feature_table(year, matrix, grid, arrays)
 
 

@@ -57,9 +57,9 @@ def years_with_other_rows(lake: Lake, years: Sequence[str]) -> Findings:
     """Years whose feature rows are not as many as their observations, counted in the log."""
     features, observations = (lake.row_counts(table, "year") for table in ("features", "observations"))
     return {
-        year: f"{features.get(year)} rows, {observations.get(year)} observations"
+        year: f"{features.get(year)} rows, {observations.get(year, 0)} observations"
         for year in years
-        if features.get(year) != observations.get(year)
+        if features.get(year) != observations.get(year, 0)
     }
 
 

@@ -11,6 +11,8 @@ Which partitions may be absent is one rule for every asset, so nothing is declar
 be there without a hole, from its first partition to its last, and must have something in the time of each
 partition being made. So neighbours before the start or after the end of the data (the months to come, the
 year after) may be absent; a forgotten month, or a year that was never made, is an error that names it.
+Only what lies just before the start may be made from nothing: a year that depends on the year after it is
+downstream of the first year of data, so Dagster's UI asks for it whenever that first year is backfilled.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -27,7 +29,37 @@ from weather_platform.resources.lake import LakeResource
 PARTITION_COLUMNS: Final[Mapping[str, str]] = {"%Y": "year", "%Y-%m": "month", "%Y-%m-%d": "day"}
 """The column of a partitioned table, by the format of its partition keys."""
 
-_DOCUMENTED: Final = {column.name: f"{column.description} [{column.unit}]" for column in OBSERVATION_COLUMNS}
+_DOCUMENTED: Final = {column.name: f"{column.description} [{column.unit}]" for column in OBSERVATION_COLUMNS} | {
+    "id": "Name of the station in the catalogue",
+    "state": "State or territory",
+    "latitude_deg": "Latitude, south is negative [deg]",
+    "longitude_deg": "Longitude, east is positive [deg]",
+    "elevation_m": "Height above mean sea level [m]",
+    "timezone": "Time zone of the station's local day",
+    "month": "Partition, YYYY-MM",
+    "year": "Partition, YYYY",
+    "station": "Station, as its catalogue id once the row is clean",
+    "day": "The station's local day; missing where the date cannot be read",
+    "date": "Date as received",
+    "wind_gust_time": "Time of the strongest gust, as received",
+    "risk_mm": "Tomorrow's rainfall, as received and never used",
+    "rain_tomorrow": "Tomorrow's answer, as received and never used",
+    "source": "Where the row comes from: csv or synthetic",
+    "file": "File of the source that holds the row",
+    "row_number": "Line of that file, counted from 1",
+    "fetched_at": "When the row was read from its source",
+    "rule": "The rule that the row broke",
+    "part": "train, validation, test or standing_exam",
+    "first_day": "First day of the part",
+    "last_day": "Last day of the part",
+    "complete": "Whether observations reach the end of the test year",
+    "rows": "Rows of the part",
+    "labelled": "Rows with a label",
+    "days": "Days with a labelled row",
+    "positives": "Labels that are yes",
+    "balance": "Mean label: the share of yes",
+    "features_lake_version": "Version of the features table that was counted",
+}
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -95,7 +127,8 @@ def missing_partitions(needed: Sequence[str], present: Collection[str], own: Ite
     first, last = min(present), max(present)
     holes = {key for key in needed if first < key < last and key not in present}
     for group in own:
-        if not any(key in present for key in group):
+        just_before = max(group) < first and first in needed
+        if not just_before and not any(key in present for key in group):
             holes.update(group)
     return sorted(holes)
 
