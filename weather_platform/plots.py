@@ -178,7 +178,7 @@ def station_map_png(
 
     latitude, longitude = np.asarray(latitude_deg, dtype=float), np.asarray(longitude_deg, dtype=float)
     with rc_context(_STYLE):
-        figure = _figure(6.4, 5.4)
+        figure = _figure(6.8, 5.2)
         axes = figure.subplots()
         if values is None:
             axes.scatter(longitude, latitude, s=26, color=_BLUE, edgecolor="white", linewidth=0.6)
@@ -189,9 +189,10 @@ def station_map_png(
                 longitude[order], latitude[order], c=shown[order], s=46, cmap="YlGnBu", vmin=0, vmax=1,
                 edgecolor=_GREY, linewidth=0.5,
             )  # fmt: skip
-            figure.colorbar(dots, ax=axes, label=unit, shrink=0.8)
+            figure.colorbar(dots, ax=axes, label=unit, aspect=32, pad=0.02)
         if len(latitude):
-            axes.set_aspect(1 / max(np.cos(np.radians(float(latitude.mean()))), 0.1))
+            # A degree of longitude is shorter than one of latitude; the axes keep the whole figure.
+            axes.set_aspect(1 / max(np.cos(np.radians(float(latitude.mean()))), 0.1), adjustable="datalim")
         axes.set_xlabel("longitude (degrees)")
         axes.set_ylabel("latitude (degrees)")
         axes.set_title(title)

@@ -4,6 +4,8 @@ from typing import Final, TypedDict
 
 import dagster as dg
 
+from weather_platform.domain.targets import ForecastTarget
+
 OWNERS: Final = ["team:weather-platform"]
 SINGLE_RUN: Final = dg.BackfillPolicy.single_run()
 """Every asset of the graph works on a whole range of partitions in one run."""
@@ -20,6 +22,11 @@ class Shared(TypedDict):
     kinds: set[str]
     code_version: str
     backfill_policy: dg.BackfillPolicy
+
+
+def described(text: str, target: ForecastTarget) -> str:
+    """A description for the pages of one target: `{target}` in a module's text becomes its name."""
+    return text.replace("{target}", target.name)
 
 
 def shared(stage: str, *kinds: str, code_version: str = "1") -> Shared:

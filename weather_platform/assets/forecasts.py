@@ -21,6 +21,7 @@ from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import Predictor, TrainingData
 from weather_platform.lake.partitions import TablePartitions
 from weather_platform.lake.provenance import lake_source
+from weather_platform.plots import markdown_image, station_map_png
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import ModelRegistry, RegisteredModel
@@ -56,15 +57,34 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
             target, rows, predictor, model, context.run_id, run_created_at(context.instance, context.run_id)
         )
         database.upsert_forecasts(issued)
-        stored_source = lake_source(lake.lake())
+        stored_source = lake_source(lake.lake()) or "unknown"
         for day in issue_days:
             rows_of_day = int(np.count_nonzero(rows.day == day_number(day)))
             context.add_asset_metadata(
                 {"rows": rows_of_day, "model_version": model.version, "source": stored_source},
                 partition_key=day.isoformat(),
             )
+        if picture := forecast_map(target, issued, lake.lake().read("stations"), stored_source):
+            newest, png = picture
+            context.add_asset_metadata(
+                {"map": dg.MetadataValue.md(markdown_image("map", png))}, partition_key=newest.isoformat()
+            )
 
     return forecasts
+
+
+def forecast_map(
+    target: ForecastTarget, issued: pa.Table, stations: pa.Table, source: str
+) -> tuple[date, bytes] | None:
+    """The newest issue day with forecasts, and its picture: every station that reported, coloured by its forecast."""
+    if not issued.num_rows:
+        return None
+    newest: date = pc.max(issued["day"]).as_py()
+    shown = issued.filter(pc.equal(issued["day"], newest)).join(stations, "station", "id").sort_by("station")
+    synthetic = " (synthetic weather)" if source == "synthetic" else ""
+    title = f"{target.title}, issued {newest}{synthetic}"
+    latitude, longitude, values = (shown[name].to_pylist() for name in ("latitude_deg", "longitude_deg", "probability"))
+    return newest, station_map_png(latitude, longitude, title, values=values, unit=target.unit)
 
 
 def forecast_rows(

@@ -12,7 +12,7 @@ from datetime import datetime
 import dagster as dg
 import pyarrow.compute as pc
 
-from weather_platform.assets.catalogue import shared
+from weather_platform.assets.catalogue import described, shared
 from weather_platform.assets.splits import up_to_the_year
 from weather_platform.database import Database, PromotionRecord
 from weather_platform.domain.algorithms import ALGORITHMS, BASELINES
@@ -53,7 +53,9 @@ def promotion_asset(
             **{name: dg.AssetIn(key=[target.name, name]) for name in candidates},
         },
         tags={"target": target.name},
-        description=f"The decision DEPLOY, SKIP or REJECT about the challenger of a test year.\n\n{__doc__}",
+        description=described(
+            f"The decision DEPLOY, SKIP or REJECT about the challenger of a test year.\n\n{__doc__}", target
+        ),
     )
     def promotion(
         context: dg.AssetExecutionContext,
@@ -90,7 +92,7 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
         **shared("production", "mlflow"),
         deps=[dg.AssetDep(promotion_key, partition_mapping=dg.AllPartitionMapping())],
         tags={"target": target.name},
-        description=f"The `Production` alias of {target.name}.\n\n{__doc__}",
+        description=described(f"The `Production` alias of {target.name}.\n\n{__doc__}", target),
     )
     def production(
         context: dg.AssetExecutionContext,

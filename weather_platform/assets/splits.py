@@ -35,9 +35,25 @@ def split_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefinition
     )
     def split(context: dg.AssetExecutionContext, features: TablePartitions) -> ComputedPartitions[pa.Table]:
         narrow = features.select(("day", label_column(target.name)))
-        return ComputedPartitions(context.partition_keys, lambda year: _manifest(target, year, narrow))
+
+        def of_year(year: str) -> pa.Table:
+            stored = _manifest(target, year, narrow)
+            context.add_asset_metadata({"manifest": _shown(stored)}, partition_key=year)
+            return stored
+
+        return ComputedPartitions(context.partition_keys, of_year)
 
     return split
+
+
+def _shown(stored: pa.Table) -> dg.MetadataValue:
+    """The manifest as people read it: a table of Markdown."""
+    lines = ["| part | first day | last day | rows | mean label |", "|---|---|---|---:|---:|"]
+    for row in stored.to_pylist():
+        balance = "" if row["balance"] is None else f"{row['balance']:.3f}"
+        part = row["part"].replace("_", " ")
+        lines.append(f"| {part} | {row['first_day']} | {row['last_day']} | {row['rows']:,} | {balance} |")
+    return dg.MetadataValue.md("\n".join(lines))
 
 
 def _manifest(target: ForecastTarget, year: str, features: TablePartitions) -> pa.Table:
