@@ -95,7 +95,7 @@ def test_a_stored_column_that_the_contract_does_not_know_lacks_or_has_otherwise_
     [
         ("2015", 62, None),
         ("2015", 61, "61 rows, 62 observations"),
-        ("2013", 1, "1 rows, None observations"),
+        ("2013", 1, "1 rows, 0 observations"),
     ],
 )
 def test_a_year_with_more_or_fewer_feature_rows_than_observations_is_named(
