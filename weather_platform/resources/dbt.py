@@ -40,6 +40,9 @@ from weather_platform.errors import InvariantError
 BATCH_ROWS: Final = 2_000_000
 """Raw rows that one dbt call may clean at once; a year is never divided."""
 
+_ROW_GROUP_ROWS: Final = 65_536
+"""Rows that go to dbt at a time: a few of them are in memory at once."""
+
 _INPUT_SCHEMA: Final = pa.schema(
     [
         pa.field("row_id", pa.int64(), nullable=False),
@@ -156,11 +159,20 @@ class DbtCleaning:
     def _write_inputs(self, scratch: Path, raw: pa.RecordBatchReader, stations: pa.Table) -> None:
         spellings: set[str] = set()
         rows = 0
-        with pq.ParquetWriter(scratch / "raw_observations.parquet", _INPUT_SCHEMA) as writer:
+        waiting: list[pa.RecordBatch] = []
+        # Read once and deleted: statistics would be for nobody.
+        with pq.ParquetWriter(
+            scratch / "raw_observations.parquet", _INPUT_SCHEMA, compression="lz4", write_statistics=False
+        ) as writer:
             for batch in raw:
                 spellings.update(text for text in pc.unique(batch.column("station")).to_pylist() if text is not None)
-                writer.write_batch(self._input_rows(batch, rows))
+                waiting.append(self._input_rows(batch, rows))
                 rows += batch.num_rows
+                # A batch is a small month: DuckDB works on row groups, and a few large ones are quicker.
+                if sum(each.num_rows for each in waiting) >= _ROW_GROUP_ROWS:
+                    writer.write_table(pa.Table.from_batches(waiting))
+                    waiting = []
+            writer.write_table(pa.Table.from_batches(waiting, _INPUT_SCHEMA))
         pq.write_table(_station_spellings(spellings, stations), scratch / "station_spellings.parquet")
         pq.write_table(stations, scratch / "stations.parquet")
 
