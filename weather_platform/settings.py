@@ -138,14 +138,19 @@ def load_settings(**overrides: object) -> Settings:
 
 def remember_source(settings: Settings) -> None:
     """Write the choice of source to the home, so that every later process of this home uses the same one."""
-    settings.home.mkdir(parents=True, exist_ok=True)
     chosen = settings.model_dump(
         include={name for name in Settings.model_fields if name.startswith(("source", "csv", "synthetic"))}
     )
     lines = [f"WEATHER_{name.upper()}={_quoted(str(value))}\n" for name, value in chosen.items() if value is not None]
     scratch = settings.home / f"weather.env.{os.getpid()}"
-    scratch.write_text("".join(lines), encoding="utf-8")
-    scratch.replace(settings.home / "weather.env")
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        scratch.write_text("".join(lines), encoding="utf-8")
+        scratch.replace(settings.home / "weather.env")
+    except OSError as error:
+        raise SettingsError(
+            f"{settings.home} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"
+        ) from None
 
 
 def _quoted(value: str) -> str:

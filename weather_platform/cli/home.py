@@ -1,7 +1,6 @@
 """The home folder: where the embedded profile keeps its state, and the Dagster instance in it."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,12 @@ def dagster_home(settings: Settings) -> Path:
     folder = settings.home / "dagster"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PROJECT_DIR / "dagster.yaml", folder / "dagster.yaml")
+        wanted, stored = (PROJECT_DIR / "dagster.yaml").read_bytes(), folder / "dagster.yaml"
+        if not stored.exists() or stored.read_bytes() != wanted:
+            # In one step: another process of this home may be reading it.
+            scratch = folder / f"dagster.yaml.{os.getpid()}"
+            scratch.write_bytes(wanted)
+            scratch.replace(stored)
     except OSError as error:
         raise SettingsError(
             f"{folder} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"

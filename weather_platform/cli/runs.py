@@ -1,5 +1,6 @@
 """Starting one stage run on the real instance, and showing what it does from the event log."""
 
+import re
 import sys
 import threading
 import time
@@ -9,15 +10,20 @@ from dataclasses import dataclass, field
 
 import dagster as dg
 from dagster._core.utils import make_new_run_id
+from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
+from weather_platform import errors
 from weather_platform.automation.plan import StageRun
 from weather_platform.errors import WeatherError
 
 _POLL_SECONDS = 0.25
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The event log has everything; the console shows progress and, at the end, one line of error."""
+_DELIBERATE = {
+    name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.WeatherError)
+}
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -66,7 +72,7 @@ def execute(
 
 
 def failure_of(result: dg.ExecuteInProcessResult, run_id: str) -> str:
-    """The first thing that went wrong, in one line: the failing check, or the innermost error of the failing step."""
+    """The first thing that went wrong, in one line: the failing check, or the error of the step or of a resource."""
     for event in result.all_events:
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
             check = event.asset_check_evaluation_data
@@ -74,16 +80,22 @@ def failure_of(result: dg.ExecuteInProcessResult, run_id: str) -> str:
                 said = check.description or ", ".join(f"{k}={v.value}" for k, v in check.metadata.items())
                 return f"check {check.check_name} of {check.asset_key.to_user_string()} failed: {said} (run {run_id})"
         if event.is_step_failure:
-            error = event.step_failure_data.error
-            while error is not None and error.cause is not None:
-                error = error.cause
-            said = " ".join(error.message.split()) if error is not None else "no reason given"
-            if error is not None and error.cls_name:
-                said = said.removeprefix(f"{error.cls_name}: ").removeprefix(
-                    f"weather_platform.errors.{error.cls_name}: "
-                )
-            return f"{(event.step_key or '').replace('__', '/')}: {said} (run {run_id}; its log is in the Dagster UI)"
+            step = (event.step_key or "").replace("__", "/")
+            return f"{step}: {_said(event.step_failure_data.error)} (run {run_id}; its log is in the Dagster UI)"
+        if event.is_failure and event.event_type == dg.DagsterEventType.RUN_FAILURE and event.job_failure_data.error:
+            return f"{_said(event.job_failure_data.error)} (run {run_id}; its log is in the Dagster UI)"
     return f"run {run_id} failed before its first step; see its log in the Dagster UI"
+
+
+def _said(error: SerializableErrorInfo | None) -> str:
+    """One line of an error: the platform's own words where it has some, else those of the first cause."""
+    told = error
+    while told is not None and told.cause is not None and told.cls_name not in _DELIBERATE:
+        told = told.cause
+    if told is None:
+        return "no reason given"
+    # Dagster writes the class before the message, with its module or without.
+    return re.sub(rf"^([\w.]+\.)?{told.cls_name}: ", "", " ".join(told.message.split()))
 
 
 @contextmanager
