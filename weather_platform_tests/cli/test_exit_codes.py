@@ -1,0 +1,197 @@
+"""Exit codes and what is said: 2 for what cannot be asked, 1 with one line for what cannot be done; nothing written."""
+
+import gzip
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from weather_platform_tests.e2e.homes import MadeHome, empty_home, files_of
+from weather_platform_tests.small_models import TARGET
+
+HEADER = (
+    "Date,Location,MinTemp,MaxTemp,Rainfall,Evaporation,Sunshine,WindGustDir,WindGustSpeed,WindDir9am,WindDir3pm,"
+    "WindSpeed9am,WindSpeed3pm,Humidity9am,Humidity3pm,Pressure9am,Pressure3pm,Cloud9am,Cloud3pm,Temp9am,Temp3pm,"
+    "RainToday,RainTomorrow"
+)
+ROW = ",Albury,13.4,22.9,0.6,NA,NA,W,44,W,WNW,20,24,71,22,1007.7,1007.1,8,NA,16.9,21.8,No,No"
+
+
+@pytest.fixture
+def nothing(tmp_path: Path) -> MadeHome:
+    """A home in which nothing was run."""
+    return empty_home(tmp_path / "home")
+
+
+USAGE = [
+    (["run", "--target", "snow_tomorrow"], "no target snow_tomorrow; there is rain_tomorrow"),
+    (["run", "--path", "rows.csv"], "--path goes with --source csv"),
+    (["run", "--source", "synthetic", "--path", "rows.csv"], "--path goes with --source csv"),
+    (["run", "--source", "csv"], "--source csv needs --path"),
+    (["run", "--source", "radar"], "'radar' is not"),
+    (["run", "--speed", "11"], "No such option"),
+    (["run", "--year", "soon"], "should be a valid integer"),
+    (["run", "--forecast-days", "0"], "should be greater than or equal to 1"),
+    (["run", "--json", "/nowhere/at/all/result.json"], "there is no folder /nowhere/at/all"),
+    (["run", "2015"], "unexpected extra argument"),
+    (["demo", "--year", "2015"], "No such option"),
+    (["forecast", "--day", "2015-01-01"], "No such option"),
+    (["ui", "--port", "99999"], "should be less than or equal to 65535"),
+    (["predict"], "No such command"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), USAGE, ids=[" ".join(arguments) for arguments, _ in USAGE])
+def test_what_cannot_be_asked_ends_with_code_2_and_writes_nothing(
+    nothing: MadeHome, arguments: list[str], said: str
+) -> None:
+    done = nothing.call(*arguments)
+    assert done.code == 2
+    assert said.lower() in " ".join(done.err.replace("│", " ").split()).lower()
+    assert not nothing.folder.exists()
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["demo"], ["forecast"], ["models"], ["status"], ["env"], ["ui"]])
+def test_every_command_explains_itself(nothing: MadeHome, command: list[str]) -> None:
+    done = nothing.call(*command, "--help")
+    assert done.code == 0
+    assert "Usage" in done.out
+    assert not nothing.folder.exists()
+
+
+def failed(home: MadeHome, *arguments: str, **env: str) -> str:
+    """The one line of a command that failed."""
+    done = home.call(*arguments, **env)
+    assert done.code == 1, done.out + done.err
+    said = [line for line in done.err.splitlines() if line.startswith("weather: ")]
+    assert len(said) == 1, done.err
+    assert done.err.rstrip().endswith(said[0]), "the line is the last one"
+    assert "Traceback" not in done.err
+    return said[0]
+
+
+def test_the_real_command_gives_the_same_codes(nothing: MadeHome) -> None:
+    usage = nothing.run("run", "--path", "rows.csv")
+    assert (usage.code, usage.out) == (2, "")
+    failure = nothing.run("run", "--source", "csv", "--path", "no such file.csv")
+    assert (failure.code, failure.out) == (1, "")
+    assert failure.lines == [line for line in failure.lines if line.startswith("weather: ")]
+    assert len(failure.lines) == 1
+    assert nothing.run("--help").code == 0
+
+
+def test_a_setting_that_cannot_be_used_is_named(nothing: MadeHome) -> None:
+    assert "WEATHER_THREADS: " in failed(nothing, "status", WEATHER_THREADS="0")
+    assert "WEATHER_THREAD: no such setting" in failed(nothing, "status", WEATHER_THREAD="1")
+
+
+def test_a_csv_that_is_not_there_is_named_and_nothing_is_written(nothing: MadeHome, tmp_path: Path) -> None:
+    assert "nowhere.csv" in failed(nothing, "run", "--source", "csv", "--path", str(tmp_path / "nowhere.csv"))
+    assert not nothing.folder.exists()
+
+
+POISON = {
+    "an empty file": b"",
+    "no table at all": b"PK\x03\x04 this is an archive",
+    "an unknown layout": b"day;place;rain\n2015-01-01;Albury;0\n",
+    "a row that is too short": f"{HEADER}\n2015-01-01{ROW}\n2015-01-02,Albury,13.4\n".encode(),
+    "a row that is too long": f"{HEADER}\n2015-01-01{ROW},1,2\n".encode(),
+    "a quote that never ends": f'{HEADER}\n2015-01-01{ROW}\n"2015-01-02{ROW}\n'.encode(),
+    "no date that can be read": f"{HEADER}\nyesterday{ROW}\n".encode(),
+    "a header and nothing below": f"{HEADER}\n".encode(),
+    "a null byte": f"{HEADER}\n2015-01-01{ROW}\n2015-01-02\0{ROW}\n".encode(),
+}
+
+
+@pytest.mark.parametrize("kind", POISON)
+def test_a_poisoned_csv_is_refused_by_name_and_nothing_is_written(nothing: MadeHome, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "poison.csv"
+    path.write_bytes(POISON[kind])
+    assert "poison.csv" in failed(nothing, "run", "--source", "csv", "--path", str(path))
+    assert not nothing.folder.exists() or files_of(nothing.folder) == set()
+
+
+def test_a_cut_off_gz_is_refused_and_nothing_is_written(nothing: MadeHome, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv.gz"
+    path.write_bytes(gzip.compress((f"{HEADER}\n" + f"2015-01-01{ROW}\n" * 500).encode())[:-40])
+    assert "rows.csv.gz" in failed(nothing, "run", "--source", "csv", "--path", str(path))
+    assert not nothing.folder.exists()
+
+
+@pytest.mark.parametrize("year", ["2011", "2016", "1"])
+def test_a_year_outside_the_coverage_is_refused_with_what_is_covered(nothing: MadeHome, year: str) -> None:
+    said = failed(nothing, "run", "--year", year)
+    assert "the source covers 2012-01-01 to 2015-06-30" in said
+    assert not nothing.folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["forecast"], "there are no observations yet; `weather run` or `weather demo` makes them"),
+        (["forecast", "--date", "yesterday"], "'yesterday' is not a day; write it as YYYY-MM-DD"),
+    ],
+)
+def test_a_home_without_a_run_says_what_to_do(nothing: MadeHome, arguments: list[str], said: str) -> None:
+    assert said in failed(nothing, *arguments)
+
+
+def test_models_and_status_of_a_home_without_a_run_are_no_failure(nothing: MadeHome) -> None:
+    for command in ("models", "status"):
+        done = nothing.call(command)
+        assert done.code == 0, done.err
+        assert "`weather run` trains one" in done.out
+
+
+def test_an_unknown_station_and_a_bad_date_are_named(first: MadeHome) -> None:
+    assert "no station Atlantis; the catalogue has Adelaide" in failed(first, "forecast", "--station", "Atlantis")
+    assert "'2015-06-31' is not a day" in failed(first, "forecast", "--date", "2015-06-31")
+
+
+def test_a_day_that_nobody_observed_is_refused_in_one_line(home: MadeHome) -> None:
+    for day in ("2015-07-01", "2100-01-01", "1999-01-01"):
+        assert day in failed(home, "forecast", "--date", day)
+
+
+def test_observed_rows_never_go_into_a_lake_of_synthetic_ones(first: MadeHome, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text(f"{HEADER}\n2015-01-01{ROW}\n")
+    before = first.lake.version("raw_observations")
+    said = failed(first, "run", "--source", "csv", "--path", str(path))
+    assert "holds synthetic rows and the source is csv: set WEATHER_HOME to another folder" in said
+    assert first.lake.version("raw_observations") == before
+    assert first.settings.source == "synthetic", "the refused source is not remembered"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_home_that_cannot_be_written_is_named(nothing: MadeHome) -> None:
+    nothing.folder.mkdir()
+    nothing.folder.chmod(0o500)
+    assert str(nothing.folder) in failed(nothing, "run")
+
+
+def test_a_home_that_is_a_file_is_named(nothing: MadeHome) -> None:
+    nothing.folder.write_text("not a folder")
+    assert str(nothing.folder) in failed(nothing, "run")
+    assert str(nothing.folder) in failed(nothing, "status")
+
+
+def test_a_registry_that_is_no_database_is_named_and_nothing_is_changed(home: MadeHome) -> None:
+    (home.folder / "mlflow.db").write_bytes(b"this is no database" * 200)
+    before = home.database.decisions(TARGET)
+    for command in ("models", "status", "forecast"):
+        assert "MLflow at sqlite:///" in failed(home, command)
+    assert home.database.decisions(TARGET) == before
+
+
+def test_an_application_database_that_is_no_database_is_named(home: MadeHome) -> None:
+    for name in ("weather.db-wal", "weather.db-shm"):
+        (home.folder / name).unlink(missing_ok=True)
+    (home.folder / "weather.db").write_bytes(b"this is no database" * 200)
+    assert "weather.db" in failed(home, "forecast")
+
+
+def test_a_lake_whose_log_is_gone_is_named(home: MadeHome) -> None:
+    shutil.rmtree(home.folder / "lake" / "observations")
+    assert "there are no observations yet" in failed(home, "forecast")

@@ -1,0 +1,118 @@
+"""What the commands print about a home that was run: forecasts, models, status, environment."""
+
+import subprocess
+import sys
+from datetime import date
+
+import pytest
+
+from weather_platform_tests.e2e.homes import MadeHome, clean_environment, files_of
+from weather_platform_tests.small_models import TARGET
+
+NEWEST = date(2015, 6, 30)
+NOTHING_ASKED = date(2015, 3, 1)
+
+
+def stations_of(out: str) -> set[str]:
+    """Names in the first column of a printed table."""
+    return {line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")}
+
+
+def test_the_forecast_of_the_newest_day_has_every_station_the_wettest_first(first: MadeHome) -> None:
+    done = first.call("forecast")
+    assert done.code == 0, done.err
+    stored = first.database.forecasts(TARGET, NEWEST, NEWEST).to_pylist()
+    assert stations_of(done.out) == {row["station"] for row in stored}
+    shown = [float(line.split("│")[2]) for line in done.out.splitlines() if line.startswith("│")]
+    assert shown == sorted(shown, reverse=True)
+    assert shown[0] == pytest.approx(max(row["probability"] for row in stored), abs=0.005)
+
+
+@pytest.mark.parametrize("asked", ["AliceSprings", "alice springs", "Alice-Springs", "ALICESPRINGS"])
+def test_a_station_is_found_however_people_write_it(first: MadeHome, asked: str) -> None:
+    done = first.call("forecast", "--station", asked)
+    assert done.code == 0, done.err
+    assert stations_of(done.out) == {"AliceSprings"}
+
+
+def test_several_stations_and_a_day_can_be_asked_for(first: MadeHome) -> None:
+    done = first.call("forecast", "--station", "cobar", "--station", "cairns", "--date", "2015-06-29")
+    assert stations_of(done.out) == {"Cobar", "Cairns"}
+    assert "issued 2015-06-29, for 2015-06-30" in " ".join(done.out.split())
+    assert "hindcast" in done.out
+
+
+def test_a_forecast_says_that_the_weather_is_synthetic_and_what_tomorrow_means(first: MadeHome) -> None:
+    said = " ".join(first.call("forecast").out.split())
+    assert "synthetic weather" in said
+    assert "hindcast" not in said
+    assert "'tomorrow' runs from 9 am of the issue day to 9 am of the next" in said
+
+
+def test_a_day_that_was_never_forecast_is_made_first_and_kept(home: MadeHome) -> None:
+    assert home.database.forecasts(TARGET, NOTHING_ASKED, NOTHING_ASKED).num_rows == 0
+    done = home.run("forecast", "--date", NOTHING_ASKED.isoformat(), "--station", "perth")
+    assert done.code == 1  # Perth is not among these twelve stations
+    assert home.database.forecasts(TARGET, NOTHING_ASKED, NOTHING_ASKED).num_rows == 0
+    done = home.call("forecast", "--date", NOTHING_ASKED.isoformat())
+    assert done.code == 0, done.err
+    made = home.database.forecasts(TARGET, NOTHING_ASKED, NOTHING_ASKED)
+    assert stations_of(done.out) == set(made["station"].to_pylist())
+    assert set(made["kind"].to_pylist()) == {"hindcast"}
+    again = home.call("forecast", "--date", NOTHING_ASKED.isoformat())
+    assert again.out == done.out
+    kept = home.database.forecasts(TARGET, NOTHING_ASKED, NOTHING_ASKED)
+    assert kept.equals(made), "asking again makes nothing new"
+
+
+def test_models_are_listed_with_alias_metrics_and_digest(first: MadeHome) -> None:
+    done = first.call("models")
+    assert done.code == 0, done.err
+    model = first.registry.production(TARGET)
+    metrics = first.json["targets"][TARGET]["years"]["2015"]["xgboost"]
+    for text in ("Production", "xgboost", "2015", "2015-03-30", model.digest[:7], f"{metrics['roc_auc']:.3f}"):
+        assert text in done.out
+
+
+def test_the_status_says_source_rows_model_and_last_runs(first: MadeHome) -> None:
+    done = first.call("status")
+    assert done.code == 0, done.err
+    assert "the lake holds synthetic" in done.out
+    assert f"{first.json['rows']['raw']:,}" in done.out
+    assert f"{TARGET}: Production is version 1" in done.out
+    for job in ("ingest", "process", "learn", "forecast"):
+        assert [line for line in done.out.splitlines() if job in line and "success" in line]
+
+
+def test_showing_changes_nothing_in_the_home(first: MadeHome) -> None:
+    def state() -> dict[str, bytes]:
+        names = [name for name in files_of(first.folder) if not name.endswith(("-wal", "-shm"))]
+        return {name: (first.folder / name).read_bytes() for name in names if not name.startswith("dagster/")}
+
+    before = state()
+    for command in ("forecast", "models", "status"):
+        assert first.call(command).code == 0
+    assert state().keys() == before.keys()
+    assert {name for name, data in state().items() if data != before[name]} == set()
+
+
+def test_the_exports_make_dagster_use_this_home(first: MadeHome) -> None:
+    done = first.call("env")
+    assert done.out.splitlines() == [
+        f"export WEATHER_HOME={first.folder}",
+        f"export DAGSTER_HOME={first.folder}/dagster",
+    ]
+    count = "from dagster import DagsterInstance; print(DagsterInstance.get().get_runs_count())"
+    script = f'eval "$1"; exec "{sys.executable}" -c "{count}"'
+    told = subprocess.run(
+        ["bash", "-c", script, "bash", done.out], env=clean_environment(), capture_output=True, text=True, check=True
+    )
+    assert int(told.stdout) == 4
+
+
+def test_a_home_with_odd_signs_in_its_name_is_quoted_for_the_shell(first: MadeHome) -> None:
+    folder = first.folder.parent / "it's a $HOME; echo no"
+    done = first.call("env", WEATHER_HOME=str(folder))
+    script = 'eval "$1"; printf %s "$WEATHER_HOME"'
+    told = subprocess.run(["bash", "-c", script, "bash", done.out], capture_output=True, text=True, check=True)
+    assert told.stdout == str(folder)
