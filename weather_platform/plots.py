@@ -170,29 +170,24 @@ def station_map_png(
     longitude_deg: Sequence[float],
     title: str,
     *,
-    values: Sequence[float] | None = None,
-    unit: str = "",
+    values: Sequence[float],
+    unit: str,
 ) -> bytes:
-    """Stations where they are; with ``values`` (0 to 1), coloured by them, the largest on top."""
+    """Stations (one or more) where they are, coloured by ``values`` of 0 to 1, the largest on top."""
     from matplotlib import rc_context
 
-    latitude, longitude = np.asarray(latitude_deg, dtype=float), np.asarray(longitude_deg, dtype=float)
+    latitude, longitude, shown = (np.asarray(each, dtype=float) for each in (latitude_deg, longitude_deg, values))
+    order = np.argsort(shown, kind="stable")
     with rc_context(_STYLE):
         figure = _figure(6.8, 5.2)
         axes = figure.subplots()
-        if values is None:
-            axes.scatter(longitude, latitude, s=26, color=_BLUE, edgecolor="white", linewidth=0.6)
-        else:
-            shown = np.asarray(values, dtype=float)
-            order = np.argsort(shown, kind="stable")
-            dots = axes.scatter(
-                longitude[order], latitude[order], c=shown[order], s=46, cmap="YlGnBu", vmin=0, vmax=1,
-                edgecolor=_GREY, linewidth=0.5,
-            )  # fmt: skip
-            figure.colorbar(dots, ax=axes, label=unit, aspect=32, pad=0.02)
-        if len(latitude):
-            # A degree of longitude is shorter than one of latitude; the axes keep the whole figure.
-            axes.set_aspect(1 / max(np.cos(np.radians(float(latitude.mean()))), 0.1), adjustable="datalim")
+        dots = axes.scatter(
+            longitude[order], latitude[order], c=shown[order], s=46, cmap="YlGnBu", vmin=0, vmax=1,
+            edgecolor=_GREY, linewidth=0.5,
+        )  # fmt: skip
+        figure.colorbar(dots, ax=axes, label=unit, aspect=32, pad=0.02)
+        # A degree of longitude is shorter than one of latitude; the axes keep the whole figure.
+        axes.set_aspect(1 / max(np.cos(np.radians(float(latitude.mean()))), 0.1), adjustable="datalim")
         axes.set_xlabel("longitude (degrees)")
         axes.set_ylabel("latitude (degrees)")
         axes.set_title(title)

@@ -12,7 +12,6 @@ from weather_platform.assets.catalogue import LAKE_IO, shared
 from weather_platform.domain.stations import station_table
 from weather_platform.lake.partitions import ComputedPartitions
 from weather_platform.lake.provenance import refuse_other_source
-from weather_platform.plots import markdown_image, station_map_png
 from weather_platform.resources.lake import LakeResource
 from weather_platform.sources import Source
 
@@ -26,11 +25,8 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
         description="Station catalogue: id, state, position in degrees, elevation in metres, time zone.",
     )
     def stations(context: dg.AssetExecutionContext, source: dg.ResourceParam[Source]) -> pa.Table:
-        catalogue = source.stations()
-        title = f"{len(catalogue)} stations" + (" (synthetic weather)" if source.synthetic else "")
-        picture = station_map_png([s.latitude_deg for s in catalogue], [s.longitude_deg for s in catalogue], title)
-        context.add_output_metadata({"source": source.name, "map": dg.MetadataValue.md(markdown_image("map", picture))})
-        return station_table(catalogue)
+        context.add_output_metadata({"source": source.name})
+        return station_table(source.stations())
 
     @dg.asset(
         **shared("raw", "deltalake"),
