@@ -2,7 +2,8 @@
 
 The partition is the issue day D: the forecast is issued at the end of the station's local day D, knows everything
 reported for D, and speaks of D+1. Forecasts of days inside the model's own training, validation or test span are
-`hindcast` and never count as live skill. Rows are upserted by target, station, day and model version.
+`hindcast` and never count as live skill. Rows are kept by target, station, day and model version; a day that is made
+again replaces those of its version, so that a report that was taken back takes its forecast with it.
 """
 
 from datetime import date, datetime
@@ -56,7 +57,7 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         issued = forecast_rows(
             target, rows, predictor, model, context.run_id, run_created_at(context.instance, context.run_id)
         )
-        database.upsert_forecasts(issued)
+        database.replace_forecasts(target.name, model.version, issue_days[0], issue_days[-1], issued)
         stored_source = lake_source(lake.lake()) or "unknown"
         for day in issue_days:
             rows_of_day = int(np.count_nonzero(rows.day == day_number(day)))

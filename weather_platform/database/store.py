@@ -137,12 +137,23 @@ class Database:
     def upsert_forecasts(self, forecasts: pa.Table) -> int:
         """Write forecasts in the columns of FORECASTS_SCHEMA, all or none, replacing known keys."""
         rows = _checked_forecasts(forecasts)
-        # One order for everybody: the same result whatever came in, and no deadlock between two writers.
-        rows = rows.sort_by([(name, "ascending") for name in FORECAST_KEY])
         with self._transaction(writing=True) as connection:
-            statement = _upsert(connection.dialect.name)
-            for start in range(0, rows.num_rows, _ROWS_PER_STATEMENT):
-                connection.execute(statement, rows.slice(start, _ROWS_PER_STATEMENT).to_pylist())
+            _write_forecasts(connection, rows)
+        return int(rows.num_rows)
+
+    def replace_forecasts(
+        self, target: str, model_version: int, first_day: date, last_day: date, forecasts: pa.Table
+    ) -> int:
+        """Write all forecasts of one version for these days (inclusive); those that are not among them any more go."""
+        rows = _checked_forecasts(forecasts)
+        _must_belong(rows, target, model_version, first_day, last_day)
+        columns = _FORECASTS.c
+        old = sa.delete(_FORECASTS).where(
+            columns.target == target, columns.model_version == model_version, columns.day.between(first_day, last_day)
+        )
+        with self._transaction(writing=True) as connection:
+            connection.execute(old)
+            _write_forecasts(connection, rows)
         return int(rows.num_rows)
 
     def forecasts(
@@ -229,6 +240,14 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
 
 
+def _write_forecasts(connection: sa.Connection, rows: pa.Table) -> None:
+    # One order for everybody: the same result whatever came in, and no deadlock between two writers.
+    rows = rows.sort_by([(name, "ascending") for name in FORECAST_KEY])
+    statement = _upsert(connection.dialect.name)
+    for start in range(0, rows.num_rows, _ROWS_PER_STATEMENT):
+        connection.execute(statement, rows.slice(start, _ROWS_PER_STATEMENT).to_pylist())
+
+
 def _upsert(dialect: str) -> sqlite.Insert | postgresql.Insert:
     insert = postgresql.insert(_FORECASTS) if dialect == "postgresql" else sqlite.insert(_FORECASTS)
     changed = {name: insert.excluded[name] for name in FORECASTS_SCHEMA.names if name not in FORECAST_KEY}
@@ -249,6 +268,17 @@ def _checked_forecasts(forecasts: pa.Table) -> pa.Table:
     if pc.any(pc.is_nan(rows["probability"])).as_py() or pc.any(pc.is_nan(rows["threshold"])).as_py():
         raise InvariantError("a forecast has NaN as probability or threshold; nothing was written")
     return rows
+
+
+def _must_belong(rows: pa.Table, target: str, model_version: int, first_day: date, last_day: date) -> None:
+    inside = pc.and_(
+        pc.and_(pc.equal(rows["target"], target), pc.equal(rows["model_version"], model_version)),
+        pc.and_(pc.greater_equal(rows["day"], first_day), pc.less_equal(rows["day"], last_day)),
+    )
+    if not pc.all(inside, min_count=0).as_py():
+        raise InvariantError(
+            f"a forecast is not of {target} version {model_version}, {first_day} to {last_day}; nothing was written"
+        )
 
 
 def _plain(record: PromotionRecord | AliasChange) -> dict[str, Any]:
