@@ -60,6 +60,8 @@ def execute(
             tags={RANGE_START: run.first, RANGE_END: run.last},
             raise_on_error=False,
         )
+    if any(event.is_step_failure and _interrupted(event.step_failure_data.error) for event in result.all_events):
+        raise KeyboardInterrupt
     if not result.success:
         raise WeatherError(failure_of(result, run_id))
     steps = {event.step_key: event for event in result.all_events if event.is_step_success and event.step_key}
@@ -85,6 +87,13 @@ def failure_of(result: dg.ExecuteInProcessResult, run_id: str) -> str:
         if event.is_failure and event.event_type == dg.DagsterEventType.RUN_FAILURE and event.job_failure_data.error:
             return f"{_said(event.job_failure_data.error)} (run {run_id}; its log is in the Dagster UI)"
     return f"run {run_id} failed before its first step; see its log in the Dagster UI"
+
+
+def _interrupted(error: SerializableErrorInfo | None) -> bool:
+    """Whether a step ended by Ctrl-C, which Dagster records as its failure."""
+    while error is not None and error.cls_name not in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
+        error = error.cause
+    return error is not None
 
 
 def _said(error: SerializableErrorInfo | None) -> str:
