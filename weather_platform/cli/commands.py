@@ -1,12 +1,13 @@
 """The commands and their arguments. Each one loads settings, calls one function, prints, and ends."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from weather_platform.errors import WeatherError
+from weather_platform.errors import SourceError, WeatherError
 from weather_platform.settings import Settings, SourceName, load_settings
 
 app = typer.Typer(
@@ -87,14 +88,22 @@ def status() -> None:
 
 @app.command()
 def env() -> None:
-    """Print the exports that make `dagster` and `dg` use this home: eval "$(weather env)"."""
+    """Print what `dagster` and `dg` need to use this home, and which days its source covers: eval "$(weather env)"."""
     import shlex
 
     from weather_platform.cli.home import dagster_home
+    from weather_platform.resources.source import open_source
 
     settings = load_settings()
-    typer.echo(f"export WEATHER_HOME={shlex.quote(str(settings.home))}")
-    typer.echo(f"export DAGSTER_HOME={shlex.quote(str(dagster_home(settings)))}")
+    exports = {"WEATHER_HOME": str(settings.home), "DAGSTER_HOME": str(dagster_home(settings))}
+    try:
+        with closing(open_source(settings, settings.now())) as source:
+            coverage = source.coverage()
+        exports |= {"FIRST_DAY": coverage.first_day.isoformat(), "LAST_DAY": coverage.last_day.isoformat()}
+    except SourceError as error:
+        typer.echo(f"FIRST_DAY and LAST_DAY are not known: {error}", err=True)
+    for name, value in exports.items():
+        typer.echo(f"export {name}={shlex.quote(value)}")
 
 
 @app.command()

@@ -48,7 +48,8 @@ def show_outcome(settings: Settings, outcome: "Outcome") -> None:
         show_forecast(settings, [], None, targets=[target])
     console.print(
         f"{sum(stage.seconds for stage in outcome.stages):.1f} s in {len(outcome.stages)} Dagster runs; "
-        "`weather ui` shows them, `weather forecast --station Sydney` asks again"
+        "`weather ui` shows them, `weather forecast --station Sydney` asks again",
+        soft_wrap=True,
     )
 
 
@@ -153,7 +154,9 @@ def show_status(settings: Settings) -> None:
         for record in instance.get_run_records(limit=5):
             run = record.dagster_run
             when = record.create_timestamp.strftime("%Y-%m-%d %H:%M UTC")
-            console.print(f"  {when}  {run.job_name:<10} {run.status.value.lower():<8} {run.run_id}")
+            # Runs that `dagster` or a backfill started belong to no job; their name in Dagster tells nobody anything.
+            job = "assets" if run.job_name.startswith("__") else run.job_name
+            console.print(f"  {when}  {job:<8}  {run.status.value.lower():<8}  {run.run_id}", soft_wrap=True)
 
 
 def _issue_day(lake: Lake, text: str | None) -> date:

@@ -101,6 +101,8 @@ def test_the_exports_make_dagster_use_this_home(first: MadeHome) -> None:
     assert done.out.splitlines() == [
         f"export WEATHER_HOME={first.folder}",
         f"export DAGSTER_HOME={first.folder}/dagster",
+        "export FIRST_DAY=2012-01-01",
+        "export LAST_DAY=2015-06-30",
     ]
     count = "from dagster import DagsterInstance; print(DagsterInstance.get().get_runs_count())"
     script = f'eval "$1"; exec "{sys.executable}" -c "{count}"'
