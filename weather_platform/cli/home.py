@@ -11,6 +11,11 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
 
+_NO_COPIES_OF_OUTPUT = {
+    "compute_logs": {"module": "dagster._core.storage.noop_compute_log_manager", "class": "NoOpComputeLogManager"}
+}
+
+
 def dagster_home(settings: Settings) -> Path:
     """`<home>/dagster` with the project's `dagster.yaml` in it. A DAGSTER_HOME that is set elsewhere is respected."""
     if chosen := os.environ.get("DAGSTER_HOME"):
@@ -32,9 +37,13 @@ def dagster_home(settings: Settings) -> Path:
 
 
 def open_instance(settings: Settings) -> "DagsterInstance":
-    """The Dagster instance of the home: the one `dagster dev` uses with the same DAGSTER_HOME."""
+    """The Dagster instance of the home: the one `dagster dev` uses with the same DAGSTER_HOME.
+
+    Output of steps goes to the terminal alone: the helper processes that would copy it answer Ctrl-C with a traceback.
+    """
     from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef
 
     folder = dagster_home(settings)
     os.environ["DAGSTER_HOME"] = str(folder)
-    return DagsterInstance.from_config(str(folder))
+    return DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT))
