@@ -57,7 +57,7 @@ class MadeHome:
 
     @property
     def settings(self) -> Settings:
-        return load_settings(home=self.folder)
+        return load_settings(home=self.folder, threads=1)
 
     @property
     def lake(self) -> Lake:

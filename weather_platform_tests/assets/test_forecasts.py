@@ -1,0 +1,75 @@
+"""The forecasts asset: what is stored of a range of days, and what happens when the days are made again."""
+
+from datetime import date, timedelta
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from weather_platform.errors import InvariantError
+from weather_platform.profiles import mlflow_tracking_uri
+from weather_platform.resources.mlflow_client import mlflow_client
+from weather_platform_tests.e2e.homes import MadeHome
+from weather_platform_tests.e2e.test_outages import part
+from weather_platform_tests.small_models import TARGET
+from weather_platform_tests.stages import forecast_table
+
+NEWEST = date(2015, 6, 30)
+DAYS = [NEWEST - timedelta(days=back) for back in range(3)][::-1]
+
+
+def without_report(home: MadeHome, station: str, day: date) -> None:
+    """Take one clean row back, and everything made of it, as a corrected file would."""
+    gone = (pc.field("station") == station) & (pc.field("day") == day)
+    for table in ("observations", "features"):
+        rows = home.lake.snapshot(table).read(keys=["2015"])
+        home.lake.replace_partition(table, "year", "2015", rows.filter(~gone))
+
+
+def stored(home: MadeHome, day: date) -> pa.Table:
+    return home.database.forecasts(TARGET, day, day)
+
+
+def test_a_report_that_was_taken_back_takes_its_forecast_with_it_and_no_other(home: MadeHome) -> None:
+    before, neighbour = stored(home, NEWEST), stored(home, DAYS[1])
+    station = before["station"][0].as_py()
+    without_report(home, station, NEWEST)
+    assert part(home, "forecast", NEWEST.isoformat(), "forecasts") == ""
+    assert set(stored(home, NEWEST)["station"].to_pylist()) == set(before["station"].to_pylist()) - {station}
+    assert stored(home, DAYS[1]).equals(neighbour), "a day that was not asked for stays as it is"
+
+
+def test_a_day_made_again_is_the_same_but_for_who_made_it_and_when(home: MadeHome) -> None:
+    before = stored(home, NEWEST)
+    assert part(home, "forecast", NEWEST.isoformat(), "forecasts") == ""
+    after = stored(home, NEWEST)
+    made = ["issued_at", "dagster_run_id"]
+    assert after.drop_columns(made).equals(before.drop_columns(made))
+    assert set(after["dagster_run_id"].to_pylist()).isdisjoint(before["dagster_run_id"].to_pylist())
+
+
+def test_a_day_on_which_nobody_reported_stores_nothing_and_is_no_failure(home: MadeHome) -> None:
+    for station in set(stored(home, NEWEST)["station"].to_pylist()):
+        without_report(home, station, NEWEST)
+    assert part(home, "forecast", NEWEST.isoformat(), "forecasts") == ""
+    assert stored(home, NEWEST).num_rows == 0
+
+
+def test_without_a_production_model_nothing_is_forecast_and_the_remedy_is_told(home: MadeHome) -> None:
+    mlflow_client(mlflow_tracking_uri(home.settings)).delete_registered_model_alias(TARGET, "Production")
+    before = stored(home, NEWEST)
+    said = part(home, "forecast", NEWEST.isoformat(), "forecasts")
+    assert "rain_tomorrow has no Production model; materialise rain_tomorrow/production first" in said
+    assert stored(home, NEWEST).equals(before)
+
+
+@pytest.mark.parametrize(
+    "stranger", [{"target": "snow"}, {"model_version": 2}, {"day": DAYS[0] - timedelta(days=1)}, {"day": date.max}]
+)
+def test_forecasts_of_something_else_are_refused_whole(home: MadeHome, stranger: dict[str, object]) -> None:
+    before = stored(home, NEWEST)
+    mine = [{"day": day, "station": "Albury"} for day in DAYS]
+    rows = forecast_table([*mine, {"day": DAYS[0], "station": "Perth"} | stranger])
+    with pytest.raises(InvariantError, match="is not of rain_tomorrow version 1, 2015-06-28 to 2015-06-30"):
+        home.database.replace_forecasts(TARGET, 1, DAYS[0], DAYS[-1], rows)
+    assert stored(home, NEWEST).equals(before)

@@ -1,0 +1,86 @@
+"""Raw, split, candidate, promotion and production as assets: what they refuse, and ranges of years in order."""
+
+from datetime import date
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from weather_platform.errors import SourceError
+from weather_platform.profiles import mlflow_tracking_uri
+from weather_platform.resources.mlflow_client import mlflow_client
+from weather_platform.resources.registry import PREVIOUS, PRODUCTION
+from weather_platform_tests.e2e.homes import MadeHome
+from weather_platform_tests.e2e.test_outages import part
+from weather_platform_tests.small_models import TARGET
+from weather_platform_tests.stages import Home, made
+
+QUICK = {"ops": {f"{TARGET}__xgboost": {"config": {"n_estimators": 30}}}}
+
+
+def test_rows_of_another_source_are_refused_before_anything_is_written(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.receive("2015-01", [{"source": "csv", "file": "a.csv", "row_number": 2, "day": date(2015, 1, 1)}])
+    result = home.run(dg.AssetSelection.groups("raw"), "2015-01", "2015-02")
+    assert not result.success
+    assert "raw_observations" not in made(result)
+    assert home.lake.row_counts("raw_observations", "month") == {"2015-01": 1}
+
+
+def test_the_refusal_names_both_sources_and_says_what_to_do(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.receive("2015-01", [{"source": "csv", "file": "a.csv", "row_number": 2, "day": date(2015, 1, 1)}])
+    with pytest.raises(SourceError, match="holds csv rows and the source is synthetic: set WEATHER_HOME to another"):
+        home.run(dg.AssetSelection.assets("raw_observations"), "2015-01", raise_on_error=True)
+
+
+def test_a_month_outside_the_coverage_is_refused_and_the_months_before_it_stay(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert home.run(dg.AssetSelection.groups("raw"), "2015-03").success
+    result = home.run(dg.AssetSelection.assets("raw_observations"), "2015-03", "2015-04")
+    assert not result.success
+    assert set(home.lake.row_counts("raw_observations", "month")) == {"2015-03"}
+
+
+def test_a_range_of_months_in_one_run_is_the_same_as_month_by_month(tmp_path: Path) -> None:
+    together, apart = Home(tmp_path / "together"), Home(tmp_path / "apart")
+    assert together.run(dg.AssetSelection.groups("raw"), "2015-01", "2015-03").success
+    for month in ("2015-02", "2015-01", "2015-03"):
+        assert apart.run(dg.AssetSelection.groups("raw"), month).success
+    for month in ("2015-01", "2015-02", "2015-03"):
+        one, other = (
+            home.lake.snapshot("raw_observations").read(keys=[month]).drop_columns(["fetched_at"])
+            for home in (together, apart)
+        )
+        assert one.equals(other)
+
+
+def test_production_without_any_decision_says_what_to_do(home: MadeHome) -> None:
+    (home.folder / "weather.db").unlink()
+    mlflow_client(mlflow_tracking_uri(home.settings)).delete_registered_model_alias(TARGET, PRODUCTION)
+    said = part(home, "learn", "2015", "production")
+    assert "rain_tomorrow has no Production model (nothing was decided yet); train another year or source" in said
+
+
+def test_an_alias_that_is_gone_is_never_taken_for_no_champion_by_production(home: MadeHome) -> None:
+    mlflow_client(mlflow_tracking_uri(home.settings)).delete_registered_model_alias(TARGET, PRODUCTION)
+    said = part(home, "learn", "2015", "production")
+    assert said
+    assert home.registry.aliases(TARGET) == {}
+
+
+def test_deciding_again_appends_and_never_rewrites(home: MadeHome) -> None:
+    before = home.database.decisions(TARGET)
+    assert part(home, "learn", "2015", "promotion", "production") == ""
+    after = home.database.decisions(TARGET)
+    assert after[: len(before)] == before
+    assert [decision.decision for decision in after] == ["DEPLOY", "SKIP"]
+    assert home.database.alias_changes(TARGET, PREVIOUS) == []
+
+
+def test_the_recipe_in_the_launchpad_is_the_recipe_that_is_recorded(home: MadeHome) -> None:
+    assert part(home, "learn", "2015", "xgboost", "promotion", config=QUICK) == ""
+    [challenger] = [version for version in home.registry.versions(TARGET) if version.version == 2]
+    params = mlflow_client(mlflow_tracking_uri(home.settings)).get_run(challenger.run_id).data.params
+    assert (params["n_estimators"], params["threads"]) == ("30", "1")
+    assert home.database.decisions(TARGET)[-1].champion_version == 1

@@ -1,0 +1,188 @@
+"""Ctrl-C and kill -9 in the middle of a range, then again: every partition old or new, nothing lost, nothing doubled.
+
+The home holds rows of one seed of the generator; the range that is killed brings those of another, so that every
+stored row tells which of the two it belongs to.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable
+from datetime import date, datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+
+from weather_platform.profiles import EXPERIMENT, mlflow_tracking_uri
+from weather_platform.resources.mlflow_client import mlflow_client
+from weather_platform.resources.source import open_source
+from weather_platform_tests.e2e.homes import Done, MadeHome, copied, empty_home
+
+OLD, NEW = "synthetic:42", "synthetic:43"
+MANY_MONTHS = {"WEATHER_SYNTHETIC_YEARS": "8", "WEATHER_SYNTHETIC_SEED": "43"}
+TABLES = {"raw_observations": "month", "observations": "year", "quarantined_observations": "year"}
+
+
+def kill_when(home: MadeHome, moment: Callable[[], bool], sent: signal.Signals) -> Done:
+    """Start the whole run, and send the signal to it and all it started as soon as the moment has come."""
+    process = home.start("run", "--source", "synthetic", **MANY_MONTHS)
+    deadline = time.monotonic() + 180
+    while not moment():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, sent)
+    try:
+        out, err = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        raise
+    return Done(process.returncode, out, err)
+
+
+def moved_on(home: MadeHome, table: str) -> Callable[[], bool]:
+    """Whether the table has a commit more than now. Looks at the folder only: cheap enough for a tight loop."""
+    log = home.folder / "lake" / table / "_delta_log"
+
+    def commits() -> int:
+        return len(list(log.glob("*.json")))
+
+    before = commits()
+    return lambda: commits() > before
+
+
+def origins(home: MadeHome, table: str) -> dict[str, set[str]]:
+    """Per partition, the generator's files whose rows it holds."""
+    found: dict[str, set[str]] = {}
+    rows = home.lake.read(table, columns=[TABLES[table], "file"])
+    for key, file in zip(rows[TABLES[table]].to_pylist(), rows["file"].to_pylist(), strict=True):
+        found.setdefault(key, set()).add(file)
+    return found
+
+
+def expected_months(home: MadeHome, seed: str) -> dict[str, int]:
+    """Rows of every month as the source gives them."""
+    settings = home.settings.model_copy(update={"synthetic_seed": int(seed), "synthetic_years": 8})
+    source = open_source(settings, datetime(2015, 7, 1, tzinfo=ZoneInfo("Australia/Sydney")))
+    months = [f"{year}-{month:02}" for year in range(2008, 2016) for month in range(1, 13) if (year, month) < (2015, 7)]
+    return {month: source.rows(month).num_rows for month in months}
+
+
+@pytest.fixture(scope="module")
+def killed(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> dict[str, MadeHome | Done]:
+    """Copies of one home: after Ctrl-C while rows came in, after kill -9 while years were cleaned, and run again."""
+    home = copied(first, tmp_path_factory.mktemp("killed") / "home")
+    interrupted = kill_when(home, moved_on(home, "raw_observations"), signal.SIGINT)
+    after_interrupt = copied(home, home.folder.with_name("after_interrupt"))
+    shot = kill_when(home, moved_on(home, "observations"), signal.SIGKILL)
+    after_shot = copied(home, home.folder.with_name("after_shot"))
+    again = home.run("run", "--source", "synthetic", **MANY_MONTHS)
+    return {
+        "interrupted": interrupted, "after_interrupt": after_interrupt,
+        "shot": shot, "after_shot": after_shot, "again": again, "home": home,
+    }  # fmt: skip
+
+
+def _home(killed: dict[str, MadeHome | Done], name: str) -> MadeHome:
+    found = killed[name]
+    assert isinstance(found, MadeHome)
+    return found
+
+
+def _done(killed: dict[str, MadeHome | Done], name: str) -> Done:
+    found = killed[name]
+    assert isinstance(found, Done)
+    return found
+
+
+def test_ctrl_c_ends_with_one_line_that_says_what_to_do(killed: dict[str, MadeHome | Done]) -> None:
+    done = _done(killed, "interrupted")
+    assert done.code == 1
+    assert done.err.rstrip().splitlines()[-1].startswith("weather: interrupted; ")
+    assert "Traceback" not in done.err
+    assert "terminate called" not in done.err
+
+
+def test_after_ctrl_c_every_month_is_wholly_old_or_wholly_new(killed: dict[str, MadeHome | Done]) -> None:
+    home = _home(killed, "after_interrupt")
+    found = origins(home, "raw_observations")
+    assert all(len(files) == 1 for files in found.values())
+    kinds = Counter(next(iter(files)) for files in found.values())
+    assert set(kinds) <= {OLD, NEW}
+    assert kinds[NEW] >= 1, "the signal came after the first commit"
+    new = expected_months(home, "43")
+    counts = home.lake.row_counts("raw_observations", "month")
+    for month, files in found.items():
+        if files == {NEW}:
+            assert counts[month] == new[month], month
+    assert set(origins(home, "observations")) == {"2012", "2013", "2014", "2015"}
+    assert set().union(*origins(home, "observations").values()) == {OLD}
+
+
+def test_dagster_knows_that_the_interrupted_run_is_over(killed: dict[str, MadeHome | Done]) -> None:
+    with dg.DagsterInstance.from_config(str(_home(killed, "after_interrupt").folder / "dagster")) as instance:
+        assert [run.job_name for run in instance.get_runs() if not run.is_finished] == []
+
+
+def test_after_kill_9_every_year_of_every_table_is_wholly_old_or_wholly_new(
+    killed: dict[str, MadeHome | Done],
+) -> None:
+    assert _done(killed, "shot").code == -signal.SIGKILL
+    home = _home(killed, "after_shot")
+    for table in TABLES:
+        for key, files in origins(home, table).items():
+            assert len(files) == 1, f"{table} {key}"
+    assert set().union(*origins(home, "raw_observations").values()) == {NEW}, "the months came in before"
+    assert NEW in set().union(*origins(home, "observations").values())
+
+
+def test_the_model_and_its_forecasts_survive_a_killed_run(first: MadeHome, killed: dict[str, MadeHome | Done]) -> None:
+    home = _home(killed, "after_shot")
+    assert home.registry.production("rain_tomorrow").digest == first.registry.production("rain_tomorrow").digest
+    assert home.call("forecast", "--date", "2015-06-30").code == 0
+
+
+def test_run_again_nothing_is_lost_and_nothing_is_doubled(killed: dict[str, MadeHome | Done]) -> None:
+    home, done = _home(killed, "home"), _done(killed, "again")
+    assert done.code == 0, done.err
+    assert home.lake.row_counts("raw_observations", "month") == expected_months(home, "43")
+    raw = Counter[str]()
+    for month, rows in home.lake.row_counts("raw_observations", "month").items():
+        raw[month[:4]] += rows
+    clean = home.lake.row_counts("observations", "year")
+    quarantined = home.lake.row_counts("quarantined_observations", "year")
+    assert {year: clean[year] + quarantined[year] for year in raw} == dict(raw)
+    assert home.lake.row_counts("features", "year") == clean
+    for table in TABLES:
+        assert set().union(*origins(home, table).values()) == {NEW}, table
+
+
+def test_run_again_gives_the_rows_of_a_home_that_was_never_killed(
+    killed: dict[str, MadeHome | Done],
+) -> None:
+    home = _home(killed, "home")
+    settings = home.settings.model_copy(update={"synthetic_seed": 43, "synthetic_years": 8})
+    source = open_source(settings, datetime(2015, 7, 1, tzinfo=ZoneInfo("Australia/Sydney")))
+    for month in ("2008-01", "2012-02", "2015-06"):
+        stored = home.lake.snapshot("raw_observations").read(keys=[month])
+        fresh = source.rows(month)
+        names = [name for name in fresh.schema.names if name != "fetched_at"]
+        assert stored.select(names).to_pylist() == fresh.select(names).to_pylist()
+
+
+def test_what_was_left_running_in_mlflow_is_closed_by_the_next_run(killed: dict[str, MadeHome | Done]) -> None:
+    client = mlflow_client(mlflow_tracking_uri(_home(killed, "home").settings))
+    experiment = client.get_experiment_by_name(EXPERIMENT)
+    assert [run.info.run_id for run in client.search_runs([experiment.experiment_id], "status = 'RUNNING'")] == []
+
+
+def test_a_new_home_that_is_killed_at_once_can_be_run(tmp_path: Path) -> None:
+    home = empty_home(tmp_path / "home")
+    kill_when(home, lambda: (home.folder / "weather.env").exists(), signal.SIGKILL)
+    done = home.call("status")
+    assert done.code == 0, done.err
+    assert home.settings.synthetic_last_day == date(2015, 6, 30)
