@@ -1,21 +1,17 @@
 """Time and peak memory of the feature matrix as stations or years grow, and the latency of one row.
 
-    python benchmarks/features_scale.py [--years 1] [--largest 100] [--json]
+    python benchmarks/features_scale.py [--years 1] [--largest 100] [--json FILE]
 
 Rows are random but plausible. Growth is by stations (one call holds them all) and by years (one call a year,
 as the asset graph does it). Every case runs in a process of its own, so that its peak memory is its own.
 """
 
-import argparse
-import json
-import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from typing import Any
 
 import numpy as np
+from common import Report, alone, parser, peak_mb
 from numpy.typing import NDArray
 
 from weather_platform.domain.features import (
@@ -106,48 +102,32 @@ def one_row() -> dict[str, float]:
     return {"prepared_us": statistics.median(prepared) * 1e6, "full_us": statistics.median(full) * 1e6}
 
 
-def peak_mb() -> float:
-    unit = 1024 * 1024 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def alone(stations: int, years: int) -> dict[str, float]:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(measure, (stations, years))
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--years", type=int, default=1, help="years of the smallest case (default 1)")
-    parser.add_argument("--largest", type=int, default=100, choices=(1, 10, 100), help="largest multiple (default 100)")
-    parser.add_argument("--json", action="store_true", help="one JSON object per line instead of the table")
-    arguments = parser.parse_args()
+    """Parse, measure case after case, print."""
+    options = parser(__doc__)
+    options.add_argument("--years", type=int, default=1, help="years of the smallest case (default 1)")
+    options.add_argument(
+        "--largest", type=int, default=100, choices=(1, 10, 100), help="largest multiple (default 100)"
+    )
+    chosen = options.parse_args()
+    report = Report("the feature function, rows x1 to x100", chosen.json)
     for what, stations, years in (("stations", 1, 0), ("years", 0, 1)):
-        base: dict[str, float] = {}
+        base: float | None = None
         for times in (1, 10, 100):
-            if times > arguments.largest:
+            if times > chosen.largest:
                 continue
-            found = alone(BASE_STATIONS * times**stations, arguments.years * times**years)
-            base = base or found
-            ratio = found["seconds"] / base["seconds"]
-            if arguments.json:
-                print(json.dumps({"by": what, "times": times, "ratio": ratio, **found}))
-            else:
-                print(
-                    f"{what:>8} x{times:<4d} {found['rows']:>10,.0f} rows "
-                    f"{found['seconds']:8.2f} s (x{ratio:6.1f}) "
-                    f"{found['rows'] / found['seconds']:>9,.0f} rows/s  peak {found['peak_mb']:6,.0f} MB "
-                    f"(input {found['input_mb']:6,.0f} MB)  weights {found['weights_s']:.3f} s",
-                    flush=True,
-                )
+            found = alone(measure, BASE_STATIONS * times**stations, chosen.years * times**years)
+            per_row = found["seconds"] / found["rows"]
+            base = base or per_row
+            name = f"x{times} by {what}"
+            report.figure(f"{name}: seconds", found["seconds"], "s", note=f"{found['rows']:,.0f} rows")
+            report.figure(f"{name}: time per row against x1", per_row / base, "")
+            report.figure(f"{name}: peak memory", found["peak_mb"], "MB", note=f"input {found['input_mb']:,.0f} MB")
+            report.figure(f"{name}: weights", found["weights_s"], "s")
     latency = one_row()
-    if arguments.json:
-        print(json.dumps({"by": "one row", **latency}))
-    else:
-        print(
-            f"one row: {latency['prepared_us']:.0f} us with a prepared history, "
-            f"{latency['full_us']:.0f} us from the observations"
-        )
+    report.figure("one row with a prepared history", latency["prepared_us"], "us")
+    report.figure("one row from the observations", latency["full_us"], "us")
+    report.close()
 
 
 if __name__ == "__main__":
