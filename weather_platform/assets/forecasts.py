@@ -55,7 +55,7 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         table = features.select(training_columns(target)).where(asked).table()
         rows = training_data([table], table.num_rows, target)
         issued = forecast_rows(
-            target, rows, predictor, model, context.run_id, run_created_at(context.instance, context.run_id)
+            target, rows, predictor, model, context.run.run_id, run_created_at(context.instance, context.run.run_id)
         )
         database.replace_forecasts(target.name, model.version, issue_days[0], issue_days[-1], issued)
         stored_source = lake_source(lake.lake()) or "unknown"

@@ -65,7 +65,7 @@ def promotion_asset(
         features: TablePartitions,
         **references: Mapping[str, ModelReference],
     ) -> None:
-        decided_at = run_created_at(context.instance, context.run_id)
+        decided_at = run_created_at(context.instance, context.run.run_id)
         champion = registry.alias(target.name, PRODUCTION)
         for year in context.partition_keys:
             best = _challenger(target, [models[year] for models in references.values()])
@@ -73,7 +73,7 @@ def promotion_asset(
             challenger = registry.register(best)
             decision = _examine(target, settings, registry, plan, features.up_to(year), best, challenger, champion)
             record = database.record_decision(
-                _record(target, plan, best, challenger, champion, decision, context.run_id, decided_at)
+                _record(target, plan, best, challenger, champion, decision, context.run.run_id, decided_at)
             )
             context.add_asset_metadata(_told(record, decision), partition_key=year)
             context.log.info(f"{year}: {decision.verdict} version {challenger.version}: {decision.reasons[0]}")
@@ -109,8 +109,8 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
             audit = Audit(
                 decision_id=move.id,
                 reason=move.reasons[0],
-                dagster_run_id=context.run_id,
-                changed_at=run_created_at(context.instance, context.run_id),
+                dagster_run_id=context.run.run_id,
+                changed_at=run_created_at(context.instance, context.run.run_id),
             )
             expected = current.version if current else None
             current = registry.move_production(target.name, move.challenger_version, expected, audit).production
