@@ -200,7 +200,7 @@ def test_several_processes_that_materialise_production_at_once_end_in_one_alias_
             [sys.executable, "-c", MATERIALISE], cwd=PROJECT_DIR, env=clean_environment() | dict(home.env), text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         )
-        for _ in range(3)
+        for _ in range(2)
     ]  # fmt: skip
     for process in processes:
         assert process.stdout is not None
