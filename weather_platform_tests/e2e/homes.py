@@ -138,7 +138,7 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 
 
 def shared_home(tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
-    """The small run of this test session, made by the first worker that asks; nobody changes it."""
+    """The small run that all tests share, made by the first worker that asks; nobody changes it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared-home"
     home = empty_home(folder)
