@@ -34,17 +34,18 @@ def show_outcome(settings: Settings, outcome: "Outcome") -> None:
     rows = outcome.rows
     console.print(
         f"\n{rows['raw']:,} raw rows = {rows['clean']:,} clean + {rows['quarantined']:,} quarantined"
-        + ("   [yellow](synthetic weather, not observed)[/yellow]" if outcome.synthetic else "")
+        + ("   [yellow](synthetic weather, not observed)[/yellow]" if outcome.synthetic else ""),
+        soft_wrap=True,
     )
     for target, learned in outcome.targets.items():
         for year, algorithms in sorted(learned["years"].items()):
             for algorithm, metrics in algorithms.items():
                 said = "  ".join(f"{name} {metrics[name]:.4f}" for name in METRICS if name in metrics)
-                console.print(f"{target} {algorithm}, test {year}: {said}")
+                console.print(f"{target} {algorithm}, test {year}: {said}", soft_wrap=True)
         if promotion := learned["promotion"]:
             console.print(f"{target}: [bold]{promotion['decision']}[/bold] version {promotion['version']}")
             for reason in promotion["reasons"]:
-                console.print(f"  {reason}")
+                console.print(f"  {reason}", soft_wrap=True)
         show_forecast(settings, [], None, targets=[target])
     console.print(
         f"{sum(stage.seconds for stage in outcome.stages):.1f} s in {len(outcome.stages)} Dagster runs; "
@@ -84,11 +85,12 @@ def show_forecast(
             rows.sort(key=lambda row: (-row["probability"], row["station"]))
             kind = "" if rows[0]["kind"] == "live" else ", hindcast: the day lies in the model's own data"
             synthetic = ", [yellow]synthetic weather[/yellow]" if lake_source(lake) == "synthetic" else ""
-            table = Table(
-                title=f"{target.title}: issued {day}, for {day + timedelta(days=1)} "
+            console.print(
+                f"{target.title}: issued {day}, for {day + timedelta(days=1)} "
                 f"(version {model.version}{kind}{synthetic})",
-                title_justify="left",
+                soft_wrap=True,
             )
+            table = Table()
             table.add_column("station")
             table.add_column(target.unit, justify="right")
             table.add_column(f"yes from {rows[0]['threshold']:.2f}", justify="center")
