@@ -32,10 +32,6 @@ _ENVIRONMENT = {
 }
 
 
-_MODEL_TRAINING = {"mlflow.experimentKind": "custom_model_development"}
-"""So that MLflow's UI opens the pages of model training, not those of prompts and traces."""
-
-
 def prepare_mlflow() -> None:
     """Set MLflow's environment. Called before each import of it."""
     for name, value in _ENVIRONMENT.items():
@@ -95,9 +91,7 @@ def ensure_experiment(client: Any, tracking_uri: str, name: str) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(
-                client.create_experiment(name, artifact_location=_artifact_location(tracking_uri), tags=_MODEL_TRAINING)
-            )
+            return str(client.create_experiment(name, artifact_location=_artifact_location(tracking_uri)))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
