@@ -18,7 +18,7 @@ from weather_platform import errors
 from weather_platform.automation.plan import StageRun
 from weather_platform.errors import WeatherError
 
-_POLL_SECONDS = 0.25
+_POLL_SECONDS = 0.5
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The event log has everything; the console shows progress and, at the end, one line of error."""
 _DELIBERATE = {

@@ -125,7 +125,9 @@ class Snapshot:
             pruning = [(column, "in", sorted(keys))]
         with self._lake.speaking_clearly(self.table):
             # Paths start with the partition (month=2008-01/...): their order is the order of partitions.
-            whole = self._delta.to_pyarrow_dataset(file_pruning_predicate=pruning)
+            whole = self._delta.to_pyarrow_dataset(
+                filesystem=self._lake.filesystem(self.table), file_pruning_predicate=pruning
+            )
             fragments = sorted(whole.get_fragments(), key=lambda fragment: fragment.path)
             return pds.FileSystemDataset(fragments, whole.schema, whole.format, whole.filesystem)
 
@@ -346,6 +348,17 @@ class Lake:
         raise LakeError(f"table '{table}': the log does not show a commit just made; is the store consistent?")
 
     # ---------------------------------------------------------------------------------------------- opening
+
+    def filesystem(self, table: str) -> pafs.FileSystem:
+        """The files below one table, for reading.
+
+        Arrow's own for a folder: it reads in threads, and a thread that lets go of a file of delta-rs' Python file
+        system after the interpreter has ended takes the whole process down with it.
+        """
+        uri = self._table_uri(table)
+        if "://" not in uri:
+            return pafs.SubTreeFileSystem(str(Path(uri).absolute()), pafs.LocalFileSystem())
+        return pafs.PyFileSystem(DeltaStorageHandler(uri, self._storage_options))
 
     def _table_uri(self, table: str) -> str:
         if not _NAME.fullmatch(table):

@@ -81,7 +81,8 @@ def place(tracking_uri: str) -> str:
 def run_url(tracking_uri: str, experiment_id: str, run_id: str) -> str:
     """The page of a run: on the server, or on the local UI of an SQLite store."""
     base = place(tracking_uri).rstrip("/") if tracking_uri.startswith("http") else LOCAL_UI
-    return f"{base}/#/experiments/{experiment_id}/runs/{run_id}"
+    # MLflow's UI opens for prompts and traces unless it is told otherwise.
+    return f"{base}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
 def ensure_experiment(client: Any, tracking_uri: str, name: str) -> str:
