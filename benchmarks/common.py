@@ -23,6 +23,9 @@ REAL_TABLE = CHECKOUT.parent / "shared" / "data" / "weatherAUS_2007_2015.csv.gz"
 
 Result = TypeVar("Result")
 
+# As build_definitions does it, so that both sides of a comparison train alike; read when OpenMP is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 class Report:
     """Prints figures one below the other, and writes them to a file as one JSON object when asked to."""

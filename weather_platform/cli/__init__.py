@@ -1,6 +1,6 @@
 """The `weather` command: a convenience over the same definitions and the same Dagster instance that the UI shows.
 
-What belongs here: arguments, progress, printing, exit codes (0 done, 1 failed, 2 usage, 130 interrupted). What does
+What belongs here: arguments, progress, printing, exit codes (0 done, 1 failed or interrupted, 2 usage). What does
 not: any step of the work itself; that is the asset graph's.
 """
 
