@@ -1,11 +1,8 @@
 """The home folder: where the embedded profile keeps its state, and the Dagster instance in it."""
 
 import os
-import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from weather_platform.errors import SettingsError
 from weather_platform.settings import PROJECT_DIR, Settings
@@ -49,39 +46,13 @@ def open_instance(settings: Settings) -> "DagsterInstance":
 
     folder = dagster_home(settings)
     os.environ["DAGSTER_HOME"] = str(folder)
-    return DagsterInstance.from_ref(InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT))
-
-
-@contextmanager
-def quick_recording(instance: "DagsterInstance") -> Iterator[None]:
-    """Record the events of a run in a third of the time, when Dagster keeps them in SQLite.
-
-    Dagster opens and closes the file for every event, and the last one to close it makes SQLite fold its log into it:
-    a connection that stays open saves that. And a commit need not reach the disk at once: the file stays whole whatever
-    happens, and only a power cut could lose the last events of a run that it ended anyway.
-    """
-    from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
-    from sqlalchemy import event
-    from sqlalchemy.engine import Engine
-
-    storage = instance.event_log_storage
-    if not isinstance(storage, SqliteEventLogStorage):
-        yield
-        return
-    folder = Path(instance.root_directory) / "history" / "runs"
-    with storage.index_connection():
-        pass  # makes the file of a new home
-
-    def relax(connection: Any, _: object) -> None:
-        if isinstance(connection, sqlite3.Connection):
-            file = connection.execute("PRAGMA database_list").fetchone()[2]
-            if file and Path(file).parent == folder:
-                connection.execute("PRAGMA synchronous = NORMAL")
-
-    event.listen(Engine, "connect", relax)
-    try:
-        with closing(sqlite3.connect(folder / "index.db")) as idle:
-            idle.execute("PRAGMA schema_version")  # the file is opened by the first question
-            yield
-    finally:
-        event.remove(Engine, "connect", relax)
+    reference = InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT)
+    events = reference.event_storage_data
+    if events is not None and events.class_name == "SqliteEventLogStorage":
+        quicker = {
+            "module": "weather_platform.cli.event_log",
+            "class": "OpenEventLogStorage",
+            "config": {"base_dir": events.config_dict["base_dir"]},
+        }
+        reference = InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT | {"event_log_storage": quicker})
+    return DagsterInstance.from_ref(reference)

@@ -9,7 +9,7 @@ import dagster as dg
 
 from weather_platform.automation.plan import plan_runs
 from weather_platform.build import build_definitions
-from weather_platform.cli.home import open_instance, quick_recording
+from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import StageResult, console_of_errors, execute
 from weather_platform.domain.targets import TARGETS
 from weather_platform.lake.provenance import refuse_other_source
@@ -58,7 +58,7 @@ def run_pipeline(settings: Settings, targets: list[str], years: list[int], forec
         console.print("[yellow]synthetic weather: generated, not observed[/yellow]")
     definitions = build_definitions(settings)
     chosen = targets or list(TARGETS)
-    with open_instance(settings) as instance, quick_recording(instance):
+    with open_instance(settings) as instance:
         stages = [execute(definitions, instance, stage, console, targets=chosen) for stage in plan]
         learned = _learned(instance, [stage.run_id for stage in stages if stage.run.job == "learn"], chosen)
     return Outcome(

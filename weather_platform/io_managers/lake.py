@@ -80,9 +80,10 @@ class LakeIOManager(dg.ConfigurableIOManager):
             return
         column, keys = partition_column(context.asset_partitions_def), list(context.asset_partition_keys)
         for replaced in lake.replace_partitions(table, column, _partitions_of(table, keys, obj)):
-            context.step_context.add_asset_metadata(
-                partition_metadata(replaced), asset_key=context.asset_key, partition_key=replaced.key
-            )
+            told = partition_metadata(replaced)
+            if replaced.key != keys[-1]:
+                del told["dagster/column_schema"]  # once a range: the UI shows the newest, and each event carries it
+            context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=replaced.key)
 
     def load_input(self, context: dg.InputContext) -> pa.Table | TablePartitions | Snapshot:
         """A view of the upstream partitions, pinned to the newest version and read when it is used."""

@@ -130,10 +130,8 @@ def test_a_range_in_one_run_stores_every_partition_with_its_own_metadata(lake: L
     assert [told[key]["rows"].value for key in sorted(told)] == [2, 2, 2, 0, 2]
     assert [told[key]["lake_version"].value for key in sorted(told)] == [1] * 5
     assert told["2008-02"]["dagster/partition_row_count"].value == 0
-    assert [column.name for column in told["2008-01"]["dagster/column_schema"].value.columns] == [
-        "month",
-        "value",
-    ]
+    assert [key for key in told if "dagster/column_schema" in told[key]] == ["2008-03"]
+    assert [column.name for column in told["2008-03"]["dagster/column_schema"].value.columns] == ["month", "value"]
     assert lake.row_counts("raw", "month")["2008-02"] == 0
 
 
