@@ -4,7 +4,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from weather_platform.domain import algorithms
 from weather_platform.domain.algorithms import (
     ALGORITHMS,
     BASELINES,
@@ -12,6 +11,7 @@ from weather_platform.domain.algorithms import (
     BaselineRows,
     FitRows,
     FittedModel,
+    xgboost_trees,
 )
 from weather_platform.domain.splits import day_number
 from weather_platform.domain.training import labelled
@@ -81,7 +81,7 @@ def test_rows_outside_training_and_validation_do_not_change_a_byte(model: Fitted
 def test_rows_handed_over_in_slices_learn_as_well(
     rows: FitRows, model: FittedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(algorithms, "_ROWS_AT_ONCE", 500)
+    monkeypatch.setattr(xgboost_trees, "_ROWS_AT_ONCE", 500)
     sliced = XGBOOST.fit(rows, "classification", SMALL, 1, 1)
     difference = sliced.predict_raw(rows.values) - model.predict_raw(rows.values)
     assert np.abs(difference).mean() < 0.05

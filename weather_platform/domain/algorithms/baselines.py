@@ -1,0 +1,131 @@
+"""The baselines: forecasts anybody could make. A model that does not beat them is worth nothing.
+
+What belongs here: fitting and predicting from where, when and the issue day. What does not: anything that
+looks at a feature matrix.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weather_platform.domain.algorithms.spec import Mask
+from weather_platform.domain.targets import Task
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineRows:
+    """What a baseline may know of a row: where, when, and the label's own value on the issue day (NaN unknown)."""
+
+    station_index: NDArray[np.int32]
+    month: NDArray[np.int64]
+    today: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.month)
+
+    def where(self, mask: Mask) -> "BaselineRows":
+        """The masked rows."""
+        return replace(self, station_index=self.station_index[mask], month=self.month[mask], today=self.today[mask])
+
+    @classmethod
+    def of(cls, station_index: NDArray[np.int32], day: NDArray[np.int32], today: NDArray[np.float32]) -> "BaselineRows":
+        """From day numbers; the month is that of the issue day, 0 is January."""
+        month = day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64) % 12
+        return cls(station_index, month, today)
+
+
+class FittedBaseline(Protocol):
+    """A baseline fitted on training rows."""
+
+    def predict(self, rows: BaselineRows) -> NDArray[np.float64]:
+        """The probability of each row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A forecast anybody could make; a model that does not beat it is worth nothing."""
+
+    name: str
+    title: str
+    description: str
+    tasks: frozenset[Task]
+    fit: Callable[[BaselineRows, NDArray[np.float32]], FittedBaseline]
+
+
+@dataclass(frozen=True, eq=False)
+class _Table:
+    """A probability per cell; ``cells`` numbers the cell of each row."""
+
+    probability: NDArray[np.float64]
+    cells: Callable[[BaselineRows], NDArray[np.intp]]
+
+    def predict(self, rows: BaselineRows) -> NDArray[np.float64]:
+        return self.probability[self.cells(rows)]
+
+
+def _today_cells(rows: BaselineRows) -> NDArray[np.intp]:
+    return np.where(np.isnan(rows.today), 2, rows.today).astype(np.intp)  # 0 no, 1 yes, 2 unknown
+
+
+def _fit_persistence(rows: BaselineRows, labels: NDArray[np.float32]) -> _Table:
+    cells = _today_cells(rows)
+    count = np.bincount(cells, minlength=3)
+    positive = np.bincount(cells, weights=labels, minlength=3)
+    overall = labels.mean(dtype=np.float64)
+    return _Table(np.where(count > 0, positive / np.maximum(count, 1), overall), _today_cells)
+
+
+CLIMATOLOGY_PRIOR_ROWS = 30.0
+"""How many rows of the all-station month a station's own month is blended with: about one month of days."""
+
+_MONTHS = 12
+
+
+def _fit_climatology(rows: BaselineRows, labels: NDArray[np.float32]) -> _Table:
+    stations = int(rows.station_index.max(initial=-1)) + 1
+
+    def cells(of: BaselineRows) -> NDArray[np.intp]:
+        known = (of.station_index >= 0) & (of.station_index < stations)
+        return np.where(known, of.station_index, stations).astype(np.intp) * _MONTHS + of.month
+
+    count = np.bincount(rows.month, minlength=_MONTHS)
+    positive = np.bincount(rows.month, weights=labels, minlength=_MONTHS)
+    overall = labels.mean(dtype=np.float64)
+    month = np.where(count > 0, positive / np.maximum(count, 1), overall)
+    own = cells(rows)
+    size = (stations + 1) * _MONTHS  # the last row of cells is every station that training has not seen
+    own_count = np.bincount(own, minlength=size)
+    own_positive = np.bincount(own, weights=labels, minlength=size)
+    blended = (own_positive + CLIMATOLOGY_PRIOR_ROWS * np.tile(month, stations + 1)) / (
+        own_count + CLIMATOLOGY_PRIOR_ROWS
+    )
+    blended[-_MONTHS:] = month
+    return _Table(blended, cells)
+
+
+BASELINES: Mapping[str, Baseline] = MappingProxyType(
+    {
+        baseline.name: baseline
+        for baseline in (
+            Baseline(
+                name="persistence",
+                title="Persistence",
+                description="How often it rained in training after a day with, without or of unknown rain.",
+                tasks=frozenset({"classification"}),
+                fit=_fit_persistence,
+            ),
+            Baseline(
+                name="climatology",
+                title="Climatology",
+                description="How often it rained in training in this month here, drawn towards all stations.",
+                tasks=frozenset({"classification"}),
+                fit=_fit_climatology,
+            ),
+        )
+    }
+)
+"""The two references of every leaderboard, by name; fitted on the training rows of the split."""

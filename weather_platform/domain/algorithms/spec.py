@@ -1,0 +1,97 @@
+"""What an algorithm is: its parameters with bounds, the rows it is fitted on, the model it gives. No method is here."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from weather_platform.domain.targets import Task
+from weather_platform.errors import InvariantError
+
+FloatMatrix = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+Params = Mapping[str, float | int]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One knob of an algorithm; the bounds are inclusive. An int default makes it a whole number."""
+
+    name: str
+    default: float | int
+    low: float
+    high: float
+    description: str
+
+
+@dataclass(frozen=True, eq=False)
+class FitRows:
+    """A feature matrix with the rows to learn from and the rows to stop by; both have labels."""
+
+    values: FloatMatrix
+    labels: NDArray[np.float32]
+    feature_names: tuple[str, ...]
+    train: Mask
+    validation: Mask
+
+
+class FittedModel(Protocol):
+    """What every algorithm gives back, freshly fitted or loaded."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The columns the model was fitted on, in order."""
+
+    @property
+    def notes(self) -> Mapping[str, int]:
+        """What fitting found out, such as the number of trees kept."""
+
+    def predict_raw(self, values: FloatMatrix) -> NDArray[np.float64]:
+        """The uncalibrated probability (classification) or value (regression) of each row."""
+
+    def importance(self) -> dict[str, float]:
+        """The share of each feature in what the model explains, by gain; unused features are 0."""
+
+    def to_bytes(self) -> bytes:
+        """The model file: a format without executable content, the same bytes for the same model."""
+
+
+Fit = Callable[[FitRows, Task, Params, int, int], FittedModel]
+"""(rows, task, parameters, seed, threads) -> model"""
+
+
+@dataclass(frozen=True, slots=True)
+class Algorithm:
+    """One way to learn. ``file_name`` is what the model file is called in the registry."""
+
+    name: str
+    title: str
+    description: str
+    tasks: frozenset[Task]
+    parameters: tuple[Parameter, ...]
+    file_name: str
+    fit: Fit
+    load: Callable[[bytes, Task, int], FittedModel]
+
+    def defaults(self) -> Params:
+        """The default parameters, read-only."""
+        return MappingProxyType({p.name: p.default for p in self.parameters})
+
+    def resolve(self, overrides: Params) -> Params:
+        """Defaults with overrides, each within its bounds; InvariantError names the first that is not."""
+        known = {p.name: p for p in self.parameters}
+        for name, value in overrides.items():
+            if name not in known:
+                raise InvariantError(f"{self.name} has no parameter '{name}'; it has {', '.join(sorted(known))}")
+            parameter = known[name]
+            if isinstance(parameter.default, int) and value != int(value):
+                raise InvariantError(f"{self.name}: {name} must be a whole number, not {value}")
+            if not parameter.low <= value <= parameter.high:
+                raise InvariantError(
+                    f"{self.name}: {name} must be between {parameter.low:g} and {parameter.high:g}, not {value:g}"
+                )
+        return MappingProxyType({p.name: type(p.default)(overrides.get(p.name, p.default)) for p in self.parameters})

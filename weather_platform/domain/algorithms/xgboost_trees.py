@@ -1,0 +1,165 @@
+"""XGBoost: histogram gradient boosting, kept as UBJSON."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from weather_platform.domain.algorithms.spec import Algorithm, FitRows, FloatMatrix, Mask, Parameter, Params
+from weather_platform.domain.targets import Task
+from weather_platform.errors import InvariantError, RegistryError
+
+_ROWS_AT_ONCE = 1 << 18
+"""Rows handed to XGBoost at a time, so that the table is never copied whole. Part of the recipe: it places
+the batches of the quantile sketch."""
+
+_OBJECTIVES: Mapping[Task, tuple[str, str]] = {
+    "classification": ("binary:logistic", "logloss"),
+    "regression": ("reg:squarederror", "rmse"),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class XGBoostModel:
+    """A booster cut to its best iteration."""
+
+    booster: Any
+    task: Task
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(self.booster.feature_names)
+
+    @property
+    def notes(self) -> Mapping[str, int]:
+        return {"trees": int(self.booster.num_boosted_rounds())}
+
+    def predict_raw(self, values: FloatMatrix) -> NDArray[np.float64]:
+        if values.dtype != np.float32 or values.ndim != 2 or values.shape[1] != len(self.feature_names):
+            raise InvariantError(
+                f"the model takes float32 rows of {len(self.feature_names)} features, "
+                f"not {values.dtype} of shape {values.shape}; build them with the same feature version"
+            )
+        if len(values) == 0:
+            return np.empty(0)
+        # Always this one call: margins in float32, then one double-precision sigmoid whose loop is scalar.
+        margin = self.booster.inplace_predict(np.ascontiguousarray(values), predict_type="margin")
+        raw = np.asarray(margin, dtype=np.float64)
+        return np.asarray(expit(raw)) if self.task == "classification" else raw
+
+    def importance(self) -> dict[str, float]:
+        gain = self.booster.get_score(importance_type="total_gain")
+        total = sum(gain.values()) or 1.0
+        return {name: float(gain.get(name, 0.0)) / total for name in self.feature_names}
+
+    def to_bytes(self) -> bytes:
+        return bytes(self.booster.save_raw(raw_format="ubj"))
+
+
+def _fit_xgboost(rows: FitRows, task: Task, params: Params, seed: int, threads: int) -> XGBoostModel:
+    import xgboost
+
+    class Batches(xgboost.DataIter):  # type: ignore[misc]
+        """Hands over the masked rows slice by slice."""
+
+        def __init__(self, mask: Mask) -> None:
+            self._mask, self._next = mask, 0
+            super().__init__()
+
+        def next(self, input_data: Callable[..., None]) -> bool:
+            while self._next < len(self._mask):
+                here = slice(self._next, self._next + _ROWS_AT_ONCE)
+                self._next += _ROWS_AT_ONCE
+                mask = self._mask[here]
+                if mask.any():
+                    input_data(
+                        data=rows.values[here][mask],
+                        label=rows.labels[here][mask],
+                        feature_names=list(rows.feature_names),
+                    )
+                    return True
+            return False
+
+        def reset(self) -> None:
+            self._next = 0
+
+    own = dict(params)
+    rounds, patience, bins = (int(own.pop(k)) for k in ("n_estimators", "early_stopping_rounds", "max_bin"))
+    objective, metric = _OBJECTIVES[task]
+    train = xgboost.QuantileDMatrix(Batches(rows.train), max_bin=bins, nthread=threads)
+    validation = xgboost.QuantileDMatrix(Batches(rows.validation), ref=train, max_bin=bins, nthread=threads)
+    booster = xgboost.train(
+        {
+            **own,
+            "objective": objective,
+            "eval_metric": metric,
+            "tree_method": "hist",
+            "max_bin": bins,
+            "seed": seed,
+            "nthread": threads,
+        },
+        train,
+        num_boost_round=rounds,
+        evals=[(validation, "validation")],
+        early_stopping_rounds=patience,
+        verbose_eval=False,
+    )
+    return XGBoostModel(_settled(booster[: booster.best_iteration + 1], threads), task)
+
+
+_UBJSON_HEAD = b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner"
+
+
+def _load_xgboost(data: bytes, task: Task, threads: int) -> XGBoostModel:
+    """From a model file whose digest has been verified.
+
+    Verified first, because XGBoost ends the whole process on some damaged files instead of raising. What is
+    not such a file at all is refused here, by its first bytes.
+    """
+    import xgboost
+
+    if not data.startswith(_UBJSON_HEAD) or not data.endswith(b"}"):
+        raise RegistryError("the model file is not an XGBoost model in UBJSON; register it again")
+    booster = xgboost.Booster()
+    try:
+        booster.load_model(bytearray(data))
+    except xgboost.core.XGBoostError as error:
+        raise RegistryError("the model file cannot be read as an XGBoost model; register it again") from error
+    if not booster.feature_names:
+        raise RegistryError("the model file names no features; it was not written by this platform")
+    return XGBoostModel(_settled(booster, threads), task)
+
+
+def _settled(booster: Any, threads: int) -> Any:
+    booster.set_param({"nthread": threads})
+    return booster
+
+
+XGBOOST = Algorithm(
+    name="xgboost",
+    title="Gradient boosted trees (XGBoost)",
+    description=(
+        "Histogram gradient boosting, stopped early by the validation part; missing values take a branch of their own."
+    ),
+    tasks=frozenset({"classification", "regression"}),
+    parameters=(
+        Parameter("n_estimators", 600, 1, 20_000, "Most trees; early stopping usually keeps fewer"),
+        Parameter("early_stopping_rounds", 30, 1, 1000, "Rounds without a better validation loss before stopping"),
+        Parameter("eta", 0.07, 0.001, 1.0, "Learning rate"),
+        Parameter("max_depth", 7, 1, 16, "Depth of a tree"),
+        Parameter("min_child_weight", 20.0, 0.0, 1e6, "Least sum of hessians in a leaf"),
+        Parameter("subsample", 0.8, 0.05, 1.0, "Share of rows drawn for each tree"),
+        Parameter("colsample_bytree", 1.0, 0.01, 1.0, "Share of features drawn for each tree"),
+        Parameter("colsample_bynode", 0.3, 0.01, 1.0, "Share of features drawn for each split"),
+        Parameter("reg_lambda", 30.0, 0.0, 1e6, "L2 penalty on leaf values"),
+        Parameter("reg_alpha", 0.0, 0.0, 1e6, "L1 penalty on leaf values"),
+        Parameter("gamma", 0.0, 0.0, 1e6, "Least loss reduction of a split"),
+        Parameter("max_bin", 128, 16, 1024, "Histogram bins per feature"),
+    ),
+    file_name="model.ubj",
+    fit=_fit_xgboost,
+    load=_load_xgboost,
+)
