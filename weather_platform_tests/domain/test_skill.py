@@ -2,6 +2,9 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from weather_platform.domain.metrics import resample_days
 from weather_platform.domain.skill import PRIMARY_METRICS, Comparison, compare, primary_value
@@ -90,6 +93,97 @@ def test_a_seed_repeats_itself_in_any_order_of_rows_and_another_differs() -> Non
 def test_no_event_and_no_forecast_is_an_f1_of_zero_not_an_error() -> None:
     value = PRIMARY_METRICS["f1"].value(np.zeros(2))
     assert value == 0
+
+
+def _temperatures(
+    rows: int = 6000, days: int = 365, offset: float = 20.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Labels in degrees, their days, and what a better and a worse model say."""
+    rng = np.random.default_rng(5)
+    day = rng.integers(0, days, rows).astype(np.int32)
+    labels = (offset + 6 * np.sin(day / 58) + rng.normal(0, 4, rows)).astype(np.float32)
+    return labels, day, labels + rng.normal(0, 1.5, rows), labels + rng.normal(0, 2.5, rows)
+
+
+def test_r2_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import r2_score
+
+    labels, day, good, bad = _temperatures()
+    found = compare("r2", labels, day, champion=bad, challenger=good, margin=0.02, seed=1)
+    assert found.champion == pytest.approx(r2_score(labels, bad), rel=1e-12)
+    assert found.challenger == pytest.approx(r2_score(labels, good), rel=1e-12)
+    assert primary_value("r2", labels, good) == pytest.approx(found.challenger, rel=1e-12)
+    assert primary_value("r2", labels, labels) == 1
+    assert primary_value("r2", labels, -labels) == pytest.approx(r2_score(labels.astype(float), -labels), rel=1e-12)
+    assert (found.share_better_by_margin, found.share_better, found.share_not_inferior) == (1, 1, 1)
+
+
+def test_a_resample_of_r2_is_that_of_the_days_drawn() -> None:
+    from sklearn.metrics import r2_score
+
+    labels, day, good, bad = _temperatures(rows=400, days=20)
+    found = compare("r2", labels, day, champion=bad, challenger=good, margin=0, seed=4, resamples=1)
+    draw = resample_days(len(np.unique(day)), 1, 4)[0]
+    rows = np.repeat(np.arange(len(day)), draw[np.searchsorted(np.unique(day), day)])
+    expected = r2_score(labels[rows], good[rows]) - r2_score(labels[rows], bad[rows])
+    assert found.interval.low == found.interval.high == pytest.approx(expected, rel=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    labels=arrays(np.float32, 12, elements=st.floats(-50, 60, width=32)),
+    errors=arrays(np.float64, 12, elements=st.floats(-20, 20)),
+    offset=st.sampled_from([0.0, 1015.0, 273.15]),
+)
+def test_r2_agrees_with_scikit_learn_wherever_the_labels_lie(
+    labels: np.ndarray, errors: np.ndarray, offset: float
+) -> None:
+    from sklearn.metrics import r2_score
+
+    shifted = (labels + np.float32(offset)).astype(np.float32)
+    assume(np.ptp(shifted) > 0.1)
+    forecast = shifted + errors
+    assert primary_value("r2", shifted, forecast) == pytest.approx(
+        r2_score(shifted.astype(float), forecast), rel=1e-7, abs=1e-9
+    )
+
+
+def test_r2_of_labels_far_from_zero_does_not_cancel() -> None:
+    from sklearn.metrics import r2_score
+
+    labels, day, good, bad = _temperatures(offset=100_000)
+    found = compare("r2", labels, day, champion=bad, challenger=good, margin=0, seed=1)
+    near = compare("r2", labels - np.float32(100_000), day, champion=bad - 1e5, challenger=good - 1e5, margin=0, seed=1)
+    assert found.challenger == pytest.approx(r2_score(labels, good), rel=1e-9)
+    assert found.interval.low == pytest.approx(near.interval.low, rel=1e-9)
+
+
+def test_labels_that_do_not_vary_have_no_r2() -> None:
+    labels, day = np.full(40, 0.1, dtype=np.float32), np.arange(40, dtype=np.int32)
+    forecast = labels + 0.5
+    with pytest.raises(InvariantError, match=r"all 40 labels are 0\.1, and R² says nothing"):
+        primary_value("r2", labels, forecast)
+    with pytest.raises(InvariantError, match="labels that do not vary"):
+        compare("r2", labels, day, champion=forecast, challenger=forecast, margin=0, seed=1)
+
+
+def test_a_resample_whose_labels_do_not_vary_speaks_against_the_challenger() -> None:
+    labels, day = np.array([10, 10, 30, 30], dtype=np.float32), np.array([1, 1, 2, 2], dtype=np.int32)
+    found = compare("r2", labels, day, champion=labels + 5, challenger=labels, margin=0, seed=1)
+    assert found.share_better == found.share_not_inferior == pytest.approx(0.5, abs=0.05)
+    assert found.interval.low == found.interval.high == found.difference
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_a_forecast_that_is_no_number_is_not_compared(wrong: float) -> None:
+    labels, day, good, bad = _temperatures(rows=50)
+    broken = good.copy()
+    broken[3] = wrong
+    for champion, challenger in ((broken, bad), (bad, broken)):
+        with pytest.raises(InvariantError, match="not a finite number"):
+            compare("r2", labels, day, champion=champion, challenger=challenger, margin=0, seed=1)
+    with pytest.raises(InvariantError, match="not a finite number"):
+        primary_value("r2", labels, broken)
 
 
 def test_rows_that_cannot_be_compared_are_named() -> None:
