@@ -5,11 +5,16 @@ What belongs here: the comparison and what it says. What does not: the decision 
 The primary metric is a function of sums over rows, so each day is first boiled down to its sums; a resample
 of days is then a product of how often each day was drawn with those sums. The sums of F1 are counts, so they are
 exact and the order of the rows does not matter; those of R² are of centred labels, so they do not cancel.
+
+Beside the bootstrap stands one test of the textbooks, McNemar's for yes/no forecasts and Diebold and Mariano's for
+values. It is a cross-check for the reader and decides nothing: each asks a question of its own (see there).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,16 +30,33 @@ _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
+class ClassicalTest:
+    """A test of the textbooks on the same rows: two-sided, its null hypothesis that both are equally good.
+
+    ``favours`` is whom the statistic favours, be p what it may. ``cases`` is what it counted: disagreements
+    (McNemar) or days (Diebold-Mariano).
+    """
+
+    name: str
+    statistic: float
+    p_value: float
+    favours: Literal["challenger", "champion", "neither"]
+    cases: int
+
+
+@dataclass(frozen=True, slots=True)
 class PrimaryMetric:
     """A metric made of sums over rows: ``terms`` gives (rows, k) terms, ``value`` the metric of (..., k)
     sums.
 
     Higher is better. ``forecast`` is what the metric judges: the yes/no decision (1 or 0) or the value.
+    ``classical`` is the test that belongs beside it, of labels, days, champion and challenger.
     """
 
     name: str
     terms: Callable[[NDArray[np.float32], Floats], Floats]
     value: Callable[[Floats], Floats]
+    classical: Callable[[NDArray[np.float32], NDArray[np.int32], Floats, Floats], ClassicalTest | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +65,8 @@ class Comparison:
 
     ``difference`` and both values are on the rows themselves. The shares are of resamples: ``share_better``
     where the challenger leads at all, ``share_better_by_margin`` where by more than the margin, and
-    ``share_not_inferior`` where it does not trail by the margin or more.
+    ``share_not_inferior`` where it does not trail by the margin or more. ``classical`` is None where the days
+    differ too little for it.
     """
 
     metric: str
@@ -59,6 +82,66 @@ class Comparison:
     share_not_inferior: float
     resamples: int
     seed: int
+    classical: ClassicalTest | None
+
+
+def mcnemar(
+    labels: NDArray[np.float32],
+    day: NDArray[np.int32],  # noqa: ARG001 it counts rows, whatever their day
+    champion: Floats,
+    challenger: Floats,
+) -> ClassicalTest:
+    """McNemar's exact test: of the rows on which two yes/no forecasts disagree, which had more right?
+
+    The statistic is the challenger's share of them. Two things to know when reading it. It takes rows as
+    independent, and stations that share a day's weather are not, so its p is too small. And it asks for more
+    right answers, where F1 asks for more rain found: a forecast that says rain more often can gain F1 and lose
+    here.
+    """
+    from scipy.stats import binomtest
+
+    wins = int(np.count_nonzero((challenger == labels) & (champion != labels)))
+    cases = wins + int(np.count_nonzero((champion == labels) & (challenger != labels)))
+    if not cases:
+        return ClassicalTest("McNemar", 0.5, 1.0, "neither", 0)
+    found = binomtest(wins, cases, 0.5)
+    return ClassicalTest("McNemar", float(found.statistic), float(found.pvalue), _favoured(2 * wins - cases), cases)
+
+
+def diebold_mariano(
+    labels: NDArray[np.float32], day: NDArray[np.int32], champion: Floats, challenger: Floats
+) -> ClassicalTest | None:
+    """Diebold and Mariano's test of the mean squared error, with the correction of Harvey, Leybourne and Newbold.
+
+    Stations of a day share its weather, so a case is a day: the mean of what the champion's squared errors
+    exceed the challenger's by. Days in a row are alike too, so the variance is that of Newey and West with
+    Bartlett weights and floor(4 (days / 100)^(2/9)) lags of the calendar; days that are no part of the exam
+    add nothing. A statistic above 0 favours the challenger; p is by Student's t with days - 1 degrees of
+    freedom. Every day counts alike here, every row in R². None when days do not differ at all.
+    """
+    from scipy.stats import t
+
+    exact = labels.astype(np.float64)
+    days, at = np.unique(day, return_inverse=True)
+    excess = np.bincount(at, weights=(exact - champion) ** 2 - (exact - challenger) ** 2) / np.bincount(at)
+    lead, count = float(excess.mean()), len(days)
+    calendar = np.zeros(int(days[-1]) - int(days[0]) + 1)
+    calendar[days - days[0]] = excess - lead
+    lags = min(int(4 * (count / 100) ** (2 / 9)), len(calendar) - 1)
+    variance = float(calendar @ calendar) / count
+    for lag in range(1, lags + 1):
+        variance += 2 * (1 - lag / (lags + 1)) * float(calendar[:-lag] @ calendar[lag:]) / count
+    if count < 2 or variance <= 0:
+        return None
+    statistic = lead / math.sqrt(variance / count) * math.sqrt((count - 1) / count)
+    p_value = float(2 * t.sf(abs(statistic), count - 1))
+    return ClassicalTest("Diebold-Mariano", statistic, p_value, _favoured(statistic), count)
+
+
+def _favoured(lead: float) -> Literal["challenger", "champion", "neither"]:
+    if lead == 0:
+        return "neither"
+    return "challenger" if lead > 0 else "champion"
 
 
 def _f1_terms(labels: NDArray[np.float32], forecast: Floats) -> Floats:
@@ -96,7 +179,13 @@ def _r2(sums: Floats) -> Floats:
 
 
 PRIMARY_METRICS: Mapping[str, PrimaryMetric] = MappingProxyType(
-    {metric.name: metric for metric in (PrimaryMetric("f1", _f1_terms, _f1), PrimaryMetric("r2", _r2_terms, _r2))}
+    {
+        metric.name: metric
+        for metric in (
+            PrimaryMetric("f1", _f1_terms, _f1, mcnemar),
+            PrimaryMetric("r2", _r2_terms, _r2, diebold_mariano),
+        )
+    }
 )
 """The metrics a target can be judged by."""
 
@@ -163,6 +252,7 @@ def compare(
         share_not_inferior=share(differences > -margin),
         resamples=resamples,
         seed=seed,
+        classical=chosen.classical(labels, day, champion.astype(np.float64), challenger.astype(np.float64)),
     )
 
 

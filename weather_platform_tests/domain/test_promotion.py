@@ -15,7 +15,7 @@ from weather_platform.domain.promotion import (
     Verdict,
     decide,
 )
-from weather_platform.domain.skill import Comparison
+from weather_platform.domain.skill import ClassicalTest, Comparison
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import InvariantError
 
@@ -42,6 +42,7 @@ def _comparison(
         metric="f1", rows=rows, days=days, champion=0.68, challenger=0.68 + difference, difference=difference,
         interval=Interval(difference - 0.01, difference + 0.01), margin=GATES.margin, share_better=better,
         share_better_by_margin=by_margin, share_not_inferior=not_inferior, resamples=1000, seed=1,
+        classical=ClassicalTest("McNemar", 0.5 + difference, 0.04, "challenger", 400),
     )  # fmt: skip
 
 
@@ -163,6 +164,9 @@ def test_a_decision_can_be_recorded_with_everything_it_rests_on() -> None:
     }
     assert record["evidence"]["fresh"]["share_better_by_margin"] == 0.95
     assert record["gates"]["margin"] == 0.005
+    assert record["evidence"]["fresh"]["classical"] == {
+        "name": "McNemar", "statistic": 0.52, "p_value": 0.04, "favours": "challenger", "cases": 400,
+    }  # fmt: skip
 
 
 def test_the_verdict_reads_as_its_word() -> None:

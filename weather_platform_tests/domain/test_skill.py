@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from weather_platform.domain.metrics import resample_days
-from weather_platform.domain.skill import PRIMARY_METRICS, Comparison, compare, primary_value
+from weather_platform.domain.skill import (
+    PRIMARY_METRICS,
+    Comparison,
+    compare,
+    diebold_mariano,
+    mcnemar,
+    primary_value,
+)
 from weather_platform.errors import InvariantError
 
 
@@ -184,6 +191,118 @@ def test_a_forecast_that_is_no_number_is_not_compared(wrong: float) -> None:
             compare("r2", labels, day, champion=champion, challenger=challenger, margin=0, seed=1)
     with pytest.raises(InvariantError, match="not a finite number"):
         primary_value("r2", labels, broken)
+
+
+def _disagreeing(only_challenger: int, only_champion: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    labels = np.ones(only_challenger + only_champion + 20, dtype=np.float32)
+    champion, challenger = labels.astype(np.float64), labels.astype(np.float64)
+    champion[:only_challenger] = 0
+    challenger[only_challenger : only_challenger + only_champion] = 0
+    return labels, np.arange(len(labels), dtype=np.int32), champion, challenger
+
+
+@pytest.mark.parametrize(
+    ("only_challenger", "only_champion", "p_value", "favours"),
+    [
+        (3, 12, 0.03515625, "champion"),  # 2 x 576 / 2**15: the binomial tail by hand
+        (12, 3, 0.03515625, "challenger"),
+        (1, 0, 1.0, "challenger"),
+        (0, 6, 0.03125, "champion"),  # 2 / 2**6
+        (4, 4, 1.0, "neither"),
+        (0, 0, 1.0, "neither"),
+    ],
+)
+def test_mcnemar_is_the_exact_binomial_of_the_disagreements(
+    only_challenger: int, only_champion: int, p_value: float, favours: str
+) -> None:
+    found = mcnemar(*_disagreeing(only_challenger, only_champion))
+    assert found.p_value == pytest.approx(p_value)
+    assert found.favours == favours
+    assert found.cases == only_challenger + only_champion
+    assert found.statistic == (only_challenger / found.cases if found.cases else 0.5)
+
+
+def _dm_of(excess: np.ndarray, day: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Forecasts of which the champion's squared error exceeds the challenger's by ``excess``."""
+    labels = np.zeros(len(excess), dtype=np.float32)
+    return labels, day.astype(np.int32), np.sqrt(50 + excess), np.full(len(excess), np.sqrt(50.0))
+
+
+def test_diebold_mariano_of_four_days_is_what_a_hand_computes() -> None:
+    found = diebold_mariano(*_dm_of(np.array([1.0, 3.0, 2.0, 6.0]), np.arange(4)))
+    # mean 3, deviations -2 0 -1 3; lags floor(4 * 0.04**(2/9)) = 1; variance (14 + 2 * 1/2 * -3) / 4 = 2.75
+    statistic = 3 / np.sqrt(2.75 / 4) * np.sqrt(3 / 4)
+    assert found is not None
+    assert found.statistic == pytest.approx(statistic)
+    # Student's t with 3 degrees of freedom has a closed form.
+    tail = 0.5 - (np.arctan(statistic / np.sqrt(3)) + statistic / np.sqrt(3) / (1 + statistic**2 / 3)) / np.pi
+    assert found.p_value == pytest.approx(2 * tail)
+    assert (found.favours, found.cases) == ("challenger", 4)
+
+
+def test_diebold_mariano_joins_no_days_across_a_gap() -> None:
+    excess = np.array([1.0, 3.0, 2.0, 6.0])
+    found = diebold_mariano(*_dm_of(excess, np.array([0, 1, 20, 40])))
+    # Only the first two days are neighbours, and one of them is at the mean: the covariance of lag 1 is 0.
+    assert found is not None
+    assert found.statistic == pytest.approx(3 / np.sqrt(3.5 / 4) * np.sqrt(3 / 4))
+
+
+def test_diebold_mariano_takes_a_day_as_one_case_however_many_stations_report() -> None:
+    excess, day = np.random.default_rng(3).normal(0.3, 2, 90), np.arange(90)
+    once = diebold_mariano(*_dm_of(excess, day))
+    often = diebold_mariano(*_dm_of(np.repeat(excess, 49), np.repeat(day, 49)))
+    assert once is not None
+    assert often is not None
+    assert (once.cases, often.cases) == (90, 90)
+    assert often.statistic == pytest.approx(once.statistic)
+
+
+@settings(deadline=None, max_examples=50)
+@given(
+    excess=arrays(np.float64, 40, elements=st.floats(-20, 20)), gaps=arrays(np.int32, 40, elements=st.integers(1, 4))
+)
+def test_swapping_champion_and_challenger_turns_diebold_mariano_around(excess: np.ndarray, gaps: np.ndarray) -> None:
+    assume(np.ptp(excess) > 0.1)
+    labels, day, champion, challenger = _dm_of(excess, np.cumsum(gaps))
+    found, swapped = (
+        diebold_mariano(labels, day, champion, challenger),
+        diebold_mariano(labels, day, challenger, champion),
+    )
+    assert found is not None
+    assert swapped is not None
+    assert swapped.statistic == pytest.approx(-found.statistic)
+    assert swapped.p_value == pytest.approx(found.p_value)
+    assert 0 <= found.p_value <= 1
+
+
+def test_days_that_do_not_differ_have_no_diebold_mariano() -> None:
+    labels, day, champion, _ = _dm_of(np.zeros(30), np.arange(30))
+    assert diebold_mariano(labels, day, champion, champion) is None
+    assert diebold_mariano(labels, np.zeros(30, dtype=np.int32), champion, champion + 1) is None
+
+
+def test_spells_of_weather_make_diebold_mariano_less_sure() -> None:
+    rng = np.random.default_rng(4)
+    shuffled = np.repeat(rng.normal(0.5, 2, 40), 5)
+    spells = diebold_mariano(*_dm_of(shuffled, np.arange(200)))
+    rng.shuffle(shuffled)
+    apart = diebold_mariano(*_dm_of(shuffled, np.arange(200)))
+    assert spells is not None
+    assert apart is not None
+    assert spells.p_value > 2 * apart.p_value
+
+
+def test_each_comparison_carries_the_test_of_its_kind() -> None:
+    labels, _ = _exam()
+    yes_no = _compare(_noisy(labels, 0.1, 1), _noisy(labels, 0.05, 2)).classical
+    assert yes_no is not None
+    assert (yes_no.name, yes_no.favours) == ("McNemar", "challenger")
+    temperatures, day, good, bad = _temperatures()
+    values = compare("r2", temperatures, day, champion=good, challenger=bad, margin=0, seed=1).classical
+    assert values is not None
+    assert (values.name, values.favours) == ("Diebold-Mariano", "champion")
+    assert max(yes_no.p_value, values.p_value) < 0.001
 
 
 def test_rows_that_cannot_be_compared_are_named() -> None:
