@@ -24,6 +24,7 @@ from weather_platform.domain.features import (
     neighbour_weights,
 )
 from weather_platform.domain.splits import day_number
+from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
 
 
@@ -44,6 +45,7 @@ def features_asset(years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinit
         },
         description=__doc__,
     )
+    @metered
     def features(
         context: dg.AssetExecutionContext, observations: TablePartitions, stations: pa.Table
     ) -> ComputedPartitions[pa.Table]:

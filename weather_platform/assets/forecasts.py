@@ -20,6 +20,7 @@ from weather_platform.domain.features import FEATURE_VERSION, feature_names
 from weather_platform.domain.splits import day_number
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import Predictor, TrainingData
+from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import TablePartitions
 from weather_platform.lake.provenance import lake_source
 from weather_platform.plots import markdown_image, station_map_png
@@ -40,6 +41,7 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         tags={"target": target.name},
         description=f"{target.description}\n\n{__doc__}",
     )
+    @metered
     def forecasts(
         context: dg.AssetExecutionContext,
         registry: dg.ResourceParam[ModelRegistry],

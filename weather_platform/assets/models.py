@@ -18,6 +18,7 @@ from weather_platform.domain.features import FEATURE_VERSION
 from weather_platform.domain.splits import split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import TrainingConfig, train
+from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.mlflow_models import Candidate
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
 from weather_platform.settings import Settings
@@ -63,6 +64,7 @@ def candidate_asset(
         tags={"target": target.name},
         description=f"{algorithm.title}. {algorithm.description}\n\n{__doc__}",
     )
+    @metered
     def candidate(
         context: dg.AssetExecutionContext,
         config: recipe,  # type: ignore[valid-type]

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from weather_platform.assets.catalogue import LAKE_IO, OWNERS, SINGLE_RUN
 from weather_platform.errors import InvariantError
+from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.lake import partition_metadata
 from weather_platform.lake import Lake, Replaced, TablePartitions
 from weather_platform.resources.dbt import BATCH_ROWS, CleanedYears, DbtCleaning, batches_of_years
@@ -63,6 +64,7 @@ def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinitio
         },
         backfill_policy=SINGLE_RUN,
     )
+    @metered
     def clean_observations(
         context: dg.AssetExecutionContext,
         raw_observations: TablePartitions,

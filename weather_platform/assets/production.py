@@ -25,6 +25,7 @@ from weather_platform.domain.splits import Split, split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import Predictor
 from weather_platform.errors import RegistryError
+from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import TablePartitions
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import (
@@ -57,6 +58,7 @@ def promotion_asset(
             f"The decision DEPLOY, SKIP or REJECT about the challenger of a test year.\n\n{__doc__}", target
         ),
     )
+    @metered
     def promotion(
         context: dg.AssetExecutionContext,
         registry: dg.ResourceParam[ModelRegistry],
@@ -94,6 +96,7 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
         tags={"target": target.name},
         description=described(f"The `Production` alias of {target.name}.\n\n{__doc__}", target),
     )
+    @metered
     def production(
         context: dg.AssetExecutionContext,
         registry: dg.ResourceParam[ModelRegistry],

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from weather_platform.assets.catalogue import LAKE_IO, shared
 from weather_platform.domain.stations import station_table
+from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import ComputedPartitions
 from weather_platform.lake.provenance import refuse_other_source
 from weather_platform.resources.lake import LakeResource
@@ -24,6 +25,7 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
         io_manager_key=LAKE_IO,
         description="Station catalogue: id, state, position in degrees, elevation in metres, time zone.",
     )
+    @metered
     def stations(context: dg.AssetExecutionContext, source: dg.ResourceParam[Source]) -> pa.Table:
         context.add_output_metadata({"source": source.name})
         return station_table(source.stations())
@@ -38,6 +40,7 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
             "Source: the `csv` files of the Bureau of Meteorology, or the `synthetic` generator (then it says so)."
         ),
     )
+    @metered
     def raw_observations(
         context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: LakeResource
     ) -> ComputedPartitions[pa.Table]:

@@ -12,6 +12,7 @@ from weather_platform.assets.catalogue import LAKE_IO, shared
 from weather_platform.domain.feature_table import label_column
 from weather_platform.domain.splits import day_date, manifest, newest_labelled_day, plan_split
 from weather_platform.domain.targets import ForecastTarget
+from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
 
 
@@ -33,6 +34,7 @@ def split_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefinition
         tags={"target": target.name},
         description=f"{__doc__}\nTarget: {target.description}",
     )
+    @metered
     def split(context: dg.AssetExecutionContext, features: TablePartitions) -> ComputedPartitions[pa.Table]:
         narrow = features.select(("day", label_column(target.name)))
 

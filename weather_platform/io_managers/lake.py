@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.errors import InvariantError, PartitionMissingError
+from weather_platform.io_managers.costs import tell_costs
 from weather_platform.lake import Replaced, Snapshot, TablePartitions
 from weather_platform.resources.lake import LakeResource
 
@@ -74,9 +75,9 @@ class LakeIOManager(dg.ConfigurableIOManager):
             version = lake.replace_table(table, obj)
             snapshot = lake.snapshot(table, version)
             rows = snapshot.row_counts()[""]
-            context.add_output_metadata(
-                stored_metadata(rows, version, snapshot.schema) | {"dagster/row_count": rows, "lake_uri": lake.uri}
-            )
+            told = stored_metadata(rows, version, snapshot.schema) | {"dagster/row_count": rows, "lake_uri": lake.uri}
+            context.step_context.add_asset_metadata(told, asset_key=context.asset_key)
+            tell_costs(context.step_context)
             return
         column, keys = partition_column(context.asset_partitions_def), list(context.asset_partition_keys)
         for replaced in lake.replace_partitions(table, column, _partitions_of(table, keys, obj)):
@@ -84,6 +85,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             if replaced.key != keys[-1]:
                 del told["dagster/column_schema"]  # once a range: the UI shows the newest, and each event carries it
             context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=replaced.key)
+        tell_costs(context.step_context)
 
     def load_input(self, context: dg.InputContext) -> pa.Table | TablePartitions | Snapshot:
         """A view of the upstream partitions, pinned to the newest version and read when it is used."""

@@ -31,6 +31,7 @@ from weather_platform.domain.features import FEATURES
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import CONTRACT_FILE, Predictor, TrainedModel
 from weather_platform.errors import InvariantError, PartitionMissingError, RegistryError
+from weather_platform.io_managers.costs import tell_costs
 from weather_platform.plots import model_plots
 from weather_platform.resources.mlflow_client import answering, run_url
 from weather_platform.resources.mlflow_tracking import NESTED_TAG, MlflowRun
@@ -73,6 +74,7 @@ class MlflowModelIOManager(dg.IOManager):
             candidate = _candidate_of(context, obj, key)
             metadata = log_candidate(run, candidate, _origin(context, key))
             context.step_context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
+        tell_costs(context.step_context)
 
     def load_input(self, context: dg.InputContext) -> ModelReference | Mapping[str, ModelReference] | Predictor:
         """What the newest materialization of each partition refers to."""
@@ -151,6 +153,7 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
         "test_confusion": asdict(model.confusion),
         "test_intervals": {name: [interval.low, interval.high] for name, interval in model.intervals.items()},
         "test_baselines": {name: dict(baseline.metrics) for name, baseline in model.baselines.items()},
+        "rows": sum(model.rows[part] for part in ("train", "validation", "test")),
         **{f"rows_{part}": rows for part, rows in model.rows.items()},
         "plots": _markdown(plots),
     }
