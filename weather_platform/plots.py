@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from weather_platform.domain.metrics import CALIBRATION_BINS
+from weather_platform.domain.metrics import CALIBRATION_BINS, ClassificationDiagnostics
+from weather_platform.domain.outputs import INTERVAL_COVERAGE
+from weather_platform.domain.regression_metrics import RegressionDiagnostics
 from weather_platform.domain.training import TrainedModel
 
 if TYPE_CHECKING:
@@ -48,22 +50,29 @@ _STYLE: Any = {
 
 
 def model_plots(model: TrainedModel, title: str) -> dict[str, bytes]:
-    """All plots of a model by name: `reliability`, `precision_recall`, `importance`."""
-    return {
-        "reliability": reliability_png(model, title),
-        "precision_recall": precision_recall_png(model, title),
-        "importance": importance_png(model, title),
-    }
+    """All plots of a model by name: those of its task, and `importance`."""
+    shown = model.diagnostics
+    if isinstance(shown, ClassificationDiagnostics):
+        plots = {
+            "reliability": reliability_png(model, shown, title),
+            "precision_recall": precision_recall_png(model, shown, title),
+        }
+    else:
+        plots = {
+            "forecast_against_observed": forecast_against_observed_png(model, shown, title),
+            "errors_by_month": errors_by_month_png(model, shown, title),
+        }
+    return plots | {"importance": importance_png(model, title)}
 
 
-def reliability_png(model: TrainedModel, title: str) -> bytes:
+def reliability_png(model: TrainedModel, shown: ClassificationDiagnostics, title: str) -> bytes:
     """What was forecast against what happened, over how often each forecast was made."""
     from matplotlib import rc_context
 
     with rc_context(_STYLE):
         figure = _figure(6.0, 6.4)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        bins = model.reliability
+        bins = shown.reliability
         full = bins.rows > 0
         upper.plot((0, 1), (0, 1), color=_GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         upper.annotate("perfect", (0.9, 0.9), (3, -12), textcoords="offset points", color=_GREY)
@@ -87,13 +96,13 @@ def reliability_png(model: TrainedModel, title: str) -> bytes:
         upper.text(0.03, 0.97, text, transform=upper.transAxes, va="top", linespacing=1.5)
         edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
         lower.bar(edges[:-1], bins.rows, width=np.diff(edges), align="edge", color=_BLUE, alpha=0.75, ec="white")
-        _at_threshold(lower, model.contract.threshold)
+        _at_threshold(lower, shown.threshold)
         lower.set(xlabel="forecast probability", ylabel="forecasts")
         lower.grid(axis="x", visible=False)
         return _png(figure)
 
 
-def precision_recall_png(model: TrainedModel, title: str) -> bytes:
+def precision_recall_png(model: TrainedModel, shown: ClassificationDiagnostics, title: str) -> bytes:
     """Precision against recall, with the point the threshold chooses, beside the baselines and their points."""
     from matplotlib import rc_context
 
@@ -101,17 +110,19 @@ def precision_recall_png(model: TrainedModel, title: str) -> bytes:
         figure = _figure(6.4, 6.2)
         axes = figure.subplots()
         _f1_contours(axes)
-        events = model.confusion.true_positive + model.confusion.false_negative
+        events = shown.confusion.true_positive + shown.confusion.false_negative
         share = events / model.rows["test"]
         for colour, (name, baseline) in zip(
             _BASELINE_COLOURS * len(model.baselines), sorted(model.baselines.items()), strict=False
         ):
             found = baseline.metrics
             label = f"{name}: PR-AUC {found['pr_auc']:.3f}, F1 {found['f1']:.3f}"
-            axes.plot(baseline.curve.recall[:-1], baseline.curve.precision[:-1], color=colour, linewidth=1.3)
+            if isinstance(baseline.diagnostics, ClassificationDiagnostics):
+                curve = baseline.diagnostics.curve
+                axes.plot(curve.recall[:-1], curve.precision[:-1], color=colour, linewidth=1.3)
             axes.plot(found["recall"], found["precision"], "o", color=colour, markersize=6, mec="white", label=label)
         found = model.metrics
-        axes.plot(model.curve.recall, model.curve.precision, color=_BLUE, linewidth=2)
+        axes.plot(shown.curve.recall, shown.curve.precision, color=_BLUE, linewidth=2)
         axes.plot(
             found["recall"],
             found["precision"],
@@ -132,9 +143,76 @@ def precision_recall_png(model: TrainedModel, title: str) -> bytes:
             handles[::-1],
             labels[::-1],
             loc="outside lower left",
-            title=f"{_span(model)}; points at the threshold ({model.contract.threshold:.2f} for the model)",
+            title=f"{_span(model)}; points at the threshold ({shown.threshold:.2f} for the model)",
             alignment="left",
             title_fontsize=9,
+        )
+        return _png(figure)
+
+
+def forecast_against_observed_png(model: TrainedModel, shown: RegressionDiagnostics, title: str) -> bytes:
+    """How many test rows lie where: what was forecast over what was observed, with the line where both are equal."""
+    from matplotlib import rc_context
+    from matplotlib.colors import LogNorm
+
+    unit, found = model.contract.unit, model.metrics
+    ends = (shown.edges[0], shown.edges[-1])
+    with rc_context(_STYLE):
+        figure = _figure(6.8, 6.2)
+        axes = figure.subplots()
+        counted = np.ma.masked_equal(shown.density.T, 0)  # rows of a mesh are the vertical axis
+        mesh = axes.pcolormesh(
+            shown.edges, shown.edges, counted, cmap="Blues", norm=LogNorm(1, max(2, int(counted.max())))
+        )
+        figure.colorbar(mesh, ax=axes, label="forecasts", aspect=32, pad=0.02)
+        axes.plot(ends, ends, color=_ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.set(xlim=ends, ylim=ends, aspect="equal")
+        axes.set_xlabel(f"observed, {unit}")
+        axes.set_ylabel(f"forecast, {unit}")
+        axes.set_title(f"Forecast and observed: {title}")
+        lines = [
+            f"R² {found['r2']:.4f}",
+            f"RMSE {found['rmse']:.3f}, MAE {found['mae']:.3f}, bias {found['bias']:+.3f} {unit}",
+            *(f"{name}: R² {each.metrics['r2']:.3f}, MAE {each.metrics['mae']:.2f}"
+              for name, each in sorted(model.baselines.items())),
+            _span(model),
+        ]  # fmt: skip
+        axes.text(0.03, 0.97, "\n".join(lines), transform=axes.transAxes, va="top", linespacing=1.5, fontsize=8.5)
+        return _png(figure)
+
+
+def errors_by_month_png(model: TrainedModel, shown: RegressionDiagnostics, title: str) -> bytes:
+    """The errors of each month of the issue day as boxes, and how often the prediction interval held the truth."""
+    from matplotlib import rc_context
+
+    names = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+    months = np.flatnonzero(shown.month_rows)
+    boxes = [
+        dict(zip(("whislo", "q1", "med", "q3", "whishi"), shown.month_error[month], strict=True)) for month in months
+    ]
+    found = model.metrics
+    with rc_context(_STYLE):
+        figure = _figure(7.6, 5.2)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        upper.bxp(
+            boxes, positions=months, widths=0.6, showfliers=False, patch_artist=True,
+            boxprops={"facecolor": _BLUE, "alpha": 0.75, "edgecolor": _BLUE},
+            medianprops={"color": "white", "linewidth": 1.6},
+            whiskerprops={"color": _BLUE}, capprops={"color": _BLUE},
+        )  # fmt: skip
+        upper.axhline(0, color=_GREY, linewidth=1, linestyle=(0, (4, 3)))
+        upper.set_ylabel(f"forecast minus observed, {model.contract.unit}")
+        upper.set_title(f"Errors by month: {title}")
+        lower.plot(months, 100 * shown.month_coverage[months], color=_BLUE, marker="o", markersize=5, linewidth=1.4)
+        lower.axhline(100 * INTERVAL_COVERAGE, color=_ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
+        lower.set_ylabel("inside the\ninterval, %")
+        lower.set_ylim(min(75.0, 100 * float(shown.month_coverage[months].min()) - 2), 100)
+        lower.set_xlim(-0.6, len(names) - 0.4)
+        lower.set_xticks(range(len(names)), names)
+        lower.set_xlabel(
+            f"month of the issue day; {_span(model)}. Boxes: middle 50 %, whiskers: 90 %.\n"
+            f"{INTERVAL_COVERAGE:.0%} interval: {found['interval_width']:.2f} {model.contract.unit} wide in the mean, "
+            f"holds {found['coverage_90']:.1%}"
         )
         return _png(figure)
 
@@ -172,8 +250,10 @@ def station_map_png(
     *,
     values: Sequence[float],
     unit: str,
+    colours: str,
+    ends: tuple[float, float],
 ) -> bytes:
-    """Stations (one or more) where they are, coloured by ``values`` of 0 to 1, the largest on top."""
+    """Stations (one or more) where they are, coloured by ``values`` between two ends, the largest on top."""
     from matplotlib import rc_context
 
     latitude, longitude, shown = (np.asarray(each, dtype=float) for each in (latitude_deg, longitude_deg, values))
@@ -182,7 +262,7 @@ def station_map_png(
         figure = _figure(6.8, 5.2)
         axes = figure.subplots()
         dots = axes.scatter(
-            longitude[order], latitude[order], c=shown[order], s=46, cmap="YlGnBu", vmin=0, vmax=1,
+            longitude[order], latitude[order], c=shown[order], s=46, cmap=colours, vmin=ends[0], vmax=ends[1],
             edgecolor=_GREY, linewidth=0.5,
         )  # fmt: skip
         figure.colorbar(dots, ax=axes, label=unit, aspect=32, pad=0.02)

@@ -6,17 +6,21 @@ reported for D, and speaks of D+1. Forecasts of days inside the model's own trai
 again replaces those of its version, so that a report that was taken back takes its forecast with it.
 """
 
+import math
 from datetime import date, datetime
+from typing import Any
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from weather_platform.assets.catalogue import shared
 from weather_platform.database import FORECASTS_SCHEMA, Database
 from weather_platform.domain.feature_table import training_columns, training_data
 from weather_platform.domain.features import FEATURE_VERSION, feature_names
+from weather_platform.domain.outputs import Forecasts
 from weather_platform.domain.splits import day_number
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import Predictor, TrainingData
@@ -86,8 +90,23 @@ def forecast_map(
     shown = issued.filter(pc.equal(issued["day"], newest)).join(stations, "station", "id").sort_by("station")
     synthetic = " (synthetic weather)" if source == "synthetic" else ""
     title = f"{target.title}, issued {newest}{synthetic}"
-    latitude, longitude, values = (shown[name].to_pylist() for name in ("latitude_deg", "longitude_deg", "probability"))
-    return newest, station_map_png(latitude, longitude, title, values=values, unit=target.unit)
+    values = pc.coalesce(shown["probability"], shown["value"]).to_numpy()
+    if target.task == "classification":
+        colours, ends = "YlGnBu", (0.0, 1.0)
+    else:
+        colours, ends = "RdYlBu_r", (_below(values.min()), _below(values.max()) + _MAP_STEP)
+    latitude, longitude = (shown[name].to_pylist() for name in ("latitude_deg", "longitude_deg"))
+    return newest, station_map_png(
+        latitude, longitude, title, values=values.tolist(), unit=target.unit, colours=colours, ends=ends
+    )
+
+
+_MAP_STEP = 5.0
+"""The colours of a map of values end at multiples of this, so that those of neighbouring days can be compared."""
+
+
+def _below(value: float) -> float:
+    return math.floor(value / _MAP_STEP) * _MAP_STEP
 
 
 def forecast_rows(
@@ -110,10 +129,21 @@ def forecast_rows(
         "kind": pc.if_else(pa.array(hindcast), "hindcast", "live"),
         "model_digest": pa.repeat(model.digest, count),
         "feature_version": pa.repeat(rows.feature_version, count),
-        "probability": pa.array(forecasts.probability),
-        "threshold": pa.repeat(predictor.contract.threshold, count),
-        "label": pa.array(forecasts.label),
+        **_forecast_columns(forecasts, predictor.contract.threshold),
         "issued_at": pa.repeat(issued_at, count),
         "dagster_run_id": pa.repeat(dagster_run_id, count),
     }
-    return pa.table(columns).cast(FORECASTS_SCHEMA)
+    return pa.table(columns).select(FORECASTS_SCHEMA.names).cast(FORECASTS_SCHEMA)
+
+
+def _forecast_columns(forecasts: Forecasts, threshold: float | None) -> dict[str, pa.Array]:
+    """A probability with its threshold and decision, or a value with its interval; the other columns are null."""
+    count = len(forecasts.value)
+    columns = dict.fromkeys(("probability", "threshold", "label", "value", "value_low", "value_high"), pa.nulls(count))
+    own: dict[str, NDArray[Any]]
+    if threshold is None:
+        low, high = forecasts.interval
+        own = {"value": forecasts.value, "value_low": low, "value_high": high}
+    else:
+        own = {"probability": forecasts.value, "threshold": np.full(count, threshold), "label": forecasts.decision}
+    return columns | {name: pa.array(values) for name, values in own.items()}

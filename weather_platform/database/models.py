@@ -39,14 +39,28 @@ class Base(DeclarativeBase):
     )
 
 
+ONE_KIND_OF_FORECAST = (
+    "(probability IS NOT NULL AND threshold IS NOT NULL AND label IS NOT NULL"
+    " AND value IS NULL AND value_low IS NULL AND value_high IS NULL)"
+    " OR (probability IS NULL AND threshold IS NULL AND label IS NULL"
+    " AND value IS NOT NULL AND value_low IS NOT NULL AND value_high IS NOT NULL)"
+)
+"""A forecast is a probability with its threshold and label, or a value with its interval: never both, never half."""
+
+
 class ForecastRow(Base):
-    """One forecast: issued for a station at the end of the local day `day`, by one model version."""
+    """One forecast: issued for a station at the end of the local day `day`, by one model version.
+
+    `value`, `value_low` and `value_high` are in the unit of the target.
+    """
 
     __tablename__ = "forecasts"
     __table_args__ = (
         sa.CheckConstraint("kind IN ('live', 'hindcast')", name="kind"),
         sa.CheckConstraint("probability >= 0 AND probability <= 1", name="probability"),
         sa.CheckConstraint("threshold >= 0 AND threshold <= 1", name="threshold"),
+        sa.CheckConstraint(ONE_KIND_OF_FORECAST, name="one_kind"),
+        sa.CheckConstraint("value_low <= value AND value <= value_high", name="value"),
         sa.Index(None, "target", "day"),
     )
 
@@ -57,11 +71,14 @@ class ForecastRow(Base):
     kind: Mapped[str] = mapped_column(sa.Text)
     model_digest: Mapped[str] = mapped_column(sa.Text)
     feature_version: Mapped[str] = mapped_column(sa.Text)
-    probability: Mapped[float] = mapped_column(sa.Double)
-    threshold: Mapped[float] = mapped_column(sa.Double)
-    label: Mapped[bool] = mapped_column(sa.Boolean)
+    probability: Mapped[float | None] = mapped_column(sa.Double)
+    threshold: Mapped[float | None] = mapped_column(sa.Double)
+    label: Mapped[bool | None] = mapped_column(sa.Boolean)
     issued_at: Mapped[datetime] = mapped_column(UtcDateTime)
     dagster_run_id: Mapped[str] = mapped_column(sa.Text)
+    value: Mapped[float | None] = mapped_column(sa.Double)
+    value_low: Mapped[float | None] = mapped_column(sa.Double)
+    value_high: Mapped[float | None] = mapped_column(sa.Double)
 
 
 class PromotionDecisionRow(Base):

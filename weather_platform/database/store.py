@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import date
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +34,21 @@ FORECASTS_SCHEMA = pa.schema(
         pa.field("kind", pa.string(), nullable=False),
         pa.field("model_digest", pa.string(), nullable=False),
         pa.field("feature_version", pa.string(), nullable=False),
-        pa.field("probability", pa.float64(), nullable=False),
-        pa.field("threshold", pa.float64(), nullable=False),
-        pa.field("label", pa.bool_(), nullable=False),
+        pa.field("probability", pa.float64()),
+        pa.field("threshold", pa.float64()),
+        pa.field("label", pa.bool_()),
+        pa.field("value", pa.float64()),
+        pa.field("value_low", pa.float64()),
+        pa.field("value_high", pa.float64()),
         pa.field("issued_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("dagster_run_id", pa.string(), nullable=False),
     ]
 )
 FORECAST_KEY = ("target", "station", "day", "model_version")
+
+_OF_PROBABILITY = ("probability", "threshold", "label")
+_OF_VALUE = ("value", "value_low", "value_high")
+_NUMBERS = ("probability", "threshold", *_OF_VALUE)
 
 _ROWS_PER_STATEMENT = 5_000
 _BUSY_SECONDS = 60
@@ -258,16 +265,32 @@ def _checked_forecasts(forecasts: pa.Table) -> pa.Table:
     if sorted(forecasts.column_names) != sorted(FORECASTS_SCHEMA.names):
         wrong = sorted(set(forecasts.column_names) ^ set(FORECASTS_SCHEMA.names)) or ["(one twice)"]
         raise InvariantError(f"forecasts have other columns than the table: {', '.join(wrong)}; nothing was written")
-    for name in FORECASTS_SCHEMA.names:
-        if missing := forecasts[name].null_count:
-            raise InvariantError(f"{missing} forecasts have no {name}; nothing was written")
+    for field in FORECASTS_SCHEMA:
+        if not field.nullable and (missing := forecasts[field.name].null_count):
+            raise InvariantError(f"{missing} forecasts have no {field.name}; nothing was written")
     rows = forecasts.select(FORECASTS_SCHEMA.names).cast(FORECASTS_SCHEMA)
     if rows.group_by(list(FORECAST_KEY)).aggregate([]).num_rows != rows.num_rows:
         raise InvariantError("two forecasts have the same target, station, day and model version; nothing was written")
     # PostgreSQL takes NaN for larger than any number, SQLite stores it as NULL: say it the same way for both.
-    if pc.any(pc.is_nan(rows["probability"])).as_py() or pc.any(pc.is_nan(rows["threshold"])).as_py():
-        raise InvariantError("a forecast has NaN as probability or threshold; nothing was written")
+    for name in _NUMBERS:
+        if pc.any(pc.is_nan(rows[name])).as_py():
+            raise InvariantError(f"a forecast has NaN as {name}; nothing was written")
+    of_probability, of_value = (_held(rows, names) for names in (_OF_PROBABILITY, _OF_VALUE))
+    whole = pc.or_(
+        pc.and_(pc.equal(of_probability, len(_OF_PROBABILITY)), pc.equal(of_value, 0)),
+        pc.and_(pc.equal(of_probability, 0), pc.equal(of_value, len(_OF_VALUE))),
+    )
+    if not pc.all(whole, min_count=0).as_py():
+        raise InvariantError(
+            f"a forecast has neither all of {', '.join(_OF_PROBABILITY)} nor all of {', '.join(_OF_VALUE)}, "
+            "or some of both; nothing was written"
+        )
     return rows
+
+
+def _held(rows: pa.Table, names: tuple[str, ...]) -> pa.ChunkedArray:
+    """How many of these columns each row has."""
+    return reduce(pc.add, (rows[name].is_valid().cast(pa.int64()) for name in names))
 
 
 def _must_belong(rows: pa.Table, target: str, model_version: int, first_day: date, last_day: date) -> None:

@@ -42,7 +42,9 @@ class Calibration:
             )
 
     def apply(self, raw: Floats) -> Floats:
-        """The calibrated probability of each raw one."""
+        """The calibrated probability of each raw one; the very same one where nothing is to change."""
+        if (self.slope, self.intercept) == (1.0, 0.0):
+            return raw
         return np.asarray(expit(self.slope * _log_odds(raw) + self.intercept))
 
     def to_dict(self) -> dict[str, float]:

@@ -70,5 +70,5 @@ def gather_evidence(
     )  # fmt: skip
 
 
-def _judgements(predictor: Predictor, rows: TrainingData, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return predictor.predict(rows.values[mask]).label
+def _judgements(predictor: Predictor, rows: TrainingData, mask: NDArray[np.bool_]) -> NDArray[np.generic]:
+    return predictor.predict(rows.values[mask]).judged

@@ -9,7 +9,7 @@ whole days. Every metric is written once, over rows with weights, presorted; a p
 weight 1, a resample the case of how often its days were drawn.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,6 +76,20 @@ class Curve:
 
     recall: Floats
     precision: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class ClassificationDiagnostics:
+    """What the plots of a classification show, with the counts at its threshold."""
+
+    threshold: float
+    confusion: Confusion
+    reliability: Reliability
+    curve: Curve
+
+    def counts(self) -> dict[str, int]:
+        """The whole numbers that are recorded beside the metrics."""
+        return asdict(self.confusion)
 
 
 def check_rows(labels: NDArray[np.float32], probability: Floats) -> None:

@@ -1,11 +1,10 @@
-"""One model from its rows: fit, calibrate, choose the threshold, measure, and pack it so that it can be
-trusted.
+"""One model from its rows: fit, make its values forecasts, measure, and pack it so that it can be trusted.
 
 What belongs here: the order of those steps and the two files a model consists of. What does not: the steps
-themselves (`algorithms`, `calibration`, `metrics`), where rows come from, or where files go.
+themselves (`algorithms`, `outputs`, `metrics`), where rows come from, or where files go.
 
 * train rows: the algorithm and the baselines
-* validation rows: early stopping, calibration, thresholds
+* validation rows: early stopping, calibration and threshold (classification), prediction interval (regression)
 * test rows: every reported metric, of the model and of the baselines, and nothing else
 
 A model is two files, and one digest covers both: the model file has a SHA-256; the contract (`contract.json`:
@@ -35,20 +34,8 @@ from weather_platform.domain.algorithms import (
     Mask,
     Params,
 )
-from weather_platform.domain.calibration import Calibration, fit_calibration
-from weather_platform.domain.metrics import (
-    RESAMPLES,
-    Confusion,
-    Curve,
-    Interval,
-    Reliability,
-    best_f1_threshold,
-    bootstrap_intervals,
-    classification_metrics,
-    confusion,
-    precision_recall_curve,
-    reliability,
-)
+from weather_platform.domain.metrics import RESAMPLES, Floats, Interval
+from weather_platform.domain.outputs import OUTPUTS, Diagnostics, Forecasts, Output
 from weather_platform.domain.splits import Parts, Split, verify_parts
 from weather_platform.domain.targets import ForecastTarget, Task
 from weather_platform.errors import DigestMismatchError, InvariantError, RegistryError
@@ -56,9 +43,10 @@ from weather_platform.errors import DigestMismatchError, InvariantError, Registr
 CONTRACT_FILE = "contract.json"
 """What the contract is called beside the model file."""
 
-CONTRACT_FORMAT = "weather-platform/forecast-contract/1"
+CONTRACT_FORMAT = "weather-platform/forecast-contract/2"
 
-Floats = NDArray[np.float64]
+GOLDEN_ROWS = 64
+"""Test rows whose forecasts are kept with a model: enough to reach most leaves, small enough to ask at every move."""
 
 
 def sha256(data: bytes) -> str:
@@ -130,12 +118,16 @@ class Contract:
     algorithm: str
     feature_version: str
     feature_names: tuple[str, ...]
-    calibration: Calibration
-    threshold: float
+    output: Output
     tuned_through: str
     tested_through: str
     model_file: str
     model_sha256: str
+
+    @property
+    def threshold(self) -> float | None:
+        """From which probability on a classification says yes; None for a regression."""
+        return getattr(self.output, "threshold", None)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, in a fixed order."""
@@ -147,8 +139,7 @@ class Contract:
             "algorithm": self.algorithm,
             "feature_version": self.feature_version,
             "feature_names": list(self.feature_names),
-            "calibration": self.calibration.to_dict(),
-            "threshold": self.threshold,
+            **self.output.to_dict(),
             "tuned_through": self.tuned_through,
             "tested_through": self.tested_through,
             "model_file": self.model_file,
@@ -171,8 +162,7 @@ class Contract:
                 algorithm=str(values["algorithm"]),
                 feature_version=str(values["feature_version"]),
                 feature_names=tuple(values["feature_names"]),
-                calibration=Calibration.from_dict(values["calibration"]),
-                threshold=float(values["threshold"]),
+                output=OUTPUTS[values["task"]].from_dict(values),
                 tuned_through=str(values["tuned_through"]),
                 tested_through=str(values["tested_through"]),
                 model_file=str(values["model_file"]),
@@ -198,14 +188,6 @@ class Contract:
 
 
 @dataclass(frozen=True, eq=False)
-class Forecasts:
-    """One forecast per row: calibrated probability, and whether it reaches the threshold."""
-
-    probability: Floats
-    label: NDArray[np.bool_]
-
-
-@dataclass(frozen=True, eq=False)
 class Predictor:
     """A model that is ready to forecast. The same bits for a row alone and among a million."""
 
@@ -215,8 +197,7 @@ class Predictor:
 
     def predict(self, values: NDArray[np.float32]) -> Forecasts:
         """The forecasts of float32 rows whose columns are ``contract.feature_names``, in that order."""
-        probability = self.contract.calibration.apply(self.model.predict_raw(values))
-        return Forecasts(probability, probability >= self.contract.threshold)
+        return self.contract.output.apply(self.model.predict_raw(values))
 
     def require_features(self, feature_version: str, feature_names: tuple[str, ...] | list[str]) -> None:
         """InvariantError unless rows of these features are what the model was trained on."""
@@ -259,12 +240,19 @@ class Predictor:
 
 @dataclass(frozen=True, eq=False)
 class BaselineResult:
-    """A baseline on the same test rows; its threshold is chosen on validation, as the model's is."""
+    """A baseline on the same test rows; its output stage is fitted on validation, as the model's is."""
 
     name: str
-    threshold: float
     metrics: Mapping[str, float]
-    curve: Curve
+    diagnostics: Diagnostics
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenSample:
+    """A few test rows with ``Forecasts.value`` of each: what the model must say again wherever it is loaded."""
+
+    values: NDArray[np.float32]
+    expected: Floats
 
 
 @dataclass(frozen=True, eq=False)
@@ -272,7 +260,8 @@ class TrainedModel:
     """A candidate: the two files, what they can do on test rows, and how they came to be.
 
     ``metrics`` are those of the test part; ``validation_metrics`` are for choosing between candidates and
-    flatter the model, as its threshold and calibration were fitted there.
+    flatter the model, as its output stage was fitted there. ``skill`` is one minus the model's loss over a
+    baseline's on the test rows, by names such as ``mae_skill_vs_climatology``.
     """
 
     target: str
@@ -283,12 +272,12 @@ class TrainedModel:
     model_bytes: bytes
     metrics: Mapping[str, float]
     intervals: Mapping[str, Interval]
-    confusion: Confusion
-    reliability: Reliability
-    curve: Curve
+    diagnostics: Diagnostics
+    skill: Mapping[str, float]
     validation_metrics: Mapping[str, float]
     baselines: Mapping[str, BaselineResult]
     importance: Mapping[str, float]
+    golden: GoldenSample
     params: Params
     seed: int
     threads: int
@@ -334,8 +323,6 @@ def train(
     """One candidate for one target and test year. Same data, split and recipe: same digest."""
     if target.task not in algorithm.tasks:
         raise InvariantError(f"{algorithm.name} does not do {target.task}, which {target.name} needs")
-    if target.task != "classification":
-        raise InvariantError(f"{target.name}: training measures classification only so far")
     params = algorithm.resolve(config.params)
     parts = labelled(split.parts(data.day), data.labels)
     verify_parts(split, data.day, parts)
@@ -359,9 +346,7 @@ def train(
 
     validation_labels = data.labels[parts.validation]
     raw = model.predict_raw(data.values[parts.validation])
-    calibration = fit_calibration(validation_labels, raw)
-    validation_probability = calibration.apply(raw)
-    threshold = best_f1_threshold(validation_labels, validation_probability)
+    output = OUTPUTS[target.task].fit(validation_labels, raw)
     contract = Contract(
         target=target.name,
         task=target.task,
@@ -369,8 +354,7 @@ def train(
         algorithm=algorithm.name,
         feature_version=data.feature_version,
         feature_names=data.feature_names,
-        calibration=calibration,
-        threshold=threshold,
+        output=output,
         tuned_through=split.tuned_through.isoformat(),
         tested_through=split.test.last.isoformat(),
         model_file=algorithm.file_name,
@@ -383,10 +367,8 @@ def train(
 
     test_labels, test_day = data.labels[parts.test], data.day[parts.test]
     test = predictor.predict(data.values[parts.test])
-    metrics = classification_metrics(test_labels, test.probability, threshold)
-    intervals = bootstrap_intervals(
-        test_labels, test.probability, threshold, test_day, seed=config.seed, resamples=config.resamples
-    )
+    metrics = output.metrics(test_labels, test)
+    intervals = output.intervals(test_labels, test, test_day, seed=config.seed, resamples=config.resamples)
     baselines = _baselines(target, data, parts)
     lap("measure")
     return TrainedModel(
@@ -398,14 +380,12 @@ def train(
         model_bytes=model_bytes,
         metrics=MappingProxyType(metrics),
         intervals=MappingProxyType(intervals),
-        confusion=confusion(test_labels, test.label),
-        reliability=reliability(test_labels, test.probability),
-        curve=precision_recall_curve(test_labels, test.probability),
-        validation_metrics=MappingProxyType(
-            classification_metrics(validation_labels, validation_probability, threshold)
-        ),
+        diagnostics=output.diagnose(test_labels, test, test_day),
+        skill=MappingProxyType(_skill(output, metrics, baselines)),
+        validation_metrics=MappingProxyType(output.metrics(validation_labels, output.apply(raw))),
         baselines=MappingProxyType(baselines),
         importance=MappingProxyType(model.importance()),
+        golden=_golden(data.values[parts.test], test),
         params=params,
         seed=config.seed,
         threads=config.threads,
@@ -425,21 +405,37 @@ def _baselines(target: ForecastTarget, data: TrainingData, parts: Parts) -> dict
     train_rows = data.baseline_rows(target, parts.train)
     validation_rows = data.baseline_rows(target, parts.validation)
     test_rows = data.baseline_rows(target, parts.test)
+    labels, day = data.labels[parts.test], data.day[parts.test]
     results = {}
     for baseline in BASELINES.values():
         if target.task not in baseline.tasks:
             continue
-        fitted = baseline.fit(train_rows, data.labels[parts.train])
-        threshold = best_f1_threshold(data.labels[parts.validation], fitted.predict(validation_rows))
-        probability = fitted.predict(test_rows)
-        labels = data.labels[parts.test]
+        fitted = baseline.fit(train_rows, data.labels[parts.train], target.task)
+        output = OUTPUTS[target.task].fit_baseline(data.labels[parts.validation], fitted.predict(validation_rows))
+        forecasts = output.apply(fitted.predict(test_rows))
         results[baseline.name] = BaselineResult(
             name=baseline.name,
-            threshold=threshold,
-            metrics=MappingProxyType(classification_metrics(labels, probability, threshold)),
-            curve=precision_recall_curve(labels, probability),
+            metrics=MappingProxyType(output.metrics(labels, forecasts)),
+            diagnostics=output.diagnose(labels, forecasts, day),
         )
     return results
+
+
+def _skill(output: Output, metrics: Mapping[str, float], baselines: Mapping[str, BaselineResult]) -> dict[str, float]:
+    """Every loss of the task against every baseline: 1 is perfect, 0 no better, below 0 worse."""
+    losses = output.losses(metrics)
+    return {
+        f"{loss}_skill_vs_{name}": 1 - losses[loss] / reference
+        for name, baseline in baselines.items()
+        for loss, reference in output.losses(baseline.metrics).items()
+        if reference > 0  # nothing is better than a perfect baseline, and skill against it means nothing
+    }
+
+
+def _golden(values: NDArray[np.float32], forecasts: Forecasts) -> GoldenSample:
+    """Rows spread evenly over the test part."""
+    at = np.unique(np.linspace(0, len(values) - 1, GOLDEN_ROWS).round().astype(np.intp))
+    return GoldenSample(values[at], forecasts.value[at])
 
 
 def _libraries() -> dict[str, str]:

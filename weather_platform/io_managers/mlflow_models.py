@@ -17,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +123,7 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
 
     model = candidate.model
     metrics = _metrics(model)
+    threshold = model.contract.threshold
     with answering(run.tracking_uri, f"logging {origin.asset_key} {origin.partition}"):
         tags = {
             "mlflow.parentRunId": run.run_id,
@@ -147,10 +148,10 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
         RUN_ID_KEY: run_id,
         "mlflow_run_url": dg.MetadataValue.url(run_url(run.tracking_uri, run.experiment_id, run_id)),
         DIGEST_TAG: model.digest,
-        "threshold": model.contract.threshold,
+        **({} if threshold is None else {"threshold": threshold}),
         "value": metrics[f"test_{TARGETS[model.target].primary_metric}"],
-        **{f"test_{metric}": value for metric, value in model.metrics.items()},
-        "test_confusion": asdict(model.confusion),
+        **{f"test_{metric}": value for metric, value in {**model.metrics, **model.skill}.items()},
+        **({"test_confusion": counts} if (counts := model.diagnostics.counts()) else {}),
         "test_intervals": {name: [interval.low, interval.high] for name, interval in model.intervals.items()},
         "test_baselines": {name: dict(baseline.metrics) for name, baseline in model.baselines.items()},
         "rows": sum(model.rows[part] for part in ("train", "validation", "test")),
@@ -245,7 +246,7 @@ def _log_model(run: MlflowRun, run_id: str, model: TrainedModel, scratch: Path) 
         metadata={
             DIGEST_TAG: model.digest,
             "contract": CONTRACT_FILE,
-            "output": f"before calibration; {CONTRACT_FILE} says how it becomes a forecast",
+            "output": f"a raw value; {CONTRACT_FILE} says how it becomes a forecast",
         },
     )
     # The very bytes that were measured and digested, not what this library version would write.
@@ -293,14 +294,13 @@ def input_schema(model: TrainedModel) -> dict[str, Any]:
 
 def _metrics(model: TrainedModel) -> dict[str, float]:
     metrics: dict[str, float] = {}
-    metrics |= {f"test_{name}": value for name, value in model.metrics.items()}
+    measured = {**model.metrics, **model.skill, **model.diagnostics.counts()}
+    metrics |= {f"test_{name}": value for name, value in measured.items()}
     for name, interval in model.intervals.items():
         metrics |= {f"test_{name}_low": interval.low, f"test_{name}_high": interval.high}
     metrics |= {f"validation_{name}": value for name, value in model.validation_metrics.items()}
     for baseline in model.baselines.values():
         metrics |= {f"{baseline.name}_{name}": value for name, value in baseline.metrics.items()}
-    for name in ("true_positive", "false_positive", "false_negative", "true_negative"):
-        metrics[f"test_{name}"] = getattr(model.confusion, name)
     metrics |= {f"rows_{part}": rows for part, rows in model.rows.items()}
     metrics |= {f"seconds_{step}": seconds for step, seconds in model.seconds.items()}
     metrics |= dict(model.notes)
@@ -342,7 +342,7 @@ def _describe(model: TrainedModel, lake_versions: Mapping[str, int]) -> dict[str
         "year": str(model.split.year),
         DIGEST_TAG: model.digest,
         "model_sha256": model.model_sha256,
-        "threshold": repr(model.contract.threshold),
+        **({} if model.contract.threshold is None else {"threshold": repr(model.contract.threshold)}),
         "feature_version": model.contract.feature_version,
         "tuned_through": model.contract.tuned_through,
         "tested_through": model.contract.tested_through,

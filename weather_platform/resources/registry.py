@@ -38,7 +38,7 @@ class ModelReference:
     model_id: str
     model_uri: str
     digest: str
-    threshold: float
+    threshold: float | None
     feature_version: str
     tuned_through: date
     tested_through: date
@@ -130,7 +130,7 @@ class ModelRegistry:
             model_id=tags["model_id"],
             model_uri=tags["model_uri"],
             digest=tags[DIGEST_TAG],
-            threshold=float(tags["threshold"]),
+            threshold=float(tags["threshold"]) if "threshold" in tags else None,
             feature_version=tags["feature_version"],
             tuned_through=date.fromisoformat(tags["tuned_through"]),
             tested_through=date.fromisoformat(tags["tested_through"]),
@@ -295,7 +295,7 @@ def _version_tags(reference: ModelReference) -> dict[str, str]:
         "target": reference.target,
         "algorithm": reference.algorithm,
         "year": str(reference.year),
-        "threshold": repr(reference.threshold),
+        **({} if reference.threshold is None else {"threshold": repr(reference.threshold)}),
         "feature_version": reference.feature_version,
         "tuned_through": reference.tuned_through.isoformat(),
         "tested_through": reference.tested_through.isoformat(),

@@ -37,10 +37,19 @@ def forecast(**changes: Any) -> dict[str, Any]:
         "probability": 0.1 + 0.2,
         "threshold": 0.45,
         "label": False,
+        "value": None,
+        "value_low": None,
+        "value_high": None,
         "issued_at": NOON,
         "dagster_run_id": "run-1",
     }
     return row | changes
+
+
+def value_forecast(**changes: Any) -> dict[str, Any]:
+    """A forecast of a quantity: a value with its interval in the place of the probability."""
+    row = forecast(target="max_temp_tomorrow", probability=None, threshold=None, label=None)
+    return row | {"value": 21.4, "value_low": 18.9, "value_high": 24.6} | changes
 
 
 def forecasts(*rows: dict[str, Any]) -> pa.Table:
@@ -111,6 +120,27 @@ def test_migrating_twice_keeps_what_is_there(database: Database) -> None:
     assert database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 1
 
 
+def test_forecasts_made_before_there_were_values_are_kept_as_they_were(url: str) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    database = Database(url)
+    config = Config()
+    config.set_main_option("script_location", "weather_platform:database/migrations")
+    old = {name: cell for name, cell in forecast().items() if not name.startswith("value")}
+    with database.engine.execution_options(weather_writing=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        names = ", ".join(old)
+        connection.execute(
+            sa.text(f"INSERT INTO forecasts ({names}) VALUES (:{', :'.join(old)})"),  # noqa: S608
+            old | {"issued_at": "2015-06-01 02:00:00.123456"},
+        )
+    database.migrate()
+    assert database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 1
+    database.close()
+
+
 def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None:
     with database.engine.begin() as connection:
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
@@ -131,6 +161,9 @@ def test_a_forecast_comes_back_bit_for_bit(database: Database) -> None:
     given = database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1))
     assert given.schema.equals(FORECASTS_SCHEMA)
     assert given.to_pylist() == [forecast()]
+    database.upsert_forecasts(forecasts(value_forecast(value=0.1 + 0.2, value_low=-0.0, value_high=1 / 3)))
+    (stored,) = database.forecasts("max_temp_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).to_pylist()
+    assert stored == value_forecast(value=0.1 + 0.2, value_low=-0.0, value_high=1 / 3)
 
 
 def test_no_forecasts_are_an_empty_table_with_all_columns(database: Database) -> None:
@@ -176,6 +209,35 @@ def test_a_batch_with_one_impossible_forecast_is_refused_as_a_whole(
     with pytest.raises(InvariantError, match=says):
         database.upsert_forecasts(forecasts(forecast(), forecast(station="Perth", **wrong)))
     assert database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"probability": 0.5}, "some of both"),
+        ({"value": None}, "neither all of"),
+        ({"value_high": None}, "neither all of"),
+        ({"value": None, "value_low": None, "value_high": None}, "neither all of"),
+        ({"value_low": float("nan")}, "NaN as value_low"),
+        ({"value_low": 21.5}, "value"),
+        ({"value_high": 21.3}, "value"),
+    ],
+)
+def test_a_value_that_is_also_a_probability_or_lacks_its_interval_is_refused(
+    database: Database, wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(InvariantError, match=says):
+        database.upsert_forecasts(forecasts(value_forecast(), value_forecast(station="Perth", **wrong)))
+    assert database.forecasts("max_temp_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 0
+
+
+def test_the_database_itself_refuses_half_a_forecast(database: Database) -> None:
+    database.upsert_forecasts(forecasts(forecast(), value_forecast()))
+    table = Base.metadata.tables["forecasts"]
+    ours = sa.update(table).where(table.c.target == "max_temp_tomorrow")
+    for half in ({"value": None}, {"probability": 0.5}, {"value_low": 30.0}):
+        with pytest.raises(DBAPIError, match=r"ck_forecasts_(one_kind|value)"), database.engine.begin() as connection:
+            connection.execute(ours.values(half))
 
 
 def test_two_forecasts_of_one_key_in_one_batch_are_refused(database: Database) -> None:

@@ -141,19 +141,21 @@ def _baseline_rows(station: list[int], month: list[int], today: list[float]) -> 
 
 def test_persistence_is_how_often_it_rained_after_a_dry_a_wet_and_an_unknown_day() -> None:
     seen = _baseline_rows([0] * 8, [0] * 8, [0, 0, 0, 0, 1, 1, np.nan, np.nan])
-    fitted = BASELINES["persistence"].fit(seen, np.array([0, 0, 0, 1, 1, 0, 1, 1], np.float32))
+    fitted = BASELINES["persistence"].fit(seen, np.array([0, 0, 0, 1, 1, 0, 1, 1], np.float32), "classification")
     asked = _baseline_rows([0, 5, -1], [3, 3, 3], [0, 1, np.nan])
     assert fitted.predict(asked).tolist() == [0.25, 0.5, 1.0]
 
 
 def test_persistence_that_never_saw_an_unknown_day_takes_the_mean() -> None:
-    fitted = BASELINES["persistence"].fit(_baseline_rows([0, 0], [0, 0], [0, 1]), np.array([0, 1], np.float32))
+    fitted = BASELINES["persistence"].fit(
+        _baseline_rows([0, 0], [0, 0], [0, 1]), np.array([0, 1], np.float32), "classification"
+    )
     assert fitted.predict(_baseline_rows([0], [0], [np.nan])).tolist() == [0.5]
 
 
 def test_climatology_is_a_stations_own_month_drawn_towards_all_stations() -> None:
     seen = _baseline_rows([0] * 60 + [1] * 60, [6] * 120, [0.0] * 120)
-    fitted = BASELINES["climatology"].fit(seen, np.array([1] * 60 + [0] * 60, np.float32))
+    fitted = BASELINES["climatology"].fit(seen, np.array([1] * 60 + [0] * 60, np.float32), "classification")
     k = CLIMATOLOGY_PRIOR_ROWS
     wet, dry, unseen, unknown = fitted.predict(_baseline_rows([0, 1, 2, -1], [6] * 4, [0.0] * 4)).tolist()
     assert wet == pytest.approx((60 + k / 2) / (60 + k))
@@ -162,7 +164,9 @@ def test_climatology_is_a_stations_own_month_drawn_towards_all_stations() -> Non
 
 
 def test_climatology_of_a_month_that_was_never_seen_is_the_mean() -> None:
-    fitted = BASELINES["climatology"].fit(_baseline_rows([0, 0], [1, 1], [0, 0]), np.array([0, 1], np.float32))
+    fitted = BASELINES["climatology"].fit(
+        _baseline_rows([0, 0], [1, 1], [0, 0]), np.array([0, 1], np.float32), "classification"
+    )
     assert fitted.predict(_baseline_rows([0, 7], [4, 4], [0, 0])).tolist() == [0.5, 0.5]
 
 

@@ -7,10 +7,17 @@ import numpy as np
 import pytest
 
 from weather_platform.domain.algorithms import ALGORITHMS
-from weather_platform.domain.metrics import CLASSIFICATION_METRICS, classification_metrics
+from weather_platform.domain.calibration import Calibration
+from weather_platform.domain.metrics import (
+    CLASSIFICATION_METRICS,
+    ClassificationDiagnostics,
+    classification_metrics,
+)
+from weather_platform.domain.outputs import ProbabilityOutput
 from weather_platform.domain.splits import near_standing_exam
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import (
+    GOLDEN_ROWS,
     Contract,
     Predictor,
     TrainedModel,
@@ -54,17 +61,17 @@ def test_every_reported_metric_is_that_of_the_served_model_on_labelled_test_rows
 ) -> None:
     test = labelled(SPLIT.parts(data.day), data.labels).test
     found = model.predictor.predict(data.values[test])
-    assert dict(model.metrics) == classification_metrics(data.labels[test], found.probability, model.contract.threshold)
+    threshold = model.contract.threshold
+    assert threshold is not None
+    assert dict(model.metrics) == classification_metrics(data.labels[test], found.value, threshold)
     assert model.rows["test"] == test.sum() < SPLIT.parts(data.day).test.sum()
-    assert sum(vars_of(model).values()) == model.rows["test"]
+    shown = model.diagnostics
+    assert isinstance(shown, ClassificationDiagnostics)
+    assert sum(shown.counts().values()) == model.rows["test"]
     assert set(model.intervals) == set(CLASSIFICATION_METRICS)
-    assert model.reliability.rows.sum() == model.rows["test"]
-    assert (found.label == (found.probability >= model.contract.threshold)).all()
-
-
-def vars_of(model: TrainedModel) -> dict[str, int]:
-    counts = model.confusion
-    return {name: getattr(counts, name) for name in counts.__slots__}
+    assert shown.reliability.rows.sum() == model.rows["test"]
+    assert (found.decision == (found.value >= threshold)).all()
+    assert found.judged is found.label
 
 
 def test_the_same_seed_gives_the_same_digest_also_in_another_process(model: TrainedModel, data: TrainingData) -> None:
@@ -111,10 +118,26 @@ def test_a_model_comes_back_from_its_two_files_bit_for_bit(model: TrainedModel, 
     back = Predictor.load(model.contract_bytes, model.model_bytes, digest=model.digest)
     assert back.contract == model.contract
     many = model.predictor.predict(data.values)
-    np.testing.assert_array_equal(back.predict(data.values).probability, many.probability)
-    alone = [back.predict(data.values[i : i + 1]).probability[0] for i in range(200)]
-    np.testing.assert_array_equal(alone, many.probability[:200])
-    assert ((many.probability >= 0) & (many.probability <= 1)).all()
+    np.testing.assert_array_equal(back.predict(data.values).value, many.value)
+    alone = [back.predict(data.values[i : i + 1]).value[0] for i in range(200)]
+    np.testing.assert_array_equal(alone, many.value[:200])
+    assert ((many.value >= 0) & (many.value <= 1)).all()
+
+
+def test_the_golden_sample_is_what_the_served_model_says_of_rows_all_over_the_test_part(
+    model: TrainedModel, data: TrainingData
+) -> None:
+    golden = model.golden
+    assert (golden.values.shape, golden.expected.shape) == ((GOLDEN_ROWS, len(data.feature_names)), (GOLDEN_ROWS,))
+    np.testing.assert_array_equal(model.predictor.predict(golden.values).value, golden.expected)
+    rows = data.values[labelled(SPLIT.parts(data.day), data.labels).test]
+    np.testing.assert_array_equal(golden.values[[0, -1]], rows[[0, -1]])
+
+
+def test_skill_is_what_is_gained_of_the_loss_of_a_baseline(model: TrainedModel) -> None:
+    assert set(model.skill) == {"brier_skill_vs_persistence", "brier_skill_vs_climatology"}
+    reference = model.baselines["climatology"].metrics["brier"]
+    assert model.skill["brier_skill_vs_climatology"] == 1 - model.metrics["brier"] / reference > 0
 
 
 def test_a_changed_byte_in_either_file_is_found(model: TrainedModel) -> None:
@@ -122,7 +145,7 @@ def test_a_changed_byte_in_either_file_is_found(model: TrainedModel) -> None:
     spoilt[len(spoilt) // 2] ^= 1
     with pytest.raises(DigestMismatchError, match=r"model\.ubj has SHA-256"):
         Predictor.load(model.contract_bytes, bytes(spoilt), digest=model.digest)
-    lowered = replace(model.contract, threshold=0.0).to_bytes()
+    lowered = replace(model.contract, output=ProbabilityOutput(Calibration(), 0.0)).to_bytes()
     with pytest.raises(DigestMismatchError, match="contract has SHA-256"):
         Predictor.load(lowered, model.model_bytes, digest=model.digest)
 

@@ -324,8 +324,8 @@ def test_the_batch_forecast_equals_one_row_forecast_alone_to_the_bit(first: Made
     for number, station in enumerate(rows.station_index):
         alone = predictor.predict(np.ascontiguousarray(rows.values[number : number + 1]))
         row = stored[rows.station_ids[station]]
-        assert alone.probability[0].tobytes() == np.float64(row["probability"]).tobytes()
-        assert bool(alone.label[0]) is row["label"]
+        assert alone.value[0].tobytes() == np.float64(row["probability"]).tobytes()
+        assert bool(alone.decision[0]) is row["label"]
 
 
 def test_features_built_for_one_station_alone_give_its_batch_forecast_to_the_bit(first: MadeHome) -> None:
@@ -337,4 +337,4 @@ def test_features_built_for_one_station_alone_give_its_batch_forecast_to_the_bit
         one = (np.array([grid.ids.index(row["station"])], np.int32), np.array([today], np.int32))
         matrix = build_features(observed, grid, weights, first_day=today, last_day=today, rows=one)
         alone = predictor.predict(matrix.values)
-        assert alone.probability[0].tobytes() == np.float64(row["probability"]).tobytes()
+        assert alone.value[0].tobytes() == np.float64(row["probability"]).tobytes()

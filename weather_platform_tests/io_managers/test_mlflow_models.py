@@ -183,8 +183,8 @@ def test_the_annotation_says_whether_a_reference_or_the_verified_model_is_given(
     assert list(SEEN["unannotated"]) == ["2015"]
     assert SEEN["reference"].digest == SEEN["predictor"].digest == small_model().digest
     values = small_data().values
-    expected = small_model().predictor.predict(values).probability
-    assert np.array_equal(SEEN["predictor"].predict(values).probability, expected)
+    expected = small_model().predictor.predict(values).value
+    assert np.array_equal(SEEN["predictor"].predict(values).value, expected)
 
 
 def test_downstream_gets_the_newest_materialization_and_not_merely_the_newest_run(

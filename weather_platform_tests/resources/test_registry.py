@@ -41,7 +41,7 @@ def test_a_registered_model_forecasts_the_same_bits_as_the_one_that_was_trained(
     predictor = store.registry.load(version)
     values = small_data().values
     trained = small_model().predictor.predict(values)
-    assert np.array_equal(predictor.predict(values).probability, trained.probability)
+    assert np.array_equal(predictor.predict(values).value, trained.value)
     assert predictor.digest == version.digest == small_model().digest
     assert version.tuned_through.isoformat() == small_model().contract.tuned_through
 

@@ -42,7 +42,7 @@ class FittedBaseline(Protocol):
     """A baseline fitted on training rows."""
 
     def predict(self, rows: BaselineRows) -> NDArray[np.float64]:
-        """The probability of each row."""
+        """The probability (classification) or value (regression) of each row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +53,37 @@ class Baseline:
     title: str
     description: str
     tasks: frozenset[Task]
-    fit: Callable[[BaselineRows, NDArray[np.float32]], FittedBaseline]
+    fit: Callable[[BaselineRows, NDArray[np.float32], Task], FittedBaseline]
 
 
 @dataclass(frozen=True, eq=False)
 class _Table:
-    """A probability per cell; ``cells`` numbers the cell of each row."""
+    """The mean label of each cell; ``cells`` numbers the cell of each row."""
 
-    probability: NDArray[np.float64]
+    mean: NDArray[np.float64]
     cells: Callable[[BaselineRows], NDArray[np.intp]]
 
     def predict(self, rows: BaselineRows) -> NDArray[np.float64]:
-        return self.probability[self.cells(rows)]
+        return self.mean[self.cells(rows)]
+
+
+@dataclass(frozen=True, eq=False)
+class _AsToday:
+    """Today's value, and what another baseline says where it is unknown."""
+
+    unknown: FittedBaseline
+
+    def predict(self, rows: BaselineRows) -> NDArray[np.float64]:
+        return np.where(np.isnan(rows.today), self.unknown.predict(rows), rows.today.astype(np.float64))
 
 
 def _today_cells(rows: BaselineRows) -> NDArray[np.intp]:
     return np.where(np.isnan(rows.today), 2, rows.today).astype(np.intp)  # 0 no, 1 yes, 2 unknown
 
 
-def _fit_persistence(rows: BaselineRows, labels: NDArray[np.float32]) -> _Table:
+def _fit_persistence(rows: BaselineRows, labels: NDArray[np.float32], task: Task) -> FittedBaseline:
+    if task == "regression":
+        return _AsToday(_fit_climatology(rows, labels, task))
     cells = _today_cells(rows)
     count = np.bincount(cells, minlength=3)
     positive = np.bincount(cells, weights=labels, minlength=3)
@@ -85,7 +97,7 @@ CLIMATOLOGY_PRIOR_ROWS = 30.0
 _MONTHS = 12
 
 
-def _fit_climatology(rows: BaselineRows, labels: NDArray[np.float32]) -> _Table:
+def _fit_climatology(rows: BaselineRows, labels: NDArray[np.float32], _task: Task) -> FittedBaseline:
     stations = int(rows.station_index.max(initial=-1)) + 1
 
     def cells(of: BaselineRows) -> NDArray[np.intp]:
@@ -93,16 +105,14 @@ def _fit_climatology(rows: BaselineRows, labels: NDArray[np.float32]) -> _Table:
         return np.where(known, of.station_index, stations).astype(np.intp) * _MONTHS + of.month
 
     count = np.bincount(rows.month, minlength=_MONTHS)
-    positive = np.bincount(rows.month, weights=labels, minlength=_MONTHS)
+    total = np.bincount(rows.month, weights=labels, minlength=_MONTHS)
     overall = labels.mean(dtype=np.float64)
-    month = np.where(count > 0, positive / np.maximum(count, 1), overall)
+    month = np.where(count > 0, total / np.maximum(count, 1), overall)
     own = cells(rows)
     size = (stations + 1) * _MONTHS  # the last row of cells is every station that training has not seen
     own_count = np.bincount(own, minlength=size)
-    own_positive = np.bincount(own, weights=labels, minlength=size)
-    blended = (own_positive + CLIMATOLOGY_PRIOR_ROWS * np.tile(month, stations + 1)) / (
-        own_count + CLIMATOLOGY_PRIOR_ROWS
-    )
+    own_total = np.bincount(own, weights=labels, minlength=size)
+    blended = (own_total + CLIMATOLOGY_PRIOR_ROWS * np.tile(month, stations + 1)) / (own_count + CLIMATOLOGY_PRIOR_ROWS)
     blended[-_MONTHS:] = month
     return _Table(blended, cells)
 
@@ -114,15 +124,21 @@ BASELINES: Mapping[str, Baseline] = MappingProxyType(
             Baseline(
                 name="persistence",
                 title="Persistence",
-                description="How often it rained in training after a day with, without or of unknown rain.",
-                tasks=frozenset({"classification"}),
+                description=(
+                    "Tomorrow as today. A yes or no: how often yes followed in training on a yes, a no or an unknown "
+                    "day. A quantity: today's value, and where it is unknown what climatology says."
+                ),
+                tasks=frozenset({"classification", "regression"}),
                 fit=_fit_persistence,
             ),
             Baseline(
                 name="climatology",
                 title="Climatology",
-                description="How often it rained in training in this month here, drawn towards all stations.",
-                tasks=frozenset({"classification"}),
+                description=(
+                    "The mean of training in this month here (of yes and no: how often yes), "
+                    "drawn towards all stations."
+                ),
+                tasks=frozenset({"classification", "regression"}),
                 fit=_fit_climatology,
             ),
         )
