@@ -21,6 +21,10 @@ class InvariantError(WeatherError):
     """A promise about the data would be broken by publishing, so nothing was published."""
 
 
+class NotEnoughDataError(InvariantError):
+    """The data does not reach far enough for what is asked of it; with more of it the same call would do."""
+
+
 class LakeError(WeatherError):
     """The lake is unreachable, or a table of it cannot be read or written as it stands."""
 

@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field, create_model
 
 from weather_platform.assets.catalogue import MODEL_IO, shared
-from weather_platform.assets.splits import up_to_the_year
+from weather_platform.assets.splits import unsplit_reason, up_to_the_year
 from weather_platform.domain.algorithms import Algorithm
 from weather_platform.domain.feature_table import first_rows, training_columns, training_data
 from weather_platform.domain.features import FEATURE_VERSION
@@ -19,7 +19,7 @@ from weather_platform.domain.splits import split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import TrainingConfig, train
 from weather_platform.io_managers.costs import metered
-from weather_platform.io_managers.mlflow_models import Candidate
+from weather_platform.io_managers.mlflow_models import Candidate, NoCandidate
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
 from weather_platform.settings import Settings
 
@@ -70,14 +70,18 @@ def candidate_asset(
         config: recipe,  # type: ignore[valid-type]
         split: TablePartitions,
         features: TablePartitions,
-    ) -> Mapping[str, Candidate]:
+    ) -> Mapping[str, Candidate | NoCandidate]:
         params = config.model_dump()  # type: ignore[attr-defined]
         recipe_of_run = TrainingConfig(seed=params.pop("seed"), threads=params.pop("threads"), params=params)
-        last = features.up_to(max(context.partition_keys)).select(training_columns(target))
+        unsplit = {year: unsplit_reason(split, year) for year in context.partition_keys}
+        newest = max((year for year, reason in unsplit.items() if reason is None), default="")
+        last = features.up_to(newest).select(training_columns(target))
         rows = training_data(last.values(), sum(last.row_counts.values()), target)
         lake_versions = {"features": features.version, f"{target.name}__split": split.version}
 
-        def of_year(year: str) -> Candidate:
+        def of_year(year: str) -> Candidate | NoCandidate:
+            if reason := unsplit[year]:
+                return NoCandidate(reason)
             # Years lie one after the other, so the rows up to a year are a view of the first of them.
             known = first_rows(rows, sum(features.up_to(year).row_counts.values()))
             context.log.info(f"training for {year} on {len(known):,} rows")

@@ -13,7 +13,7 @@ import dagster as dg
 import pyarrow.compute as pc
 
 from weather_platform.assets.catalogue import described, shared
-from weather_platform.assets.splits import up_to_the_year
+from weather_platform.assets.splits import REASON, unsplit_reason, up_to_the_year
 from weather_platform.database import Database, PromotionRecord
 from weather_platform.domain.algorithms import ALGORITHMS, BASELINES
 from weather_platform.domain.alias_moves import due_move
@@ -70,6 +70,9 @@ def promotion_asset(
         decided_at = run_created_at(context.instance, context.run.run_id)
         champion = registry.alias(target.name, PRODUCTION)
         for year in context.partition_keys:
+            if reason := unsplit_reason(split, year):
+                context.add_asset_metadata({REASON: reason}, partition_key=year)
+                continue
             best = _challenger(target, [models[year] for models in references.values()])
             plan = split_from_manifest(split[year])
             challenger = registry.register(best)

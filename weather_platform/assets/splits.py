@@ -1,7 +1,9 @@
 """Stage splits: which days train, validate and test the models of a year. One manifest per target and test year.
 
 A manifest holds date ranges, counts, class balance and the lake version of the features it counted; never a copy of
-rows. Its invariants (order, embargo, standing exam left out) raise before it is stored.
+rows. Its invariants (order, embargo, standing exam left out) raise before it is stored. A year that cannot be split,
+because nothing of it is observed yet or too little before it, has an empty manifest and its reason in the metadata;
+the later stages pass over it.
 """
 
 import dagster as dg
@@ -10,10 +12,21 @@ import pyarrow as pa
 
 from weather_platform.assets.catalogue import LAKE_IO, shared
 from weather_platform.domain.feature_table import label_column
-from weather_platform.domain.splits import day_date, manifest, newest_labelled_day, plan_split
+from weather_platform.domain.splits import MANIFEST_SCHEMA, day_date, manifest, newest_labelled_day, plan_split
 from weather_platform.domain.targets import ForecastTarget
+from weather_platform.errors import NotEnoughDataError
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+
+REASON = "reason"
+"""Metadata of a year without a split, a model or a decision: why there is none."""
+
+
+def unsplit_reason(split: TablePartitions, year: str) -> str | None:
+    """Why the later stages pass over a year; None when its manifest holds a split."""
+    if split.row_counts[year]:
+        return None
+    return f"{year} is not split; the metadata of the split says why"
 
 
 def up_to_the_year() -> dg.TimeWindowPartitionMapping:
@@ -39,7 +52,12 @@ def split_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefinition
         narrow = features.select(("day", label_column(target.name)))
 
         def of_year(year: str) -> pa.Table:
-            stored = _manifest(target, year, narrow)
+            try:
+                stored = _manifest(target, year, narrow)
+            except NotEnoughDataError as error:
+                context.log.warning(f"{year} is not split: {error}")
+                context.add_asset_metadata({REASON: str(error)}, partition_key=year)
+                return MANIFEST_SCHEMA.empty_table()
             context.add_asset_metadata({"manifest": _shown(stored)}, partition_key=year)
             return stored
 
@@ -62,8 +80,9 @@ def _manifest(target: ForecastTarget, year: str, features: TablePartitions) -> p
     rows = features.up_to(year).table()
     days = rows["day"].cast(pa.int32()).to_numpy()
     labels = rows[label_column(target.name)].to_numpy().astype(np.float32, copy=False)
+    newest = newest_labelled_day(days, labels)
     return manifest(
-        plan_split(int(year), day_date(days.min()), newest_labelled_day(days, labels)),
+        plan_split(int(year), day_date(days.min()), newest),
         days,
         labels,
         classification=target.task == "classification",

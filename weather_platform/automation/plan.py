@@ -7,8 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from weather_platform.domain.splits import plan_split
 from weather_platform.errors import SourceError
 from weather_platform.sources import Coverage
+
+LEARN = "learn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +39,22 @@ def plan_runs(coverage: Coverage, test_years: Iterable[int], forecast_days: int)
     return [
         StageRun("ingest", _month(first), _month(last)),
         StageRun("process", str(first.year), str(last.year)),
-        *(StageRun("learn", str(group[0]), str(group[-1])) for group in _consecutive(years)),
+        *(StageRun(LEARN, str(group[0]), str(group[-1])) for group in _consecutive(years)),
         StageRun("forecast", newest_days.isoformat(), last.isoformat()),
     ]
+
+
+def refuse_years_without_split(coverage: Coverage, stored_months: Iterable[str], plan: Iterable[StageRun]) -> None:
+    """NotEnoughDataError when a year of the plan cannot be trained, validated and tested on what is covered.
+
+    What the lake holds already (its months, YYYY-MM) counts too: a source may hold the newest days alone.
+    """
+    first_day = min([coverage.first_day, *(date.fromisoformat(f"{month}-01") for month in stored_months)])
+    newest_labelled = coverage.last_day - timedelta(days=1)
+    for run in plan:
+        if run.job == LEARN:
+            for year in range(int(run.first), int(run.last) + 1):
+                plan_split(year, first_day, newest_labelled)
 
 
 def _month(day: date) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from weather_platform.checks.reporting import WARN, Findings, report
+from weather_platform.checks.reporting import WARN, Findings, partitions_of_run, report
 from weather_platform.domain.feature_table import FEATURES_SCHEMA
 from weather_platform.domain.features import feature_names
 from weather_platform.lake import Lake
@@ -26,7 +26,7 @@ def features_checks() -> list[dg.AssetChecksDefinition]:
         description="A year has as many feature rows as clean observations.",
     )  # fmt: skip
     def a_row_per_observation(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        years = context.op_execution_context.partition_keys
+        years = partitions_of_run(context, dg.AssetKey("features"))
         return report(years_with_other_rows(lake.lake(), years), looked_at=len(years))
 
     @dg.asset_check(
@@ -34,7 +34,7 @@ def features_checks() -> list[dg.AssetChecksDefinition]:
         description="Every feature has a value somewhere in the year; an empty one tells a model nothing.",
     )  # fmt: skip
     def no_empty_feature(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        years = context.op_execution_context.partition_keys
+        years = partitions_of_run(context, dg.AssetKey("features"))
         return report(empty_features(lake.lake(), years), looked_at=len(years), severity=WARN)
 
     return [columns_of_the_contract, a_row_per_observation, no_empty_feature]

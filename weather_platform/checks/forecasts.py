@@ -8,8 +8,8 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_platform.checks.reporting import WARN, Findings, report
-from weather_platform.database import Database
+from weather_platform.checks.reporting import WARN, Findings, partitions_of_run, report
+from weather_platform.database import FORECASTS_SCHEMA, Database
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.lake import Lake
 from weather_platform.resources.lake import LakeResource
@@ -23,9 +23,12 @@ def forecasts_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
     def issued(
         context: dg.AssetCheckExecutionContext, registry: ModelRegistry, database: Database
     ) -> tuple[pa.Table, list[date]]:
-        days = [date.fromisoformat(key) for key in context.op_execution_context.partition_keys]
+        days = [date.fromisoformat(day) for day in partitions_of_run(context, key)]
         version = registry.production(target.name).version
-        return database.forecasts(target.name, days[0], days[-1], model_version=version), days
+        if not days:
+            return FORECASTS_SCHEMA.empty_table(), days
+        forecasts = database.forecasts(target.name, days[0], days[-1], model_version=version)
+        return forecasts.filter(pc.is_in(forecasts["day"], pa.array(days))), days
 
     @dg.asset_check(
         asset=key, name="a_forecast_per_report", blocking=True,
@@ -70,7 +73,7 @@ def forecasts_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
 
 def unmatched_stations(lake: Lake, forecasts: pa.Table, days: Sequence[date]) -> Findings:
     """Issue days on which the stations with a forecast are not those that reported: which."""
-    asked = (pc.field("day") >= days[0]) & (pc.field("day") <= days[-1])
+    asked = pc.field("day").isin(days)
     reports = lake.snapshot("observations").read(
         keys=sorted({str(day.year) for day in days}), columns=["station", "day"], where=asked
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from weather_platform.checks.reporting import WARN, Findings, report
+from weather_platform.checks.reporting import WARN, Findings, partitions_of_run, report
 from weather_platform.domain.algorithms import BASELINES, Algorithm
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.errors import DigestMismatchError
@@ -17,8 +17,8 @@ def model_checks(target: ForecastTarget, algorithm: Algorithm) -> list[dg.AssetC
     key = dg.AssetKey([target.name, algorithm.name])
 
     def candidates(context: dg.AssetCheckExecutionContext, registry: ModelRegistry) -> dict[str, ModelReference]:
-        years = context.op_execution_context.partition_keys
-        return {year: registry.reference(logged_run_id(context.instance, key, year)) for year in years}
+        runs = {year: logged_run_id(context.instance, key, year) for year in partitions_of_run(context, key)}
+        return {year: registry.reference(run_id) for year, run_id in runs.items() if run_id is not None}
 
     @dg.asset_check(
         asset=key, name="digest_verifies", blocking=True,

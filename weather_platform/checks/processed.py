@@ -8,12 +8,13 @@ ones at fault.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from weather_platform.checks.reporting import Findings, partitions_of_run, report
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.lake import Lake, Snapshot
 from weather_platform.resources.lake import LakeResource
@@ -23,8 +24,7 @@ MAX_QUARANTINED_SHARE: Final = 0.01
 MAX_FAULTY_SHARE: Final = 0.01
 """Share of the cells of a year's clean rows that were made missing, above which somebody should look."""
 
-Findings = Mapping[str, Any]
-"""What is wrong, by partition; empty when nothing is."""
+OBSERVATIONS: Final = dg.AssetKey("observations")
 
 
 def processed_checks() -> list[dg.AssetChecksDefinition]:
@@ -36,16 +36,6 @@ def processed_checks() -> list[dg.AssetChecksDefinition]:
         _quarantined_share_check(),
         _faulty_cells_check(),
     ]
-
-
-def years_of_run(tags: Mapping[str, str], lake: Lake) -> list[str]:
-    """The years of a run; a run without partitions (a check started by hand) means all that are stored."""
-    one = tags.get("dagster/partition")
-    first = tags.get("dagster/asset_partition_range_start", one)
-    last = tags.get("dagster/asset_partition_range_end", one)
-    if first is None or last is None:
-        return sorted(lake.partitions("observations", "year"))
-    return [str(year) for year in range(int(first), int(last) + 1)]
 
 
 def rows_that_do_not_add_up(lake: Lake, years: Sequence[str]) -> Findings:
@@ -112,13 +102,8 @@ def _outside(year: str, rows: pa.Table) -> int:
 def _check(name: str, find: Callable[[Lake, Sequence[str]], Findings], description: str) -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="observations", name=name, blocking=True, description=description)
     def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        years = years_of_run(context.run.tags, lake.lake())
-        findings = find(lake.lake(), years)
-        return dg.AssetCheckResult(
-            passed=not findings,
-            severity=dg.AssetCheckSeverity.ERROR,
-            metadata={"partitions": len(years), "failing_partitions": dict(findings)},
-        )
+        years = partitions_of_run(context, OBSERVATIONS)
+        return report(find(lake.lake(), years), looked_at=len(years))
 
     return check
 
@@ -129,7 +114,7 @@ def _quarantined_share_check() -> dg.AssetChecksDefinition:
     @dg.asset_check(asset="observations", name="quarantined_share", description=description)
     def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         return _shares(
-            quarantined_shares(lake.lake(), years_of_run(context.run.tags, lake.lake())),
+            quarantined_shares(lake.lake(), partitions_of_run(context, OBSERVATIONS)),
             MAX_QUARANTINED_SHARE,
         )
 
@@ -140,8 +125,8 @@ def _faulty_cells_check() -> dg.AssetChecksDefinition:
     description = f"At most {MAX_FAULTY_SHARE:.0%} of the cells of a year could not be believed."
 
     @dg.asset_check(asset="observations", name="faulty_cells_share", description=description)
-    def check(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        return _shares(faulty_shares(context.instance, years_of_run(context.run.tags, lake.lake())), MAX_FAULTY_SHARE)
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        return _shares(faulty_shares(context.instance, partitions_of_run(context, OBSERVATIONS)), MAX_FAULTY_SHARE)
 
     return check
 

@@ -7,7 +7,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_platform.checks.reporting import Findings, report
+from weather_platform.checks.reporting import Findings, partitions_of_run, report
 from weather_platform.lake import Lake
 from weather_platform.resources.lake import LakeResource
 
@@ -27,7 +27,7 @@ def raw_checks() -> list[dg.AssetChecksDefinition]:
         description="No file and row number stands twice in a month, and all rows are of one source.",
     )  # fmt: skip
     def one_origin_per_row(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
-        months = context.op_execution_context.partition_keys
+        months = partitions_of_run(context, dg.AssetKey("raw_observations"))
         return report(repeated_origins(lake.lake(), months), looked_at=len(months))
 
     return [places_are_real, one_origin_per_row]

@@ -1,12 +1,19 @@
-"""How every check answers: passed when there are no findings, and the partitions at fault by name when there are."""
+"""What every check has in common: which partitions it looks at, and how it answers.
 
-from collections.abc import Mapping
+It passes when there are no findings, and names the partitions at fault when there are.
+"""
+
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 Findings = Mapping[str, Any]
 """What is wrong, by partition (or by another name that leads people to it); empty when nothing is."""
+
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+ONE = "dagster/partition"
+"""Tags that name the partitions of a run."""
 
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
@@ -20,3 +27,14 @@ def report(findings: Findings, *, looked_at: int = 1, severity: dg.AssetCheckSev
         description=said or None,
         metadata={"partitions": looked_at, "failing_partitions": dict(findings)},
     )
+
+
+def partitions_of_run(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> Sequence[str]:
+    """The partitions of the run. A check that was started alone, without any, looks at all that are materialised."""
+    tags = context.run.tags
+    first, last = (tags.get(tag, tags.get(ONE)) for tag in RANGE)
+    if first is None or last is None:
+        return sorted(context.instance.get_materialized_partitions(asset))
+    partitions = context.op_execution_context.job_def.asset_layer.get(asset).partitions_def
+    assert partitions is not None, asset  # noqa: S101 - only checks of partitioned assets ask
+    return partitions.get_partition_keys_in_range(dg.PartitionKeyRange(first, last))

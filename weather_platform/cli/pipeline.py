@@ -7,11 +7,13 @@ from typing import Any
 
 import dagster as dg
 
-from weather_platform.automation.plan import plan_runs
+from weather_platform.assets.splits import REASON
+from weather_platform.automation.plan import LEARN, plan_runs, refuse_years_without_split
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import StageResult, console_of_errors, execute
 from weather_platform.domain.targets import TARGETS
+from weather_platform.errors import NotEnoughDataError
 from weather_platform.lake.provenance import refuse_other_source
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.source import open_source
@@ -50,9 +52,12 @@ def run_pipeline(settings: Settings, targets: list[str], years: list[int], forec
     """Materialise the whole graph (or some targets of it) on the instance of the home."""
     console = console_of_errors()
     with closing(open_source(settings, settings.now())) as source:
-        plan = plan_runs(source.coverage(), years, forecast_days)
+        coverage = source.coverage()
+        plan = plan_runs(coverage, years, forecast_days)
         synthetic = source.synthetic
-        refuse_other_source(LakeResource.from_settings(settings).lake(), source.name)
+        lake = LakeResource.from_settings(settings).lake()
+        refuse_other_source(lake, source.name)
+        refuse_years_without_split(coverage, lake.partitions("raw_observations", "month"), plan)
     remember_source(settings)
     if synthetic:
         console.print("[yellow]synthetic weather: generated, not observed[/yellow]")
@@ -60,7 +65,7 @@ def run_pipeline(settings: Settings, targets: list[str], years: list[int], forec
     chosen = targets or list(TARGETS)
     with open_instance(settings) as instance:
         stages = [execute(definitions, instance, stage, console, targets=chosen) for stage in plan]
-        learned = _learned(instance, [stage.run_id for stage in stages if stage.run.job == "learn"], chosen)
+        learned = _learned(instance, [stage.run_id for stage in stages if stage.run.job == LEARN], chosen)
     return Outcome(
         source=settings.source,
         synthetic=synthetic,
@@ -98,4 +103,6 @@ def _learned(instance: dg.DagsterInstance, run_ids: list[str], targets: list[str
                     "reasons": metadata["reasons"].value,
                     "version": metadata["version"].value,
                 }
+            elif REASON in metadata and name == "split":
+                raise NotEnoughDataError(f"{target} {event.partition}: {metadata[REASON].value} (run {run_id})")
     return found

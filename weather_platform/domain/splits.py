@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from weather_platform.errors import InvariantError
+from weather_platform.errors import InvariantError, NotEnoughDataError
 
 UNFINISHED_TEST_DAYS = 90
 """Test days of the newest, unfinished year: a season, enough for about 4,000 rows of 49 stations."""
@@ -108,10 +108,10 @@ def plan_split(year: int, first_day: date, newest_labelled_day: date) -> Split:
     """The split of one test year, from nothing but dates.
 
     ``first_day`` is the oldest day of the table, ``newest_labelled_day`` the newest day with any label.
-    InvariantError when the year has no labelled day or when the days before it do not suffice.
+    NotEnoughDataError when the year has no labelled day or when the days before it do not suffice.
     """
     if newest_labelled_day < date(year, 1, 1):
-        raise InvariantError(
+        raise NotEnoughDataError(
             f"{year} has no labelled day (the newest is {newest_labelled_day}); "
             "materialise the observations of that year first"
         )
@@ -138,7 +138,7 @@ def verify_split(split: Split) -> None:
     name = f"the split of {split.year}"
     for part, span in _spans(split):
         if span.first > span.last:
-            raise InvariantError(
+            raise NotEnoughDataError(
                 f"{name} leaves no day for {part} ({span}); begin with earlier observations or take a later year"
             )
     for (before, earlier), (after, later) in pairwise(_spans(split)):
@@ -158,7 +158,7 @@ def verify_parts(split: Split, days: NDArray[np.int32], parts: Parts) -> None:
     masks = {"train": parts.train, "validation": parts.validation, "test": parts.test}
     for (part, span), mask in zip(_spans(split), masks.values(), strict=True):
         if not mask.any():
-            raise InvariantError(f"{name} has no row in {part} ({span}); materialise the features of those years")
+            raise NotEnoughDataError(f"{name} has no row in {part} ({span}); materialise the features of those years")
         if not span.contains(days[mask]).all():
             raise InvariantError(f"{name}: a row of {part} lies outside {span}")
     if (parts.train & parts.validation).any() or ((parts.train | parts.validation) & parts.test).any():
@@ -211,7 +211,9 @@ MANIFEST_SCHEMA: pa.Schema = pa.schema(
         pa.field("features_lake_version", pa.int64()),  # version of the features table the counts are of
     ]
 )
-"""One row per part: `train`, `validation`, `test` and `standing_exam`. Dates and counts, never rows."""
+"""One row per part: `train`, `validation`, `test` and `standing_exam`. Dates and counts, never rows.
+
+A year that cannot be split, for want of data in it or before it, has a manifest without rows."""
 
 
 def manifest(
@@ -247,7 +249,7 @@ def manifest(
             }
         )
         if part != "standing_exam" and not len(inside):
-            raise InvariantError(f"the split of {split.year} has no labelled row in {part} ({span})")
+            raise NotEnoughDataError(f"the split of {split.year} has no labelled row in {part} ({span})")
     return pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
 
 
@@ -277,8 +279,8 @@ def _spans(split: Split) -> list[tuple[str, Span]]:
 
 
 def newest_labelled_day(days: NDArray[np.int32], labels: NDArray[np.float32]) -> date:
-    """The newest day with a label; InvariantError when there is none."""
+    """The newest day with a label; NotEnoughDataError when there is none."""
     known = ~np.isnan(labels)
     if not known.any():
-        raise InvariantError("no row has a label yet; a label needs two consecutive days of one station")
+        raise NotEnoughDataError("no row has a label yet; a label needs two consecutive days of one station")
     return day_date(int(days[known].max()))

@@ -11,8 +11,9 @@ Which partitions may be absent is one rule for every asset, so nothing is declar
 be there without a hole, from its first partition to its last, and must have something in the time of each
 partition being made. So neighbours before the start or after the end of the data (the months to come, the
 year after) may be absent; a forgotten month, or a year that was never made, is an error that names it.
-Only what lies just before the start may be made from nothing: a year that depends on the year after it is
-downstream of the first year of data, so Dagster's UI asks for it whenever that first year is backfilled.
+A partition that itself lies before the start or after the end may be made when it depends on others that are
+there: the features of the year before the first are downstream of the first, the split of a year to come is
+downstream of all years before it, and Dagster's UI asks for both when it backfills what is downstream of a year.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -100,7 +101,9 @@ class LakeIOManager(dg.ConfigurableIOManager):
         if not context.has_asset_partitions:
             return snapshot if wanted is Snapshot else snapshot.read()
         needed = sorted(context.asset_partition_keys)
-        missing = missing_partitions(needed, snapshot.row_counts(), _own_partitions(context, needed))
+        missing = missing_partitions(
+            needed, snapshot.row_counts(), _own_partitions(context, needed), reaches=_reaches(context)
+        )
         if missing:
             raise PartitionMissingError(_missing_message(context.asset_key, missing))
         view = TablePartitions(snapshot, needed)
@@ -119,19 +122,23 @@ def partition_column(partitions: dg.PartitionsDefinition) -> str:
     raise InvariantError(f"the lake stores partitions written as {', '.join(PARTITION_COLUMNS)}, not {partitions!r}")
 
 
-def missing_partitions(needed: Sequence[str], present: Collection[str], own: Iterable[Sequence[str]] = ()) -> list[str]:
+def missing_partitions(
+    needed: Sequence[str], present: Collection[str], own: Iterable[Sequence[str]] = (), *, reaches: bool = False
+) -> list[str]:
     """The partitions whose absence is an error, in order; none when the work can go on.
 
     `needed` are the upstream partitions asked for, `present` all that the upstream has, and `own` holds for
-    each partition being made the upstream partitions that lie in its time. Keys sort by time.
+    each partition being made the upstream partitions that lie in its time. `reaches` says that a partition
+    depends on others than those. Keys sort by time.
     """
     if not present:
         return list(needed)
     first, last = min(present), max(present)
     holes = {key for key in needed if first < key < last and key not in present}
+    reaches_data = reaches and any(key in present for key in needed)
     for group in own:
-        just_before = max(group) < first and first in needed
-        if not just_before and not any(key in present for key in group):
+        outside = max(group) < first or min(group) > last
+        if not any(key in present for key in group) and not (outside and reaches_data):
             holes.update(group)
     return sorted(holes)
 
@@ -189,6 +196,14 @@ def _own_partitions(context: dg.InputContext, needed: Sequence[str]) -> list[lis
         own = made.time_window_for_partition_key(key)
         groups.append([name for name, window in windows if window.start < own.end and own.start < window.end])
     return [group for group in groups if group]
+
+
+def _reaches(context: dg.InputContext) -> bool:
+    """Whether a partition depends on upstream partitions before or after its own time too."""
+    step = context.step_context
+    assets = step.job_def.asset_layer.get_assets_def_for_node(step.node_handle)
+    mapping = assets.get_partition_mapping_for_dep(context.asset_key) if assets else None
+    return isinstance(mapping, dg.TimeWindowPartitionMapping) and (mapping.start_offset < 0 or mapping.end_offset > 0)
 
 
 def _missing_message(asset: dg.AssetKey, missing: list[str]) -> str:

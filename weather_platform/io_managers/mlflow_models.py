@@ -40,6 +40,9 @@ from weather_platform.resources.registry import DIGEST_TAG, ModelReference, Mode
 RUN_ID_KEY = "mlflow_run_id"
 """Metadata of a materialization: the MLflow run that holds the model."""
 
+NO_CANDIDATE_KEY = "reason"
+"""Metadata of a materialization without a model: why there is none."""
+
 _PLOTS_MAX_BYTES = 150_000
 _PLOT_WIDTH_PIXELS, _PLOT_COLOURS = 560, 32
 _MODEL_NAME = "model"
@@ -57,22 +60,33 @@ class Candidate:
     sample: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class NoCandidate:
+    """What a training asset gives for a partition in which nothing can be trained: why."""
+
+    reason: str
+
+
 class MlflowModelIOManager(dg.IOManager):
     """Takes a Candidate, or for a range a mapping of them that is asked for one year at a time.
 
     Gives one ModelReference or one verified Predictor when the input is annotated so, else the references by
-    partition. Needs the resource `mlflow`.
+    partition, without those that were made as NoCandidate. Needs the resource `mlflow`.
     """
 
     def __init__(self, registry: ModelRegistry) -> None:
         self._registry = registry
 
-    def handle_output(self, context: dg.OutputContext, obj: Candidate | Mapping[str, Candidate]) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: Candidate | Mapping[str, Candidate | NoCandidate]) -> None:
         """Log one nested run per partition and attach what it holds to the partition's materialization."""
         run: MlflowRun = context.resources.mlflow
         for key in sorted(context.asset_partition_keys):
-            candidate = _candidate_of(context, obj, key)
-            metadata = log_candidate(run, candidate, _origin(context, key))
+            given = obj if isinstance(obj, Candidate) else obj[key]
+            if isinstance(given, NoCandidate):
+                metadata: dict[str, Any] = {NO_CANDIDATE_KEY: given.reason}
+            else:
+                _must_belong(context, given, key)
+                metadata = log_candidate(run, given, _origin(context, key))
             context.step_context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=key)
         tell_costs(context.step_context)
 
@@ -80,16 +94,18 @@ class MlflowModelIOManager(dg.IOManager):
         """What the newest materialization of each partition refers to."""
         wanted = context.dagster_type.typing_type
         keys = sorted(context.asset_partition_keys)
+        instance = context.step_context.instance
         references = {
-            key: self._registry.reference(logged_run_id(context.step_context.instance, context.asset_key, key))
+            key: self._registry.reference(run_id)
             for key in keys
+            if (run_id := logged_run_id(instance, context.asset_key, key)) is not None
         }
         if wanted not in (ModelReference, Predictor):
             return references
         if len(references) != 1:
             raise InvariantError(
-                f"{context.asset_key.to_user_string()} is asked for {len(keys)} partitions; "
-                "annotate the input with Mapping[str, ModelReference]"
+                f"{context.asset_key.to_user_string()} is asked for one model and has {len(references)} in "
+                f"{len(keys)} partitions; annotate the input with Mapping[str, ModelReference]"
             )
         (reference,) = references.values()
         if wanted is Predictor:
@@ -160,20 +176,14 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
     }
 
 
-def _candidate_of(context: dg.OutputContext, obj: Candidate | Mapping[str, Candidate], key: str) -> Candidate:
-    if isinstance(obj, Candidate):
-        if len(context.asset_partition_keys) != 1:
-            raise InvariantError(f"{context.asset_key.to_user_string()} gave one model for several partitions")
-        candidate = obj
-    else:
-        candidate = obj[key]
+def _must_belong(context: dg.OutputContext, candidate: Candidate, key: str) -> None:
+    """InvariantError unless this is a model of the asset and the partition being made."""
     model = candidate.model
     if context.asset_key.path != [model.target, model.algorithm] or key != str(model.split.year):
         raise InvariantError(
             f"{context.asset_key.to_user_string()} {key} gave the model "
             f"{model.target}/{model.algorithm} {model.split.year}; nothing was logged of it"
         )
-    return candidate
 
 
 def _origin(context: dg.OutputContext, key: str) -> Origin:
@@ -185,13 +195,19 @@ def _origin(context: dg.OutputContext, key: str) -> Origin:
     )
 
 
-def logged_run_id(instance: dg.DagsterInstance, asset_key: dg.AssetKey, key: str) -> str:
-    """The MLflow run that the newest materialization of this partition names; PartitionMissingError without one."""
+def logged_run_id(instance: dg.DagsterInstance, asset_key: dg.AssetKey, key: str) -> str | None:
+    """The MLflow run that the newest materialization of this partition names; PartitionMissingError without one.
+
+    None when that materialization says that there is no model to be had.
+    """
     records = instance.fetch_materializations(
         dg.AssetRecordsFilter(asset_key=asset_key, asset_partitions=[key]), limit=1
     ).records
     materialization = records[0].asset_materialization if records else None
-    metadata = materialization.metadata.get(RUN_ID_KEY) if materialization else None
+    told = materialization.metadata if materialization else {}
+    if NO_CANDIDATE_KEY in told:
+        return None
+    metadata = told.get(RUN_ID_KEY)
     if metadata is None:
         raise PartitionMissingError(
             f"asset '{asset_key.to_user_string()}' has no model for {key}; materialise it first"

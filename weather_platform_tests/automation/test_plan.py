@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weather_platform.automation.plan import StageRun, plan_runs
-from weather_platform.errors import SourceError
+from weather_platform.automation.plan import StageRun, plan_runs, refuse_years_without_split
+from weather_platform.errors import NotEnoughDataError, SourceError
 from weather_platform.sources import Coverage
 
 COVERAGE = Coverage(date(2012, 5, 3), date(2015, 6, 30))
@@ -49,6 +49,24 @@ def test_a_year_outside_the_coverage_is_refused_with_what_is_covered(years: list
 def test_no_day_before_the_coverage_is_forecast() -> None:
     short = Coverage(date(2015, 6, 28), date(2015, 6, 30))
     assert plan_runs(short, [], 14)[-1] == StageRun("forecast", "2015-06-28", "2015-06-30")
+
+
+def test_a_year_that_can_be_split_is_not_refused() -> None:
+    refuse_years_without_split(COVERAGE, [], plan_runs(COVERAGE, [2014, 2015], 14))
+
+
+@pytest.mark.parametrize(("year", "part"), [(2012, "train"), (2013, "train")])
+def test_a_year_with_too_little_before_it_is_refused_before_anything_runs(year: int, part: str) -> None:
+    with pytest.raises(NotEnoughDataError, match=f"the split of {year} leaves no day for {part}"):
+        refuse_years_without_split(COVERAGE, [], plan_runs(COVERAGE, [year], 14))
+
+
+def test_what_the_lake_holds_already_counts_as_data_before_the_year() -> None:
+    newest = Coverage(date(2015, 1, 1), date(2015, 6, 30))
+    plan = plan_runs(newest, [], 14)
+    refuse_years_without_split(newest, ["2012-05", "2012-06"], plan)
+    with pytest.raises(NotEnoughDataError, match="the split of 2015 leaves no day for train"):
+        refuse_years_without_split(newest, [], plan)
 
 
 @given(

@@ -8,7 +8,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_platform.checks.splits import dishonest_years
+from weather_platform.checks.splits import dishonest_years, unsplit_years
+from weather_platform.domain.splits import MANIFEST_SCHEMA
 from weather_platform.partitions import year_partitions
 from weather_platform_tests.small_models import TARGET
 from weather_platform_tests.stages import Home, evaluations, failing, made, small_manifest, started
@@ -84,6 +85,26 @@ def test_a_manifest_that_was_never_stored_is_named(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.lake.replace_partition(TABLE, "year", "2014", small_manifest(2014))
     assert "no row for train, validation, test" in dishonest_years(home.lake, TABLE, ["2015"])["2015"]
+
+
+def test_a_year_that_could_not_be_split_is_named_and_is_not_dishonest(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.lake.replace_partition(TABLE, "year", "2014", small_manifest(2014))
+    home.lake.replace_partition(TABLE, "year", "2015", MANIFEST_SCHEMA.empty_table())
+    assert list(unsplit_years(home.lake, TABLE, ["2014", "2015"])) == ["2015"]
+    assert unsplit_years(home.lake, TABLE, ["2014"]) == {}
+    assert dishonest_years(home.lake, TABLE, ["2014", "2015"]) == {}
+
+
+def test_a_check_started_alone_looks_at_every_year_that_was_materialised(tmp_path: Path, tracking_uri: str) -> None:
+    home = Home(tmp_path)
+    for year, change in (("2014", None), ("2015", _no_embargo)):
+        home.lake.replace_partition(TABLE, "year", year, small_manifest(int(year), change))
+        home.instance.report_runless_asset_event(dg.AssetMaterialization([TARGET, "split"], partition=year))
+    checks = dg.AssetSelection.checks(dg.AssetCheckKey(dg.AssetKey([TARGET, "split"]), "time_order"))
+    told = evaluations(home.run(checks))["time_order"]
+    assert told.metadata["partitions"].value == 2
+    assert set(failing(told)) == {"2015"}
 
 
 def _check_then(home: Home, *after: object, **options: Any) -> dg.ExecuteInProcessResult:

@@ -14,17 +14,15 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from weather_platform.automation.plan import StageRun
 from weather_platform.build import build_definitions
-from weather_platform.cli.runs import console_of_errors, execute, failure_of
+from weather_platform.cli.runs import failure_of
 from weather_platform.database import PromotionRecord
 from weather_platform.domain.promotion import Verdict
-from weather_platform.errors import WeatherError
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION
 from weather_platform.settings import PROJECT_DIR, load_settings
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment
 from weather_platform_tests.small_models import TARGET, model_folder
-from weather_platform_tests.stages import RANGE_END, RANGE_START
+from weather_platform_tests.stages import RANGE_END, RANGE_START, evaluations, failing
 
 EVER = (date(2000, 1, 1), date(2100, 1, 1))
 NEVER_FORECAST = date(2015, 3, 1)
@@ -131,21 +129,33 @@ def test_a_stack_that_is_down_is_told_in_one_line_and_nothing_embedded_is_touche
             assert "correct-horse" not in done.err
 
 
-def test_a_year_with_too_little_before_it_is_refused_by_its_split_in_one_line(home: MadeHome) -> None:
-    with (
-        nothing_moves(home),
-        dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance,
-        pytest.raises(WeatherError, match="split: the split of 2012 leaves no day for train"),
-    ):
-        execute(
-            build_definitions(home.settings), instance, StageRun("learn", "2012", "2012"), console_of_errors(),
-            targets=[TARGET],
-        )  # fmt: skip
-
-
-def test_a_year_whose_features_were_never_made_is_refused_by_name(home: MadeHome) -> None:
+def test_a_year_with_too_little_before_it_is_refused_in_one_line_before_anything_runs(home: MadeHome) -> None:
     with nothing_moves(home):
-        assert "lacks partition 2016" in part(home, "learn", "2016", "split")
+        done = home.call("run", "--year", "2012")
+    assert (done.code, done.out) == (1, "")
+    assert done.lines == [
+        "weather: the split of 2012 leaves no day for train (2012-01-01 to 2010-12-30); "
+        "begin with earlier observations or take a later year"
+    ]
+
+
+@pytest.mark.parametrize(("first", "last"), [("2012", "2013"), ("2016", "2018")])
+def test_years_that_cannot_be_split_are_passed_over_and_say_why(home: MadeHome, first: str, last: str) -> None:
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with nothing_moves(home), dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
+        result = build_definitions(home.settings).resolve_job_def("learn").execute_in_process(
+            instance=instance, run_config=quiet, tags={RANGE_START: first, RANGE_END: last}
+        )  # fmt: skip
+    years = {str(year) for year in range(int(first), int(last) + 1)}
+    for name in ("split", "xgboost", "promotion"):
+        events = result.asset_materializations_for_node(f"{TARGET}__{name}")
+        assert {event.partition for event in events} == years
+        assert all(str(event.partition) in str(event.metadata["reason"].value) for event in events), name
+    told = evaluations(result)
+    assert (told["enough_data"].passed, told["enough_data"].blocking) == (False, False)
+    assert set(failing(told["enough_data"])) == years
+    assert told["time_order"].passed
+    assert told["digest_verifies"].passed
 
 
 # ---------------------------------------------------------------- several at once

@@ -239,16 +239,20 @@ def test_the_years_around_may_be_absent_at_the_ends(lake: Lake) -> None:
     assert seen["features"] == ["2008", "2009"]
 
 
-def test_the_own_year_may_not_be_absent(lake: Lake) -> None:
+def test_a_year_beside_the_data_is_made_because_a_backfill_of_what_is_downstream_asks_for_it(lake: Lake) -> None:
     _years(lake, "2008", "2009")
-    with pytest.raises(PartitionMissingError, match="lacks partition 2010; materialise it first"):
-        _make(lake, features, "2010")
-
-
-def test_a_year_just_before_the_first_is_made_because_a_backfill_of_the_first_asks_for_it(lake: Lake) -> None:
-    _years(lake, "2008", "2009")
-    _make(lake, features, "2007", "2009")
+    _make(lake, features, "2007", "2010")
     assert seen["features"] == ["2008", "2009"]
+    _make(lake, features, "2010")
+    assert seen["features"] == ["2009"]
+    _make(lake, model, "2012")
+    assert seen["model"] == ["2008", "2009"]
+
+
+def test_a_year_that_reaches_no_data_cannot_be_made(lake: Lake) -> None:
+    _years(lake, "2008", "2009")
+    with pytest.raises(PartitionMissingError, match="lacks partition 2011; materialise it first"):
+        _make(lake, features, "2011")
     with pytest.raises(PartitionMissingError, match="lacks partition 2007"):
         _make(lake, model, "2007")  # nothing after it counts for "all years up to"
 
@@ -280,23 +284,26 @@ def test_the_current_month_and_year_exist(lake: Lake) -> None:
 
 
 @pytest.mark.parametrize(
-    ("needed", "present", "own", "missing"),
+    ("needed", "present", "own", "reaches", "missing"),
     [
-        (["2008"], [], [], ["2008"]),
-        (["2007", "2008", "2009"], ["2008"], [["2008"]], []),
-        (["2007", "2008", "2009"], ["2007", "2009"], [["2008"]], ["2008"]),
-        (["2007", "2008", "2009"], ["2007", "2009"], [], ["2008"]),
-        (["2007"], ["2008"], [["2007"]], ["2007"]),
-        (["2007", "2008"], ["2008"], [["2007"]], []),
-        (["2008", "2009"], ["2008"], [["2009"]], ["2009"]),
-        (["2008-01", "2008-02"], ["2008-02"], [["2008-01", "2008-02"]], []),
-        ([], ["2008"], [], []),
+        (["2008"], [], [], False, ["2008"]),
+        (["2007", "2008", "2009"], ["2008"], [["2008"]], True, []),
+        (["2007", "2008", "2009"], ["2007", "2009"], [["2008"]], True, ["2008"]),
+        (["2007", "2008", "2009"], ["2007", "2009"], [], False, ["2008"]),
+        (["2007"], ["2008"], [["2007"]], True, ["2007"]),
+        (["2007", "2008"], ["2008"], [["2007"]], True, []),
+        (["2007", "2008"], ["2008"], [["2007"]], False, ["2007"]),
+        (["2008", "2009"], ["2008"], [["2009"]], True, []),
+        (["2008", "2009"], ["2008"], [["2008"], ["2009"]], False, ["2009"]),
+        (["2009", "2010"], ["2008"], [["2009"]], True, ["2009"]),
+        (["2008-01", "2008-02"], ["2008-02"], [["2008-01", "2008-02"]], False, []),
+        ([], ["2008"], [], False, []),
     ],
 )
 def test_what_may_be_absent_is_one_rule(
-    needed: list[str], present: list[str], own: list[list[str]], missing: list[str]
+    needed: list[str], present: list[str], own: list[list[str]], reaches: bool, missing: list[str]
 ) -> None:
-    assert missing_partitions(needed, present, own) == missing
+    assert missing_partitions(needed, present, own, reaches=reaches) == missing
 
 
 def test_columns_are_described_from_the_contract_or_from_the_fields() -> None:
