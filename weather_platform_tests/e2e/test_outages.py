@@ -139,14 +139,14 @@ def test_a_year_with_too_little_before_it_is_refused_in_one_line_before_anything
     ]
 
 
-@pytest.mark.parametrize(("first", "last"), [("2012", "2013"), ("2016", "2018")])
-def test_years_that_cannot_be_split_are_passed_over_and_say_why(home: MadeHome, first: str, last: str) -> None:
+@pytest.mark.parametrize(("start", "end"), [("2012", "2013"), ("2016", "2018")])
+def test_years_that_cannot_be_split_are_passed_over_and_say_why(home: MadeHome, start: str, end: str) -> None:
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with nothing_moves(home), dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
         result = build_definitions(home.settings).resolve_job_def("learn").execute_in_process(
-            instance=instance, run_config=quiet, tags={RANGE_START: first, RANGE_END: last}
+            instance=instance, run_config=quiet, tags={RANGE_START: start, RANGE_END: end}
         )  # fmt: skip
-    years = {str(year) for year in range(int(first), int(last) + 1)}
+    years = {str(year) for year in range(int(start), int(end) + 1)}
     for name in ("split", "xgboost", "promotion"):
         events = result.asset_materializations_for_node(f"{TARGET}__{name}")
         assert {event.partition for event in events} == years
