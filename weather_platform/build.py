@@ -13,6 +13,7 @@ import dagster as dg
 
 from weather_platform.assets.features import features_asset
 from weather_platform.assets.forecasts import forecasts_asset
+from weather_platform.assets.matured_skill import matured_skill_asset
 from weather_platform.assets.models import candidate_asset
 from weather_platform.assets.processed import processed_assets
 from weather_platform.assets.production import production_asset, promotion_asset
@@ -21,6 +22,7 @@ from weather_platform.assets.splits import split_asset
 from weather_platform.automation.jobs import stage_jobs
 from weather_platform.checks.features import features_checks
 from weather_platform.checks.forecasts import forecasts_checks
+from weather_platform.checks.matured_skill import matured_skill_checks
 from weather_platform.checks.models import model_checks
 from weather_platform.checks.processed import processed_checks
 from weather_platform.checks.production import production_checks
@@ -60,12 +62,14 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
             promotion_asset(target, settings, years),
             production_asset(target),
             forecasts_asset(target, days),
+            matured_skill_asset(target, months),
         ]
         checks += [
             *split_checks(target),
             *(check for algorithm in algorithms for check in model_checks(target, algorithm)),
             *production_checks(target),
             *forecasts_checks(target),
+            *matured_skill_checks(target),
         ]
     return dg.Definitions(
         assets=assets,

@@ -3,6 +3,8 @@
 `end_offset=1` everywhere: the current month, year and day exist, so that fresh data has somewhere to go.
 """
 
+from datetime import date, timedelta
+
 import dagster as dg
 
 from weather_platform.settings import Settings
@@ -39,3 +41,9 @@ def day_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
         timezone=settings.timezone,
         end_offset=1,
     )
+
+
+def days_of_month(month: str) -> tuple[date, date]:
+    """The first and the last day of a month partition."""
+    first = date.fromisoformat(f"{month}-01")
+    return first, (first + timedelta(days=31)).replace(day=1) - timedelta(days=1)

@@ -1,7 +1,7 @@
 """The stage jobs: what a person, a schedule or the CLI starts. One job per partition grain and stage.
 
-Month, year and day assets cannot share a run, so the whole graph is these four jobs in this order. A backfill of
-everything from the UI makes the same runs.
+Month, year and day assets cannot share a run, so the whole graph is these jobs in this order. A backfill of everything
+from the UI makes the same runs.
 """
 
 import dagster as dg
@@ -10,27 +10,28 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 RAW_STAGES = ("raw",)
 PROCESSING_STAGES = ("processed", "features")
 LEARNING_STAGES = ("splits", "models", "production")
-FORECAST_STAGES = ("forecasts",)
 
 
 def stage_jobs() -> list[UnresolvedAssetJobDefinition]:
-    """`ingest` (months), `process` (years), `learn` (years), `forecast` (days)."""
+    """`ingest` (months), `process` (years), `learn` (years), `forecast` (days), `watch` (months)."""
+    groups, every = dg.AssetSelection.groups, dg.AssetSelection.from_string
     return [
-        _job("ingest", RAW_STAGES, "Station catalogue and raw observations, by month."),
-        _job("process", PROCESSING_STAGES, "Cleaned observations, quarantine and features, by year."),
+        _job("ingest", groups(*RAW_STAGES), "Station catalogue and raw observations, by month."),
+        _job("process", groups(*PROCESSING_STAGES), "Cleaned observations, quarantine and features, by year."),
         _job(
             "learn",
-            LEARNING_STAGES,
+            groups(*LEARNING_STAGES),
             "Splits, models, the promotion decision and the Production alias, by test year.",
         ),
-        _job("forecast", FORECAST_STAGES, "Forecasts of the Production models, by issue day."),
+        _job("forecast", every('key:"*/forecasts"'), "Forecasts of the Production models, by issue day."),
+        _job("watch", every('key:"*/matured_skill"'), "What the forecasts were worth, by month of issue."),
     ]
 
 
-def _job(name: str, stages: tuple[str, ...], description: str) -> UnresolvedAssetJobDefinition:
+def _job(name: str, selection: dg.AssetSelection, description: str) -> UnresolvedAssetJobDefinition:
     return dg.define_asset_job(
         name,
-        selection=dg.AssetSelection.groups(*stages),
+        selection=selection,
         description=description,
         # In-process: a step of its own process pays seconds of imports, and the ranges inside are vectorised anyway.
         executor_def=dg.in_process_executor,

@@ -122,3 +122,65 @@ class AliasChangeRow(Base):
     reason: Mapped[str] = mapped_column(sa.Text)
     dagster_run_id: Mapped[str] = mapped_column(sa.Text)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class MaturedSkillRow(Base):
+    """What the forecasts of a month were worth: sums over rows of one model version, kind and state, and the scores
+    worked out of them. Sums of several rows are exact."""
+
+    __tablename__ = "matured_skill"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('live', 'hindcast')", name="kind"),
+        sa.CheckConstraint("forecasts = matured + pending + unmatched", name="counts"),
+    )
+
+    target: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    month: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    model_version: Mapped[int] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    state: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    forecasts: Mapped[int] = mapped_column(sa.BigInteger)
+    matured: Mapped[int] = mapped_column(sa.BigInteger)
+    pending: Mapped[int] = mapped_column(sa.BigInteger)
+    unmatched: Mapped[int] = mapped_column(sa.BigInteger)
+    true_positive: Mapped[int | None] = mapped_column(sa.BigInteger)
+    false_positive: Mapped[int | None] = mapped_column(sa.BigInteger)
+    false_negative: Mapped[int | None] = mapped_column(sa.BigInteger)
+    covered: Mapped[int | None] = mapped_column(sa.BigInteger)
+    forecast_sum: Mapped[float] = mapped_column(sa.Double)
+    observed_sum: Mapped[float] = mapped_column(sa.Double)
+    observed_squared_sum: Mapped[float] = mapped_column(sa.Double)
+    squared_error: Mapped[float] = mapped_column(sa.Double)
+    absolute_error: Mapped[float] = mapped_column(sa.Double)
+    climatology_squared_error: Mapped[float] = mapped_column(sa.Double)
+    climatology_absolute_error: Mapped[float] = mapped_column(sa.Double)
+    persistence_squared_error: Mapped[float] = mapped_column(sa.Double)
+    persistence_absolute_error: Mapped[float] = mapped_column(sa.Double)
+    mean_squared_error: Mapped[float | None] = mapped_column(sa.Double)
+    mean_absolute_error: Mapped[float | None] = mapped_column(sa.Double)
+    bias: Mapped[float | None] = mapped_column(sa.Double)
+    squared_skill_climatology: Mapped[float | None] = mapped_column(sa.Double)
+    absolute_skill_climatology: Mapped[float | None] = mapped_column(sa.Double)
+    squared_skill_persistence: Mapped[float | None] = mapped_column(sa.Double)
+    absolute_skill_persistence: Mapped[float | None] = mapped_column(sa.Double)
+    f1: Mapped[float | None] = mapped_column(sa.Double)
+    r2: Mapped[float | None] = mapped_column(sa.Double)
+    coverage: Mapped[float | None] = mapped_column(sa.Double)
+    measured_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    dagster_run_id: Mapped[str] = mapped_column(sa.Text)
+
+
+class MaturedReliabilityRow(Base):
+    """The matured forecasts of such a row by what was forecast: tenths of probability, or whole units of the value."""
+
+    __tablename__ = "matured_reliability"
+
+    target: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    month: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    model_version: Mapped[int] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    state: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    bin: Mapped[int] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
+    matured: Mapped[int] = mapped_column(sa.BigInteger)
+    forecast_sum: Mapped[float] = mapped_column(sa.Double)
+    observed_sum: Mapped[float] = mapped_column(sa.Double)

@@ -7,7 +7,7 @@ and moved: the only write lock of SQLite, an advisory lock of PostgreSQL; both f
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from datetime import date
+from datetime import date, datetime
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
@@ -19,9 +19,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from weather_platform.database import matured as matured_rows
 from weather_platform.database.models import AliasChangeRow, Base, ForecastRow, PromotionDecisionRow
 from weather_platform.database.records import AliasChange, PromotionRecord
 from weather_platform.database.urls import parse_url, place
+from weather_platform.domain.matured import Matured
 from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError, WeatherError
 
@@ -212,6 +214,27 @@ class Database:
         """All recorded moves of one alias of the target, oldest first."""
         with self._transaction() as connection:
             return _alias_changes(connection, target, alias)
+
+    def replace_matured_skill(
+        self, target: str, month: str, matured: Matured, *, measured_at: datetime, dagster_run_id: str
+    ) -> None:
+        """Write what the forecasts of one month were worth instead of what is there, all of it or nothing."""
+        matured_rows.require_month(target, month, matured)
+        stamp = {"measured_at": measured_at, "dagster_run_id": dagster_run_id}
+        with self._transaction(writing=True) as connection:
+            matured_rows.replace_month(connection, target, month, matured, stamp)
+
+    def matured_skill(self, target: str, first_month: str | None = None, last_month: str | None = None) -> Matured:
+        """What was written for these months (inclusive; of all time without them)."""
+        with self._transaction() as connection:
+            return matured_rows.read_months(connection, target, first_month, last_month)
+
+    def count_forecasts(self, target: str, first_day: date, last_day: date) -> int:
+        """How many forecasts of these days (inclusive) there are, of all versions."""
+        columns = _FORECASTS.c
+        asked = (columns.target == target, columns.day.between(first_day, last_day))
+        with self._transaction() as connection:
+            return int(connection.execute(sa.select(sa.func.count()).where(*asked)).scalar_one())
 
     @contextmanager
     def _transaction(self, *, writing: bool = False) -> Iterator[sa.Connection]:

@@ -84,6 +84,12 @@ class RegisteredModel:
         """The last day of the test part: a forecast of that day or an earlier one is a hindcast."""
         return date.fromisoformat(self.tags["tested_through"])
 
+    def lake_version(self, table: str) -> int:
+        """The version of a lake table that the model was trained from; RegistryError when it is not recorded."""
+        if (version := self.tags.get(f"lake_version.{table}")) is None:
+            raise RegistryError(f"{self.name} does not say which version of '{table}' trained it; train another one")
+        return int(version)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:

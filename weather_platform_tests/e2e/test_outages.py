@@ -29,15 +29,23 @@ NEVER_FORECAST = date(2015, 3, 1)
 DECIDING = ("promotion", "production")
 
 
-def part(home: MadeHome, job: str, key: str, *assets: str, config: Mapping[str, object] | None = None) -> str:
-    """Run some assets of the target on the instance of the home; the line of failure, or nothing."""
+def part(
+    home: MadeHome,
+    job: str,
+    key: str,
+    *assets: str,
+    config: Mapping[str, object] | None = None,
+    last: str | None = None,
+) -> str:
+    """Run some assets of the target on the instance of the home, for a partition or for those up to `last`; the line
+    of failure, or nothing."""
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
         result = build_definitions(home.settings).resolve_job_def(job).execute_in_process(
             instance=instance,
             asset_selection=[dg.AssetKey([TARGET, name]) for name in assets],
             run_config=quiet | dict(config or {}),
-            tags={RANGE_START: key, RANGE_END: key},
+            tags={RANGE_START: key, RANGE_END: last or key},
             raise_on_error=False,
         )  # fmt: skip
         return "" if result.success else failure_of(result, result.run_id)

@@ -1,0 +1,107 @@
+"""The pictures of what forecasts were worth after the fact, as PNG bytes.
+
+What belongs here: drawing the sums of `domain.matured`. What does not: adding them up otherwise than by
+`combine`. matplotlib is imported inside the functions; style and files are those of `plots`.
+"""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from weather_platform.domain.matured import (
+    COUNTS,
+    HEADINGS,
+    MAIN_ERROR,
+    REFERENCES,
+    bin_edges,
+    combine,
+    combine_bins,
+    with_scores,
+)
+from weather_platform.domain.targets import ForecastTarget
+from weather_platform.plots import _BASELINE_COLOURS, _BLUE, _GREY, _ORANGE, _STYLE, _figure, _png
+
+VERSIONS_SHOWN = 4
+"""Newest model versions in a reliability plot."""
+
+_KINDS = {"live": (_BLUE, "-", "o"), "hindcast": (_ORANGE, "--", "s")}
+
+
+def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title: str) -> bytes:
+    """What was forecast against what happened, a line for each model version and kind, over how often."""
+    from matplotlib import rc_context
+
+    bins = combine_bins(reliability, ("kind", "model_version")).filter(pc.field("matured") > 0)
+    newest = sorted(set(bins["model_version"].to_pylist()))[-VERSIONS_SHOWN:]
+    lines = [
+        (kind, version, bins.filter((pc.field("kind") == kind) & (pc.field("model_version") == version)))
+        for kind in _KINDS
+        for version in newest
+    ]
+    with rc_context(_STYLE):
+        figure = _figure(6.0, 6.4)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        width = np.diff(bin_edges(target.task, (0, 1)))[0]
+        edges = np.array(bin_edges(target.task, bins["bin"].to_pylist()))
+        low, high = (0.0, 1.0) if target.task == "classification" else (edges.min(), edges.max() + width)
+        upper.plot((low, high), (low, high), color=_GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        for kind, version, line in lines:
+            if not line.num_rows:
+                continue
+            colour, style, marker = _KINDS[kind]
+            rows = line["matured"].to_numpy()
+            forecast, observed = (line[f"{name}_sum"].to_numpy() / rows for name in ("forecast", "observed"))
+            older = newest[::-1].index(version)
+            upper.plot(
+                forecast, observed, color=colour, linestyle=style, marker=marker, markersize=4.5, linewidth=1.6,
+                alpha=1 - 0.2 * older, label=f"version {version}, {kind}: {rows.sum():,} forecasts",
+            )  # fmt: skip
+        upper.set(xlim=(low, high), ylim=(low, high), title=f"Reliability: {title}")
+        upper.set_ylabel("observed frequency" if target.task == "classification" else f"mean observed, {target.unit}")
+        upper.legend(loc="upper left")
+        total = combine_bins(bins, ())
+        lower.bar(
+            bin_edges(target.task, total["bin"].to_pylist()), total["matured"].to_numpy(), width=width, align="edge",
+            color=_BLUE, alpha=0.75, ec="white",
+        )  # fmt: skip
+        lower.set(xlabel=f"forecast, {target.unit}", ylabel="forecasts")
+        lower.grid(axis="x", visible=False)
+        return _png(figure)
+
+
+def skill_by_month_png(target: ForecastTarget, skill: pa.Table, title: str) -> bytes:
+    """Skill against both references month by month, live and hindcast apart, over how many forecasts matured."""
+    from matplotlib import rc_context
+
+    scores = with_scores(combine(skill, ("kind", "month"))).filter(pc.field("matured") > 0)
+    months = sorted(set(scores["month"].to_pylist()))
+    column = f"{MAIN_ERROR[target.task]}_skill"
+    with rc_context(_STYLE):
+        figure = _figure(9.0, 5.0)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        upper.axhline(0, color=_GREY, linewidth=1, linestyle=(0, (4, 3)))
+        stacked = np.zeros(len(months))
+        for kind, (bar_colour, style, marker) in _KINDS.items():
+            of_kind = scores.filter(pc.field("kind") == kind)
+            if not of_kind.num_rows:
+                continue
+            at = [months.index(month) for month in of_kind["month"].to_pylist()]
+            for colour, reference in zip((_BLUE, *_BASELINE_COLOURS), REFERENCES, strict=False):
+                values = of_kind[f"{column}_{reference}"].to_numpy()
+                upper.plot(
+                    at, values, color=colour, linestyle=style, marker=marker, markersize=5, linewidth=1.7,
+                    label=f"{kind}, against {reference}",
+                )  # fmt: skip
+            rows = np.zeros(len(months))
+            rows[at] = of_kind["matured"].to_numpy()
+            lower.bar(range(len(months)), rows, bottom=stacked, color=bar_colour, alpha=0.75, ec="white", label=kind)
+            stacked += rows
+        upper.set_ylim(bottom=min(0.0, *upper.get_ylim()), top=1)
+        word = HEADINGS[target.task][f"{column}_{REFERENCES[0]}"].split(" against ")[0]
+        upper.set(ylabel=word, title=f"{word} by month: {title}")
+        upper.legend(loc="upper left", ncols=2)
+        lower.set_ylabel(COUNTS[1])
+        step = -(-len(months) // 24)  # at most 24 labels
+        lower.set_xticks(range(0, len(months), step), months[::step], rotation=45, ha="right")
+        lower.grid(axis="x", visible=False)
+        return _png(figure)
