@@ -31,6 +31,7 @@ from weather_platform.domain.matured import (
 )
 from weather_platform.domain.splits import split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
+from weather_platform.io_managers.costs import metered
 from weather_platform.lake import Lake
 from weather_platform.lake.partitions import TablePartitions
 from weather_platform.partitions import days_of_month
@@ -57,6 +58,7 @@ def matured_skill_asset(target: ForecastTarget, months: dg.TimeWindowPartitionsD
         tags={"target": target.name},
         description=described(f"Matured skill of {target.name}.\n\n{__doc__}", target),
     )
+    @metered
     def matured_skill(
         context: dg.AssetExecutionContext,
         registry: dg.ResourceParam[ModelRegistry],

@@ -222,8 +222,8 @@ def test_months_that_are_added_up_are_what_all_rows_give_at_once_in_any_order(
     for by in ((), ("state",), ("kind", "model_version")):
         one, other = (with_scores(combine(table, by)) for table in (whole.skill, added))
         for name in (*ADDITIVE, *SCORES):
-            sums = [table[name].cast(pa.float64()).to_numpy() for table in (one, other)]
-            np.testing.assert_allclose(*sums, rtol=1e-9, atol=1e-9, err_msg=name)
+            found, expected = (table[name].cast(pa.float64()).to_numpy() for table in (one, other))
+            np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9, err_msg=name)
     assert measured(shuffled, happened).skill.equals(whole.skill), "bit for bit, whatever order rows come in"
     bins = [
         combine_bins(table, ("state",))
