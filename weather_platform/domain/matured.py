@@ -167,7 +167,7 @@ def fit_references(target: ForecastTarget, split: Split, facts: pa.Table) -> Ref
         )
     station_ids = tuple(pc.unique(facts["station"]).sort().to_pylist())
     rows = BaselineRows.of(_index(facts["station"], station_ids), day, today).where(train)
-    return References(station_ids, {name: BASELINES[name].fit(rows, label[train]) for name in REFERENCES})
+    return References(station_ids, {name: BASELINES[name].fit(rows, label[train], target.task) for name in REFERENCES})
 
 
 def measure_month(

@@ -286,7 +286,7 @@ def test_references_are_the_baselines_of_every_leaderboard() -> None:
     label = rows["label_rain_tomorrow"].to_numpy()[train]
     for name in found.fitted:
         ours = found.forecasts(rows["station"], day, np.zeros(len(day), dtype=np.float32))[name][train]
-        assert np.array_equal(ours, BASELINES[name].fit(known, label).predict(known))
+        assert np.array_equal(ours, BASELINES[name].fit(known, label, "classification").predict(known))
 
 
 def test_a_station_that_training_has_not_seen_gets_the_climatology_of_all() -> None:
