@@ -20,6 +20,7 @@ from weather_platform.domain.matured import (
     COUNTS,
     HEADINGS,
     MAIN_ERROR,
+    NOTHING_MATURED,
     REFERENCES,
     Matured,
     References,
@@ -31,6 +32,7 @@ from weather_platform.domain.matured import (
 )
 from weather_platform.domain.splits import split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
+from weather_platform.errors import PartitionMissingError
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake import Lake
 from weather_platform.lake.partitions import TablePartitions
@@ -50,10 +52,11 @@ def matured_skill_asset(target: ForecastTarget, months: dg.TimeWindowPartitionsD
         key=[target.name, "matured_skill"],
         **shared("forecasts", "sqlalchemy"),
         partitions_def=months,
-        ins={"features": dg.AssetIn(partition_mapping=of_the_month)},
+        # No input: a month without forecasts needs no features, and Dagster's UI asks for months of years to come.
+        # No edge to the split: what a model was trained from is pinned in its version and does not change any more.
         deps=[
+            dg.AssetDep("features", partition_mapping=of_the_month),
             dg.AssetDep([target.name, "forecasts"], partition_mapping=of_the_month),
-            dg.AssetDep([target.name, "split"], partition_mapping=dg.AllPartitionMapping()),
         ],
         tags={"target": target.name},
         description=described(f"Matured skill of {target.name}.\n\n{__doc__}", target),
@@ -64,17 +67,17 @@ def matured_skill_asset(target: ForecastTarget, months: dg.TimeWindowPartitionsD
         registry: dg.ResourceParam[ModelRegistry],
         database: dg.ResourceParam[Database],
         lake: LakeResource,
-        features: TablePartitions,
         stations: pa.Table,
     ) -> None:
         measured_at = run_created_at(context.instance, context.run.run_id)
         states = dict(zip(stations["id"].to_pylist(), stations["state"].to_pylist(), strict=True))
-        facts = features.select(facts_columns(target))
         references = cache(partial(references_of, target, registry, lake.lake()))
-        facts_of = lru_cache(maxsize=1)(lambda year: facts.only([year]).table())  # months of a year follow each other
+        facts = lru_cache(maxsize=1)(partial(facts_of, target, lake.lake()))  # months of a year follow each other
         for month in context.partition_keys:
             issued = database.forecasts(target.name, *days_of_month(month))
-            matured = measure_month(target, month, issued, facts_of(month[:4]), states, references)
+            matured = NOTHING_MATURED
+            if issued.num_rows:
+                matured = measure_month(target, month, issued, facts(month[:4]), states, references)
             database.replace_matured_skill(
                 target.name, month, matured, measured_at=measured_at, dagster_run_id=context.run.run_id
             )
@@ -86,6 +89,14 @@ def matured_skill_asset(target: ForecastTarget, months: dg.TimeWindowPartitionsD
         )
 
     return matured_skill
+
+
+def facts_of(target: ForecastTarget, lake: Lake, year: str) -> pa.Table:
+    """What happened in a year; PartitionMissingError without its features, which forecasts of it were made from."""
+    features = TablePartitions.of(lake, "features", [year])
+    if year not in features:
+        raise PartitionMissingError(f"asset 'features' lacks partition {year}; materialise it first")
+    return features.select(facts_columns(target))[year]
 
 
 def references_of(target: ForecastTarget, registry: ModelRegistry, lake: Lake, version: int) -> References:

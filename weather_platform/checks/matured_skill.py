@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import dagster as dg
 import pyarrow.compute as pc
 
-from weather_platform.checks.reporting import WARN, Findings, report
+from weather_platform.checks.reporting import WARN, Findings, partitions_of_run, report
 from weather_platform.database import Database
 from weather_platform.domain.matured import COUNTS, HEADINGS, MAIN_ERROR, Matured, combine, combine_bins, with_scores
 from weather_platform.domain.targets import ForecastTarget
@@ -26,7 +26,7 @@ def matured_skill_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinitio
     def counts_add_up(
         context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
     ) -> dg.AssetCheckResult:
-        months = context.op_execution_context.partition_keys
+        months = partitions_of_run(context, key)
         return report(forecasts_lost(target, database, months), looked_at=len(months))
 
     @dg.asset_check(
@@ -36,8 +36,8 @@ def matured_skill_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinitio
     def beats_climatology(
         context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
     ) -> dg.AssetCheckResult:
-        months = context.op_execution_context.partition_keys
-        stored = database.matured_skill(target.name, months[0], months[-1])
+        months = partitions_of_run(context, key)
+        stored = database.matured_skill(target.name, min(months, default=""), max(months, default=""))
         return report(unskilled_months(target, stored), looked_at=len(months), severity=WARN)
 
     return [counts_add_up, beats_climatology]
@@ -45,7 +45,7 @@ def matured_skill_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinitio
 
 def forecasts_lost(target: ForecastTarget, database: Database, months: Sequence[str]) -> Findings:
     """Months whose counts are not those of the stored forecasts, or whose bins do not hold what has matured."""
-    stored = database.matured_skill(target.name, months[0], months[-1])
+    stored = database.matured_skill(target.name, min(months, default=""), max(months, default=""))
     counts = {row["month"]: row for row in combine(stored.skill, ("month",)).to_pylist()}
     bins: dict[str, int] = {}
     for row in combine_bins(stored.reliability, ("month",)).to_pylist():

@@ -151,6 +151,10 @@ class Matured:
     reliability: pa.Table
 
 
+NOTHING_MATURED = Matured(MATURED_SCHEMA.empty_table(), RELIABILITY_SCHEMA.empty_table())
+"""A month without forecasts."""
+
+
 def facts_columns(target: ForecastTarget) -> tuple[str, ...]:
     """The columns of the stored features that say what happened: on the issue day and on the next."""
     return ("station", "day", target.column, label_column(target.name))

@@ -11,6 +11,7 @@ from weather_platform.domain.matured import COUNTS, combine, with_scores
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.e2e.test_outages import part
 from weather_platform_tests.small_models import TARGET
+from weather_platform_tests.stages import forecast_table
 
 NEWEST = date(2015, 6, 30)
 MONTH = "2015-06"
@@ -70,6 +71,19 @@ def test_a_month_says_what_it_is_worth_and_shows_its_reliability(home: MadeHome)
     assert "| hindcast | 1 |" in str(june["skill"])
     assert str(june["reliability"]).startswith("![reliability](data:image/png;base64,")
     assert "skill_by_month" not in june, "one month with forecasts is no course of months"
+
+
+def test_months_that_nothing_was_forecast_in_need_no_features_of_their_year(home: MadeHome) -> None:
+    assert part(home, "watch", "2017-01", "matured_skill", last="2017-03") == ""
+    assert (told(home, "2017-02")["rows"], told(home, "2017-02")["pending"]) == (0, 0)
+
+
+def test_forecasts_of_a_year_whose_features_are_gone_are_never_taken_for_pending(home: MadeHome) -> None:
+    home.database.upsert_forecasts(forecast_table([{"day": date(2017, 1, 31)}]))
+    assert "asset 'features' lacks partition 2017; materialise it first" in part(
+        home, "watch", "2017-01", "matured_skill"
+    )
+    assert home.database.matured_skill(TARGET).skill.num_rows == 0
 
 
 def test_a_month_is_pending_until_labels_arrive_and_matures_when_it_is_made_again(home: MadeHome) -> None:

@@ -81,6 +81,10 @@ def test_a_month_that_loses_or_invents_a_forecast_is_named(
     assert forecasts_lost(RAIN, database, MONTHS) == ({"2015-06": said} if said else {})
 
 
+def test_no_month_at_all_loses_nothing(database: Database) -> None:
+    assert forecasts_lost(RAIN, database, []) == {}
+
+
 def _enough(**cells: Any) -> dict[str, Any]:
     return matured_row(**({"forecasts": ENOUGH_MATURED, "matured": ENOUGH_MATURED, "pending": 0} | cells))
 
