@@ -41,5 +41,9 @@ class DigestMismatchError(RegistryError):
     """A stored model file is not the file that was registered: its SHA-256 differs."""
 
 
+class ReproductionError(WeatherError):
+    """A registered model could not be made again bit for bit; the line says what differs."""
+
+
 class PromotionConflictError(WeatherError):
     """The champion changed between the decision and the move of the alias, so nothing moved."""

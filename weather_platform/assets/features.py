@@ -25,6 +25,7 @@ from weather_platform.domain.features import (
 )
 from weather_platform.domain.splits import day_number
 from weather_platform.io_managers.costs import metered
+from weather_platform.io_managers.lake import read_from
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
 
 
@@ -69,6 +70,7 @@ def _of_year(
     window = (pc.field("day") >= first - timedelta(days=HISTORY_DAYS)) & (pc.field("day") <= last + timedelta(days=1))
     arrays = observation_arrays(observed.only(neighbours_of(year)).where(window).table(), grid)
     matrix = build_features(arrays, grid, weights, first_day=day_number(first), last_day=day_number(last))
+    context.add_asset_metadata(read_from(observed), partition_key=year)
     if len(matrix):
         context.add_asset_metadata({"missing_share": missing_share(matrix)}, partition_key=year)
     return feature_table(year, matrix, grid, arrays)

@@ -25,6 +25,7 @@ from weather_platform.domain.splits import day_number
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import Predictor, TrainingData
 from weather_platform.io_managers.costs import metered
+from weather_platform.io_managers.lake import read_from
 from weather_platform.lake.partitions import TablePartitions
 from weather_platform.lake.provenance import lake_source
 from weather_platform.plots import markdown_image, station_map_png
@@ -68,7 +69,7 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         for day in issue_days:
             rows_of_day = int(np.count_nonzero(rows.day == day_number(day)))
             context.add_asset_metadata(
-                {"rows": rows_of_day, "model_version": model.version, "source": stored_source},
+                {"rows": rows_of_day, "model_version": model.version, "source": stored_source, **read_from(features)},
                 partition_key=day.isoformat(),
             )
         if picture := forecast_map(target, issued, lake.lake().read("stations"), stored_source):

@@ -17,7 +17,7 @@ from weather_platform.domain.feature_table import first_rows, training_columns, 
 from weather_platform.domain.features import FEATURE_VERSION
 from weather_platform.domain.splits import split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
-from weather_platform.domain.training import TrainingConfig, train
+from weather_platform.domain.training import TrainingConfig, TrainingData, train
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.mlflow_models import Candidate, NoCandidate
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
@@ -43,6 +43,12 @@ def config_of(algorithm: Algorithm, settings: Settings) -> type[dg.Config]:
         for p in algorithm.parameters
     }
     return create_model(f"{algorithm.name.title()}Config", __base__=dg.Config, **fields)  # type: ignore[call-overload, no-any-return]
+
+
+def rows_up_to(target: ForecastTarget, features: TablePartitions, year: str) -> TrainingData:
+    """The rows that training for a test year may look at: all years up to it."""
+    last = features.up_to(year).select(training_columns(target))
+    return training_data(last.values(), sum(last.row_counts.values()), target)
 
 
 def candidate_asset(
@@ -75,8 +81,7 @@ def candidate_asset(
         recipe_of_run = TrainingConfig(seed=params.pop("seed"), threads=params.pop("threads"), params=params)
         unsplit = {year: unsplit_reason(split, year) for year in context.partition_keys}
         newest = max((year for year, reason in unsplit.items() if reason is None), default="")
-        last = features.up_to(newest).select(training_columns(target))
-        rows = training_data(last.values(), sum(last.row_counts.values()), target)
+        rows = rows_up_to(target, features, newest)
         lake_versions = {"features": features.version, f"{target.name}__split": split.version}
 
         def of_year(year: str) -> Candidate | NoCandidate:

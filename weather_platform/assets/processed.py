@@ -19,7 +19,7 @@ import pyarrow as pa
 from weather_platform.assets.catalogue import LAKE_IO, OWNERS, SINGLE_RUN
 from weather_platform.errors import InvariantError
 from weather_platform.io_managers.costs import metered
-from weather_platform.io_managers.lake import partition_metadata
+from weather_platform.io_managers.lake import partition_metadata, read_from
 from weather_platform.lake import Lake, Replaced, TablePartitions
 from weather_platform.resources.dbt import BATCH_ROWS, CleanedYears, DbtCleaning, batches_of_years
 from weather_platform.resources.lake import LakeResource
@@ -73,7 +73,8 @@ def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinitio
     ) -> Iterator[dg.MaterializeResult[None]]:
         for stored in publish_years(cleaning, lake.lake(), raw_observations, stations, context.partition_keys):
             for table, metadata in stored.metadata.items():
-                context.add_asset_metadata(metadata, asset_key=table, partition_key=stored.year)
+                told = {**metadata, **read_from(raw_observations)}
+                context.add_asset_metadata(told, asset_key=table, partition_key=stored.year)
         for table in ("quarantined_observations", "observations"):
             yield dg.MaterializeResult(asset_key=table)
 

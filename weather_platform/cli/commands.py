@@ -79,6 +79,30 @@ def models() -> None:
 
 
 @app.command()
+def reproduce(
+    target: Annotated[str, typer.Argument(help="Target of the version, e.g. rain_tomorrow.")],
+    version: Annotated[int, typer.Argument(min=1, help="Registered version; `weather models` lists them.")],
+) -> None:
+    """Train a registered version again from what was recorded with it; 0 if the same bytes come out."""
+    from weather_platform.cli.reproduce import show_reproduction
+
+    show_reproduction(load_settings(), target, version)
+
+
+@app.command()
+def lineage(
+    target: Annotated[str, typer.Argument(help="Target of the forecast, e.g. rain_tomorrow.")],
+    station: Annotated[str, typer.Argument(help="Station of the forecast.")],
+    date: Annotated[str, typer.Argument(help="Issue day D of the forecast, YYYY-MM-DD.")],
+    version: Annotated[int | None, typer.Option(min=1, help="Model version; default: Production's.")] = None,
+) -> None:
+    """Print the way back of one forecast: model, decision, split, features, observation, line of the source file."""
+    from weather_platform.cli.lineage import show_lineage
+
+    show_lineage(load_settings(), target, station, date, version)
+
+
+@app.command()
 def status() -> None:
     """Say where this home stands: source, lake, Production models, newest forecasts, last runs."""
     from weather_platform.cli.show import show_status

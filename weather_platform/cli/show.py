@@ -61,7 +61,7 @@ def show_forecast(
     console = _console()
     lake = LakeResource.from_settings(settings).lake()
     day = _issue_day(lake, day_text)
-    chosen = _stations(lake, stations)
+    chosen = stations_asked(lake, stations)
     registry = model_registry(settings)
     with closing(application_database(settings)) as database:
         database.migrate()
@@ -161,12 +161,17 @@ def show_status(settings: Settings) -> None:
             console.print(f"  {when}  {job:<8}  {run.status.value.lower():<8}  {run.run_id}", soft_wrap=True)
 
 
+def parse_day(text: str) -> date:
+    """The day that was typed."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise SourceError(f"'{text}' is not a day; write it as YYYY-MM-DD") from None
+
+
 def _issue_day(lake: Lake, text: str | None) -> date:
     if text is not None:
-        try:
-            return date.fromisoformat(text)
-        except ValueError:
-            raise SourceError(f"'{text}' is not a day; write it as YYYY-MM-DD") from None
+        return parse_day(text)
     years = [year for year, rows in lake.row_counts("observations", "year").items() if rows]
     if not years:
         raise PartitionMissingError("there are no observations yet; `weather run` or `weather demo` makes them")
@@ -174,7 +179,7 @@ def _issue_day(lake: Lake, text: str | None) -> date:
     return newest
 
 
-def _stations(lake: Lake, asked: list[str]) -> set[str]:
+def stations_asked(lake: Lake, asked: list[str]) -> set[str]:
     """Catalogue ids of what people type (`alice springs`); SourceError names what is not in the catalogue."""
     known = {match_key(name): name for name in lake.read("stations", columns=["id"])["id"].to_pylist()}
     if unknown := [name for name in asked if match_key(name) not in known]:

@@ -143,6 +143,16 @@ def missing_partitions(
     return sorted(holes)
 
 
+def read_from(view: TablePartitions) -> dict[str, int]:
+    """Which version of which table something was made from: what `weather lineage` goes back by."""
+    return {read_version_key(view.name): view.version}
+
+
+def read_version_key(table: str) -> str:
+    """The metadata that holds the version of a table that was read."""
+    return f"{table}_lake_version"
+
+
 def stored_metadata(rows: int, lake_version: int, schema: pa.Schema) -> dict[str, Any]:
     """What every stored table says of itself."""
     return {"rows": rows, "lake_version": lake_version, "dagster/column_schema": column_schema(schema)}

@@ -27,6 +27,7 @@ import pyarrow as pa
 import pyarrow.csv
 from numpy.typing import NDArray
 
+from weather_platform.code_version import code_version
 from weather_platform.domain.features import FEATURES
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import CONTRACT_FILE, Predictor, TrainedModel
@@ -364,6 +365,7 @@ def _describe(model: TrainedModel, lake_versions: Mapping[str, int]) -> dict[str
         "tested_through": model.contract.tested_through,
         **{f"library.{name}": version for name, version in model.libraries.items()},
         **{f"lake_version.{table}": str(version) for table, version in lake_versions.items()},
+        **code_version().tags(),
     }
 
 

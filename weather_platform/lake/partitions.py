@@ -44,6 +44,11 @@ class TablePartitions(Mapping[str, pa.Table]):
         return cls(lake.snapshot(table, version), keys)
 
     @property
+    def name(self) -> str:
+        """The name of the table."""
+        return self._snapshot.table
+
+    @property
     def version(self) -> int:
         """The version of the table that every read comes from."""
         return self._snapshot.version

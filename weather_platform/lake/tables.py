@@ -112,6 +112,19 @@ class Snapshot:
         """
         return dict(self._row_counts)
 
+    def missing_files(self, keys: Iterable[str]) -> list[str]:
+        """Files of these partitions that the store no longer has: an older version whose files were vacuumed."""
+        actions = pa.table(self._delta.get_add_actions(flatten=True))
+        wanted, column = set(keys), f"partition.{self.partition_column}"
+        paths = [
+            path
+            for path, key in zip(actions["path"].to_pylist(), actions[column].to_pylist(), strict=True)
+            if key in wanted
+        ]
+        with self._lake.speaking_clearly(self.table):
+            found = self._lake.filesystem(self.table).get_file_info(paths)
+        return sorted(info.path for info in found if info.type == pafs.FileType.NotFound)
+
     def dataset(self, keys: Iterable[str] | None = None) -> pds.Dataset:
         """The rows as a dataset: filters and columns are pushed down into the Parquet files.
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from weather_platform.database import AliasChange, Database, TargetLedger
+from weather_platform.domain.reproduction import CodeVersion, Recipe
 from weather_platform.domain.training import CONTRACT_FILE, Contract, Predictor, sha256
 from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
 from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow
@@ -148,11 +149,39 @@ class ModelRegistry:
             },
         )
 
+    def recipe(self, run_id: str) -> Recipe:
+        """What a run recorded of its training, enough to do it again."""
+        with self._asking(f"reading run {run_id}"):
+            data = self._client.get_run(run_id).data
+        tags, params = dict(data.tags), dict(data.params)
+
+        def named(prefix: str) -> dict[str, str]:
+            return {name.removeprefix(prefix): text for name, text in tags.items() if name.startswith(prefix)}
+
+        try:
+            return Recipe(
+                target=tags["target"],
+                algorithm=tags["algorithm"],
+                year=int(tags["year"]),
+                feature_version=tags["feature_version"],
+                seed=int(params.pop("seed")),
+                threads=int(params.pop("threads")),
+                params=params,
+                lake_versions={name: int(text) for name, text in named("lake_version.").items()},
+                libraries=named("library."),
+                code=CodeVersion.from_tags(tags),
+            )
+        except (KeyError, ValueError) as error:
+            raise RegistryError(
+                f"run {run_id} does not say how its model was trained ({error!r}); "
+                "only versions that were registered by this platform can be trained again"
+            ) from error
+
     def register(self, reference: ModelReference, tags: Mapping[str, str] | None = None) -> RegisteredModel:
         """The version with this candidate's digest, made if there is none. Moves no alias."""
         from mlflow.exceptions import MlflowException
 
-        self._verified_files(reference)
+        self.verified_files(reference)
         with self._database.locked(reference.target), self._asking(f"registering {reference.name}"):
             for version in self.versions(reference.target):
                 if version.digest == reference.digest:
@@ -176,6 +205,14 @@ class ModelRegistry:
         """One version; RegistryError when there is none of this number."""
         with self._asking(f"reading {target} version {version}"):
             return _registered(self._client.get_model_version(target, str(version)))
+
+    def existing_version(self, target: str, version: int) -> RegisteredModel:
+        """One version as a person named it; RegistryError that says which there are when there is none."""
+        known = {each.version: each for each in self.versions(target)}
+        if version not in known:
+            there = ", ".join(map(str, known)) or "none yet"
+            raise RegistryError(f"{target} has no version {version}; there is {there} (`weather models` lists them)")
+        return known[version]
 
     def versions(self, target: str) -> list[RegisteredModel]:
         """All versions of the target, oldest first; none when nothing was registered."""
@@ -211,7 +248,7 @@ class ModelRegistry:
 
     def load(self, model: RegisteredModel | ModelReference, *, threads: int = 1) -> Predictor:
         """The model, ready to forecast; DigestMismatchError unless its files are the registered ones."""
-        contract, data = self._verified_files(model)
+        contract, data = self.verified_files(model)
         return Predictor.load(contract, data, digest=model.digest, threads=threads)
 
     def move_production(self, target: str, to_version: int, expected_champion: int | None, audit: Audit) -> AliasMove:
@@ -221,7 +258,7 @@ class ModelRegistry:
         processes one wins. Calling it again after a crash completes what was begun, its audit rows too.
         """
         challenger = self.version(target, to_version)
-        self._verified_files(challenger)
+        self.verified_files(challenger)
         with self._database.locked(target) as ledger:
             present = self.aliases(target)
             champion = present.get(PRODUCTION)
@@ -273,7 +310,8 @@ class ModelRegistry:
             model = self.version(ledger.target, present[alias])
             ledger.record_alias_change(_change(alias, recorded, model, found))
 
-    def _verified_files(self, model: RegisteredModel | ModelReference) -> tuple[bytes, bytes]:
+    def verified_files(self, model: RegisteredModel | ModelReference) -> tuple[bytes, bytes]:
+        """Contract and model file as they are stored; DigestMismatchError unless they are the registered ones."""
         contract = self._download(model, CONTRACT_FILE)
         _verify(model, CONTRACT_FILE, contract, model.digest)
         terms = Contract.from_bytes(contract)
