@@ -103,6 +103,16 @@ def lineage(
 
 
 @app.command()
+def skill(
+    target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
+) -> None:
+    """Say what forecasts were worth once the next day was there: by model version, state and season."""
+    from weather_platform.cli.skill import show_skill
+
+    show_skill(load_settings(), _known(target or []))
+
+
+@app.command()
 def status() -> None:
     """Say where this home stands: source, lake, Production models, newest forecasts, last runs."""
     from weather_platform.cli.show import show_status
@@ -142,13 +152,19 @@ def ui(
     serve_user_interfaces(load_settings(), host, port, mlflow_port)
 
 
-def _run(settings: Settings, targets: list[str], years: list[int], forecast_days: int, json_file: Path | None) -> None:
-    from weather_platform.cli.pipeline import run_pipeline
-    from weather_platform.cli.show import show_outcome
+def _known(targets: list[str]) -> list[str]:
     from weather_platform.domain.targets import TARGETS
 
     if unknown := [name for name in targets if name not in TARGETS]:
         raise typer.BadParameter(f"no target {', '.join(unknown)}; there is {', '.join(TARGETS)}")
+    return targets
+
+
+def _run(settings: Settings, targets: list[str], years: list[int], forecast_days: int, json_file: Path | None) -> None:
+    from weather_platform.cli.pipeline import run_pipeline
+    from weather_platform.cli.show import show_outcome
+
+    targets = _known(targets)
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {json_file.absolute().parent} for --json")
     try:

@@ -1,0 +1,66 @@
+"""What `weather skill` prints: what forecasts were worth after the fact, added up from the months in the database."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from rich.console import Console
+from rich.table import Table
+
+from weather_platform.domain.matured import COUNTS, HEADINGS, SEASONS, combine, with_scores, with_season
+from weather_platform.domain.targets import TARGETS, ForecastTarget
+from weather_platform.errors import PartitionMissingError
+from weather_platform.profiles import application_database
+from weather_platform.settings import Settings
+
+SLICES: tuple[tuple[str, ...], ...] = ((), ("model_version",), ("state",), ("season",))
+"""What the lines of a table are about, block by block; the first is everything."""
+
+
+def show_skill(settings: Settings, targets: list[str]) -> None:
+    """Matured skill by version, state and season, live and hindcast apart. PartitionMissingError when there is none."""
+    console = Console(highlight=False)
+    with closing(application_database(settings)) as database:
+        database.migrate()
+        found = {name: with_season(database.matured_skill(name).skill) for name in targets or TARGETS}
+    matured = {name: rows for name, rows in found.items() if pc.sum(rows["matured"]).as_py()}
+    if not matured:
+        waiting = sum(pc.sum(rows["pending"]).as_py() or 0 for rows in found.values())
+        raise PartitionMissingError(
+            f"no forecast of {', '.join(found)} has matured yet ({waiting:,} pending); materialise matured_skill (job "
+            "`watch`) for a month with forecasts whose next day is observed"
+        )
+    for name in found:
+        if name not in matured:
+            console.print(f"{name}: no forecast has matured yet", soft_wrap=True)
+            continue
+        rows = matured[name]
+        months = pc.min_max(rows["month"]).as_py()
+        console.print(f"[bold]{TARGETS[name].title}[/bold]: issued {months['min']} to {months['max']}", soft_wrap=True)
+        for kind in ("live", "hindcast"):
+            of_kind = rows.filter(pc.field("kind") == kind)
+            if of_kind.num_rows:
+                _show_kind(console, TARGETS[name], kind, of_kind)
+
+
+def _show_kind(console: Console, target: ForecastTarget, kind: str, rows: pa.Table) -> None:
+    note = "" if kind == "live" else ": days of the models' own data, which say nothing about skill"
+    table = Table(title=f"{kind}{note}", title_justify="left", box=None, padding=(0, 1, 0, 0))
+    scores = HEADINGS[target.task]
+    for heading in ("", *COUNTS[1:], *scores.values()):
+        table.add_column(heading, justify="right" if heading else "left", vertical="bottom")
+    for slice_ in SLICES:
+        lines = with_scores(combine(rows, slice_)).to_pylist()
+        if slice_ == ("season",):
+            lines.sort(key=lambda line: list(SEASONS).index(line["season"]))
+        for line in lines:
+            label = f"version {line['model_version']}" if slice_ == ("model_version",) else "all"
+            cells = ("" if line[name] is None else f"{line[name]:.3f}" for name in scores)
+            table.add_row(str(line.get("state", line.get("season", label))), *_counts(line), *cells)
+        table.add_row()
+    console.print(table)
+
+
+def _counts(line: Mapping[str, int]) -> Iterator[str]:
+    return (f"{line[name]:,}" for name in COUNTS[1:])

@@ -1,0 +1,77 @@
+"""`weather skill`: months added up by version, state and season, and a clear refusal when nothing has matured."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from weather_platform_tests.checks.test_matured_skill import matured, matured_row
+from weather_platform_tests.e2e.homes import MadeHome, empty_home
+from weather_platform_tests.small_models import TARGET
+from weather_platform_tests.stages import MOMENT
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> MadeHome:
+    made = empty_home(tmp_path)
+    made.database.migrate()
+    return made
+
+
+def store(home: MadeHome, month: str, *rows: dict[str, Any]) -> None:
+    found = matured([matured_row(month=month, **row) for row in rows], {})
+    home.database.replace_matured_skill(TARGET, month, found, measured_at=MOMENT, dagster_run_id="run-1")
+
+
+def lines(out: str) -> dict[str, list[str]]:
+    """The first line of each name, without its name."""
+    found: dict[str, list[str]] = {}
+    for line in out.splitlines():
+        cells = [cell for cell in line.replace("version ", "version-").split(" ") if cell]
+        if cells:
+            found.setdefault(cells[0], cells[1:])
+    return found
+
+
+def test_months_are_added_up_by_version_state_and_season(home: MadeHome) -> None:
+    store(home, "2015-01", {"squared_error": 0.1, "climatology_squared_error": 0.4})
+    store(home, "2015-06", {"squared_error": 0.2, "climatology_squared_error": 0.2, "state": "WA", "model_version": 2})
+    store(home, "2015-12", {"squared_error": 0.3, "climatology_squared_error": 0.4})
+    done = home.call("skill")
+    assert done.code == 0, done.err
+    assert "Rain tomorrow: issued 2015-01 to 2015-12" in done.out
+    shown = {name: [cells[0], *cells[3:5]] for name, cells in lines(done.out).items() if len(cells) > 4}
+    assert shown == shown | {
+        "all": ["3", "0.200", "0.400"],
+        "version-1": ["2", "0.200", "0.500"],
+        "version-2": ["1", "0.200", "0.000"],
+        "NSW": ["2", "0.200", "0.500"],
+        "WA": ["1", "0.200", "0.000"],
+        "summer": ["2", "0.200", "0.500"],
+        "winter": ["1", "0.200", "0.000"],
+    }
+    assert "spring" not in shown
+    assert "hindcast" not in done.out
+
+
+def test_hindcasts_stand_in_a_table_of_their_own_that_says_what_they_are(home: MadeHome) -> None:
+    store(home, "2015-06", {"squared_error": 0.2}, {"squared_error": 0.7, "kind": "hindcast"})
+    done = home.call("skill", "--target", TARGET)
+    live, hindcast = done.out.split("hindcast: days of the models' own data, which say nothing about skill")
+    assert lines(live)["all"][3] == "0.200"
+    assert lines(hindcast)["all"][3] == "0.700"
+
+
+def test_without_a_matured_forecast_it_refuses_and_says_how_many_wait(home: MadeHome) -> None:
+    done = home.call("skill")
+    assert (done.code, done.out) == (1, "")
+    assert "no forecast of rain_tomorrow" in done.err
+    assert "has matured yet (0 pending); materialise matured_skill" in done.err
+    store(home, "2015-06", {"forecasts": 7, "matured": 0, "pending": 7})
+    done = home.call("skill")
+    assert done.code == 1
+    assert "(7 pending)" in done.err
+
+
+def test_an_unknown_target_is_a_wrong_use(home: MadeHome) -> None:
+    assert home.call("skill", "--target", "snow").code == 2
