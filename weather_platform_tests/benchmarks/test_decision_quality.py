@@ -50,7 +50,8 @@ def test_models_of_rain_disagree_as_often_as_real_ones_do(simulation: ModuleType
     labels, day, (champion, challenger) = simulation.RAIN.exams(np.random.default_rng(2), 365, (0.0,))
     assert 0.038 <= np.mean(champion != challenger) <= 0.054
     assert labels.mean() == pytest.approx(0.21, abs=0.03)
-    assert (len(np.unique(day)), len(day)) == (365, pytest.approx(17_080, rel=0.01))
+    assert len(np.unique(day)) == 365
+    assert len(day) == pytest.approx(17_080, rel=0.01)
 
 
 def test_errors_of_two_temperature_models_correlate_as_real_ones_do(simulation: ModuleType) -> None:
@@ -75,7 +76,7 @@ def test_a_seed_gives_the_same_pairs_and_campaigns_again(simulation: ModuleType,
 def test_the_rule_hardly_ever_promotes_a_model_that_is_no_better_and_finds_one_that_is(
     simulation: ModuleType, target: str
 ) -> None:
-    tally = simulation.simulate(target, GATES[target], pairs=30, campaigns=1, seed=1)
+    tally = simulation.simulate(target, GATES[target], pairs=20, campaigns=1, seed=1)
     for days in simulation.FRESH_DAYS:
         assert tally.better[days, 0] <= simulation.WRONG_AT_MOST
         assert tally.better[days, -1] <= tally.better[days, 0] <= tally.better[days, 4]

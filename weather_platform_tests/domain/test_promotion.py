@@ -47,14 +47,14 @@ def _comparison(
 
 
 EQUAL = _comparison(0.0, better=0.5, not_inferior=0.9)
-CLEARLY_WORSE = _comparison(-0.02, better=0.01)
-SLIGHTLY_WORSE = _comparison(-0.004, better=0.02, not_inferior=0.7)
-UNSURELY_WORSE = _comparison(-0.02, better=0.06)
-BETTER = _comparison(0.02, better=1.0, by_margin=0.95, not_inferior=1.0)
+CLEARLY_WORSE = _comparison(-0.02, better=0.02)
+SLIGHTLY_WORSE = _comparison(-0.004, better=0.01, not_inferior=0.7)
+UNSURELY_WORSE = _comparison(-0.02, better=0.021)
+BETTER = _comparison(0.02, better=1.0, by_margin=0.98, not_inferior=1.0)
 SMALLEST = replace(BETTER, days=FRESH_EXAM_MIN_DAYS, rows=FRESH_EXAM_MIN_ROWS)
-NOT_SURELY_BETTER = _comparison(0.02, better=0.99, by_margin=0.949, not_inferior=1.0)
-NOT_INFERIOR = _comparison(0.0, better=0.5, by_margin=0.1, not_inferior=0.95)
-MAYBE_INFERIOR = _comparison(0.0, better=0.5, by_margin=0.1, not_inferior=0.949)
+NOT_SURELY_BETTER = _comparison(0.02, better=0.99, by_margin=0.979, not_inferior=1.0)
+NOT_INFERIOR = _comparison(0.0, better=0.5, by_margin=0.1, not_inferior=0.98)
+MAYBE_INFERIOR = _comparison(0.0, better=0.5, by_margin=0.1, not_inferior=0.979)
 
 FIRST = Evidence(
     challenger=CHALLENGER,
@@ -97,13 +97,13 @@ def _against(
         (_against(OLD, replace(BETTER, days=FRESH_EXAM_MIN_DAYS - 1)), "SKIP", "too small"),
         (_against(OLD, replace(BETTER, rows=FRESH_EXAM_MIN_ROWS - 1)), "SKIP", "too small"),
         (_against(OLD, SMALLEST), "DEPLOY", "better"),
-        # Better by the margin in 95 % of bootstraps.
-        (_against(SAME_AGE, BETTER), "DEPLOY", "better than the champion by more than 0.005 in 95.0%"),
-        (_against(SAME_AGE, NOT_SURELY_BETTER), "SKIP", "in only 94.9%"),
+        # Better by the margin in 98 % of bootstraps.
+        (_against(SAME_AGE, BETTER), "DEPLOY", "better than the champion by more than 0.005 in 98.0%"),
+        (_against(SAME_AGE, NOT_SURELY_BETTER), "SKIP", "in only 97.9%"),
         (_against(OLD, BETTER), "DEPLOY", "better than the champion"),
         # Refresh.
         (_against(OLD, NOT_INFERIOR), "DEPLOY", "refresh: the champion is 365 days"),
-        (_against(OLD, MAYBE_INFERIOR), "SKIP", "not inferior in only 94.9%"),
+        (_against(OLD, MAYBE_INFERIOR), "SKIP", "not inferior in only 97.9%"),
         (_against(SAME_AGE, NOT_INFERIOR), "SKIP", "champion is 0 days of data older"),
         (_against(DAYS_180, NOT_INFERIOR), "SKIP", "180 days of data older, not more"),
         (_against(DAYS_181, NOT_INFERIOR), "DEPLOY", "refresh: the champion is 181"),
@@ -162,7 +162,7 @@ def test_a_decision_can_be_recorded_with_everything_it_rests_on() -> None:
         "digest": "b" * 64,
         "tuned_through": "2013-12-30",
     }
-    assert record["evidence"]["fresh"]["share_better_by_margin"] == 0.95
+    assert record["evidence"]["fresh"]["share_better_by_margin"] == 0.98
     assert record["gates"]["margin"] == 0.005
     assert record["evidence"]["fresh"]["classical"] == {
         "name": "McNemar", "statistic": 0.52, "p_value": 0.04, "favours": "challenger", "cases": 400,
