@@ -30,7 +30,7 @@ CONFIDENCE = 0.98
 """Share of paired bootstraps that must agree before a difference counts.
 
 One promotion in isolation would be right at 95 %. But a retrainer asks every month, each time with a new challenger
-and an exam that shares two months of three with the last: at 95 %, 13 % of simulated years of asking promote a
+and an exam that shares two months of three with the last: at 95 %, 12 % of simulated years of asking promote a
 challenger as better that is not; at 98 %, 5 % do (benchmarks/decision_quality.py).
 """
 
