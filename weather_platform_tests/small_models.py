@@ -8,10 +8,17 @@ from pathlib import Path
 import numpy as np
 
 from weather_platform.database import Database
-from weather_platform.domain.algorithms import XGBOOST
+from weather_platform.domain.algorithms import ALGORITHMS, Params
 from weather_platform.domain.splits import day_number, plan_split
 from weather_platform.domain.targets import TARGETS
-from weather_platform.domain.training import TrainedModel, TrainingConfig, TrainingData, train
+from weather_platform.domain.training import (
+    CONTRACT_FILE,
+    Contract,
+    TrainedModel,
+    TrainingConfig,
+    TrainingData,
+    train,
+)
 from weather_platform.io_managers.mlflow_models import Candidate, Origin, log_candidate
 from weather_platform.resources.mlflow_client import ensure_experiment, mlflow_client
 from weather_platform.resources.mlflow_tracking import MlflowRun
@@ -41,18 +48,27 @@ def small_data() -> TrainingData:
     )
 
 
+FEW_TREES: dict[str, Params] = {
+    "xgboost": {"n_estimators": 8},
+    "random_forest": {"n_estimators": 4},
+    "hist_gradient_boosting": {"max_iterations": 8},
+}
+
+
 @cache
-def small_model(year: int = 2015, seed: int = 1) -> TrainedModel:
+def small_model(year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> TrainedModel:
     """A model of the year; another seed gives another digest."""
     data = small_data()
     split = plan_split(year, date(2008, 1, 1), date(2017, 6, 29))
-    config = TrainingConfig(seed=seed, threads=1, params={"n_estimators": 8}, resamples=20)
-    return train(TARGETS[TARGET], XGBOOST, data, split, config)
+    config = TrainingConfig(seed=seed, threads=1, params=FEW_TREES.get(algorithm, {}), resamples=20)
+    return train(TARGETS[TARGET], ALGORITHMS[algorithm], data, split, config)
 
 
-def candidate(year: int = 2015, seed: int = 1) -> Candidate:
+def candidate(year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> Candidate:
     """The model as its training asset gives it."""
-    return Candidate(small_model(year, seed), {"features": 7, "rain_tomorrow__split": 0}, small_data().values[:5])
+    return Candidate(
+        small_model(year, seed, algorithm), {"features": 7, "rain_tomorrow__split": 0}, small_data().values[:5]
+    )
 
 
 @dataclass(frozen=True)
@@ -70,14 +86,14 @@ class Store:
     def database(self) -> Database:
         return Database(self.database_url)
 
-    def log(self, year: int = 2015, seed: int = 1) -> ModelReference:
+    def log(self, year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> ModelReference:
         """Log a candidate the way its asset would, without Dagster."""
         client = mlflow_client(self.tracking_uri)
         experiment_id = ensure_experiment(client, self.tracking_uri, "weather")
         parent = client.create_run(experiment_id, run_name="parent").info.run_id
         run = MlflowRun(client, self.tracking_uri, experiment_id, parent, None)
-        origin = Origin(dagster_run_id="d", asset_key=f"{TARGET}/xgboost", partition=str(year), code_version="1")
-        run_id = log_candidate(run, candidate(year, seed), origin)["mlflow_run_id"]
+        origin = Origin(dagster_run_id="d", asset_key=f"{TARGET}/{algorithm}", partition=str(year), code_version="1")
+        run_id = log_candidate(run, candidate(year, seed, algorithm), origin)["mlflow_run_id"]
         return self.registry.reference(run_id)
 
     def register(self, year: int = 2015, seed: int = 1) -> RegisteredModel:
@@ -88,3 +104,9 @@ class Store:
 def model_folder(model: RegisteredModel | ModelReference) -> Path:
     """Where the files of a model of an SQLite store lie."""
     return Path(model.model_uri.removeprefix("file://"))
+
+
+def model_file(model: RegisteredModel | ModelReference) -> Path:
+    """The model file among them, whatever its algorithm calls it."""
+    folder = model_folder(model)
+    return folder / Contract.from_bytes((folder / CONTRACT_FILE).read_bytes()).model_file

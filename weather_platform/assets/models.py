@@ -42,7 +42,7 @@ def config_of(algorithm: Algorithm, settings: Settings) -> type[dg.Config]:
         p.name: (type(p.default), Field(p.default, ge=p.low, le=p.high, description=p.description))
         for p in algorithm.parameters
     }
-    return create_model(f"{algorithm.name.title()}Config", __base__=dg.Config, **fields)  # type: ignore[call-overload, no-any-return]
+    return create_model(f"{algorithm.name.title().replace('_', '')}Config", __base__=dg.Config, **fields)  # type: ignore[call-overload, no-any-return]
 
 
 def rows_up_to(target: ForecastTarget, features: TablePartitions, year: str) -> TrainingData:
@@ -59,7 +59,7 @@ def candidate_asset(
 
     @dg.asset(
         key=[target.name, algorithm.name],
-        **shared("models", algorithm.name, "mlflow", code_version=FEATURE_VERSION),
+        **shared("models", algorithm.libraries[0].replace("-", ""), "mlflow", code_version=FEATURE_VERSION),
         partitions_def=years,
         io_manager_key=MODEL_IO,
         dagster_type=dg.Any,  # a lazy mapping is no dict, which is what Dagster would ask for

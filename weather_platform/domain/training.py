@@ -18,6 +18,7 @@ import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -396,7 +397,7 @@ def train(
                 for part in ("train", "validation", "test", "standing_exam")
             }
         ),
-        libraries=MappingProxyType(_libraries()),
+        libraries=MappingProxyType(_libraries(algorithm)),
         seconds=MappingProxyType(seconds),
     )
 
@@ -438,10 +439,11 @@ def _golden(values: NDArray[np.float32], forecasts: Forecasts) -> GoldenSample:
     return GoldenSample(values[at], forecasts.value[at])
 
 
-def _libraries() -> dict[str, str]:
+_MODULES = {"scikit-learn": "sklearn"}
+"""Distributions whose module has another name."""
+
+
+def _libraries(algorithm: Algorithm) -> dict[str, str]:
     """Versions that a reproduction must have in common with this run."""
-    from importlib.metadata import version
-
-    import xgboost
-
-    return {"numpy": version("numpy"), "scipy": version("scipy"), "xgboost": str(xgboost.__version__)}
+    names = ("numpy", "scipy", *algorithm.libraries)
+    return {name: str(import_module(_MODULES.get(name, name)).__version__) for name in names}

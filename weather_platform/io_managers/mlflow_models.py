@@ -31,8 +31,9 @@ from weather_platform.code_version import code_version
 from weather_platform.domain.features import FEATURES
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import CONTRACT_FILE, Predictor, TrainedModel
-from weather_platform.errors import InvariantError, PartitionMissingError, RegistryError
+from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.costs import tell_costs
+from weather_platform.io_managers.mlflow_formats import save_folder
 from weather_platform.plots import model_plots
 from weather_platform.resources.mlflow_client import answering, run_url
 from weather_platform.resources.mlflow_tracking import NESTED_TAG, MlflowRun
@@ -232,40 +233,20 @@ def _ended(client: Any, run_id: str) -> Iterator[None]:
 
 def _log_model(run: MlflowRun, run_id: str, model: TrainedModel, scratch: Path) -> tuple[str, str]:
     """Log the model in MLflow's format with its contract beside it; gives its id and address."""
-    import mlflow
-    import mlflow.xgboost
-    import xgboost
     from mlflow.entities import LoggedModelOutput
-    from mlflow.models import Model, ModelSignature
-    from mlflow.types import ColSpec, Schema
+    from mlflow.models import Model
 
-    if model.algorithm != "xgboost":
-        raise RegistryError(f"there is no MLflow format for {model.algorithm} yet; add it to {__name__}")
     logged = run.client.create_logged_model(
         run.experiment_id, name=_MODEL_NAME, source_run_id=run_id, tags={DIGEST_TAG: model.digest}
     )
     folder = scratch / _MODEL_NAME
-    booster = xgboost.Booster()
-    booster.load_model(bytearray(model.model_bytes))
-    mlflow.xgboost.save_model(
-        booster,
-        str(folder),
-        mlflow_model=Model(artifact_path=_MODEL_NAME, run_id=run_id, model_id=logged.model_id),
-        model_format="ubj",
-        signature=ModelSignature(
-            Schema([ColSpec("float", name) for name in model.contract.feature_names]),
-            Schema([ColSpec("float")]),
-        ),
-        pip_requirements=[
-            f"mlflow=={mlflow.__version__}",
-            *(f"{name}=={version}" for name, version in sorted(model.libraries.items())),
-        ],
-        metadata={
-            DIGEST_TAG: model.digest,
-            "contract": CONTRACT_FILE,
-            "output": f"a raw value; {CONTRACT_FILE} says how it becomes a forecast",
-        },
-    )
+    described = Model(artifact_path=_MODEL_NAME, run_id=run_id, model_id=logged.model_id)
+    described.metadata = {
+        DIGEST_TAG: model.digest,
+        "contract": CONTRACT_FILE,
+        "output": f"a raw value; {CONTRACT_FILE} says how it becomes a forecast",
+    }
+    save_folder(model, described, folder)
     # The very bytes that were measured and digested, not what this library version would write.
     (folder / model.contract.model_file).write_bytes(model.model_bytes)
     (folder / CONTRACT_FILE).write_bytes(model.contract_bytes)

@@ -69,8 +69,9 @@ def test_models_are_listed_with_alias_metrics_and_digest(first: MadeHome) -> Non
     done = first.call("models")
     assert done.code == 0, done.err
     model = first.registry.production(TARGET)
-    metrics = first.json["targets"][TARGET]["years"]["2015"]["xgboost"]
-    for text in ("Production", "xgboost", "2015", "2015-03-30", model.digest[:7], f"{metrics['roc_auc']:.3f}"):
+    algorithm = model.tags["algorithm"]
+    metrics = first.json["targets"][TARGET]["years"]["2015"][algorithm]
+    for text in ("Production", algorithm, "2015", "2015-03-30", model.digest[:7], f"{metrics['roc_auc']:.3f}"):
         assert text in done.out
 
 

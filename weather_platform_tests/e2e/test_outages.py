@@ -18,10 +18,11 @@ from weather_platform.build import build_definitions
 from weather_platform.cli.runs import failure_of
 from weather_platform.database import PromotionRecord
 from weather_platform.domain.promotion import Verdict
-from weather_platform.resources.registry import PREVIOUS, PRODUCTION
+from weather_platform.domain.training import CONTRACT_FILE
+from weather_platform.resources.registry import PREVIOUS, PRODUCTION, RegisteredModel
 from weather_platform.settings import PROJECT_DIR, load_settings
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment
-from weather_platform_tests.small_models import TARGET, model_folder
+from weather_platform_tests.small_models import TARGET, model_file, model_folder
 from weather_platform_tests.stages import RANGE_END, RANGE_START, evaluations, failing
 
 EVER = (date(2000, 1, 1), date(2100, 1, 1))
@@ -75,10 +76,14 @@ def turn_a_bit(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.parametrize("file", ["model.ubj", "contract.json"])
-def test_an_altered_model_file_stops_forecasts_and_promotion_and_the_alias_stays(home: MadeHome, file: str) -> None:
+@pytest.mark.parametrize("which", [model_file, lambda model: model_folder(model) / CONTRACT_FILE])
+def test_an_altered_model_file_stops_forecasts_and_promotion_and_the_alias_stays(
+    home: MadeHome, which: Callable[[RegisteredModel], Path]
+) -> None:
     with nothing_moves(home):
-        turn_a_bit(model_folder(home.registry.production(TARGET)) / file)
+        altered = which(home.registry.production(TARGET))
+        file = altered.name
+        turn_a_bit(altered)
         said = home.call("forecast", "--date", NEVER_FORECAST.isoformat())
         assert said.code == 1
         assert f"{file} has SHA-256" in said.err
@@ -88,7 +93,7 @@ def test_an_altered_model_file_stops_forecasts_and_promotion_and_the_alias_stays
 
 
 def test_forecasts_that_were_made_before_are_shown_although_the_model_file_is_altered_now(home: MadeHome) -> None:
-    turn_a_bit(model_folder(home.registry.production(TARGET)) / "model.ubj")
+    turn_a_bit(model_file(home.registry.production(TARGET)))
     assert home.call("forecast").code == 0
 
 

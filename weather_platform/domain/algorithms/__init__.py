@@ -18,6 +18,8 @@ from weather_platform.domain.algorithms.baselines import (
     BaselineRows,
     FittedBaseline,
 )
+from weather_platform.domain.algorithms.histogram_boosting import HIST_GRADIENT_BOOSTING
+from weather_platform.domain.algorithms.linear_models import LINEAR_REGRESSION, LOGISTIC_REGRESSION
 from weather_platform.domain.algorithms.spec import (
     Algorithm,
     Fit,
@@ -28,6 +30,7 @@ from weather_platform.domain.algorithms.spec import (
     Parameter,
     Params,
 )
+from weather_platform.domain.algorithms.tree_models import DECISION_TREE, RANDOM_FOREST
 from weather_platform.domain.algorithms.xgboost_trees import XGBOOST, XGBoostModel
 
 __all__ = [
@@ -49,5 +52,17 @@ __all__ = [
     "XGBoostModel",
 ]
 
-ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType({XGBOOST.name: XGBOOST})
+ALGORITHMS: Mapping[str, Algorithm] = MappingProxyType(
+    {
+        algorithm.name: algorithm
+        for algorithm in (
+            XGBOOST,
+            LOGISTIC_REGRESSION,
+            LINEAR_REGRESSION,
+            DECISION_TREE,
+            RANDOM_FOREST,
+            HIST_GRADIENT_BOOSTING,
+        )
+    }
+)
 """All learnt candidates by name."""

@@ -66,7 +66,11 @@ Fit = Callable[[FitRows, Task, Params, int, int], FittedModel]
 
 @dataclass(frozen=True, slots=True)
 class Algorithm:
-    """One way to learn. ``file_name`` is what the model file is called in the registry."""
+    """One way to learn.
+
+    ``file_name`` is what the model file is called in the registry; ``libraries`` are the distributions whose
+    versions decide what is learnt, the one that learns first.
+    """
 
     name: str
     title: str
@@ -74,6 +78,7 @@ class Algorithm:
     tasks: frozenset[Task]
     parameters: tuple[Parameter, ...]
     file_name: str
+    libraries: tuple[str, ...]
     fit: Fit
     load: Callable[[bytes, Task, int], FittedModel]
 

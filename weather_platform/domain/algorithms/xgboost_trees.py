@@ -160,6 +160,7 @@ XGBOOST = Algorithm(
         Parameter("max_bin", 128, 16, 1024, "Histogram bins per feature"),
     ),
     file_name="model.ubj",
+    libraries=("xgboost",),
     fit=_fit_xgboost,
     load=_load_xgboost,
 )

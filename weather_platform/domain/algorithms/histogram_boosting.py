@@ -1,0 +1,109 @@
+"""Histogram gradient boosting of scikit-learn, stopped by the validation rows and cut to its best iteration."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from scipy.special import expit
+
+from weather_platform.domain.algorithms.estimators import LIBRARIES, EstimatorModel, Floats, loaded, named, whole
+from weather_platform.domain.algorithms.skops_files import FILE_NAME
+from weather_platform.domain.algorithms.spec import Algorithm, FitRows, FloatMatrix, Parameter, Params
+from weather_platform.domain.targets import Task
+
+_CLASSES: Mapping[Task, str] = {
+    "classification": "HistGradientBoostingClassifier",
+    "regression": "HistGradientBoostingRegressor",
+}
+_BOOSTING = "sklearn.ensemble._hist_gradient_boosting"
+_TYPES = frozenset(
+    {f"{_BOOSTING}.gradient_boosting.{name}" for name in _CLASSES.values()}
+    | {f"{_BOOSTING}.binning._BinMapper", f"{_BOOSTING}.predictor.TreePredictor"}
+    | {f"sklearn._loss._loss.{name}" for name in ("CyHalfBinomialLoss", "CyHalfSquaredError")}
+    | {f"sklearn._loss.loss.{name}" for name in ("HalfBinomialLoss", "HalfSquaredError")}
+    | {f"sklearn._loss.link.{name}" for name in ("IdentityLink", "Interval", "LogitLink")}
+    | {"sklearn.preprocessing._label.LabelEncoder", "numpy.random._generator.Generator", "numpy.random.PCG64"}
+)
+
+
+class HistogramModel(EstimatorModel):
+    """A boosting whose trees are added up in the order they were grown."""
+
+    @property
+    def notes(self) -> Mapping[str, int]:
+        return {"trees": len(self.estimator._predictors)}
+
+    def predict_slice(self, values: FloatMatrix) -> Floats:
+        rows = values.astype(np.float64)
+        raw = np.full(len(rows), float(self.estimator._baseline_prediction.item()))
+        for (tree,) in self.estimator._predictors:
+            raw += tree.predict(rows, _NO_CATEGORIES, _NO_COLUMNS, self.threads)
+        return np.asarray(expit(raw)) if self.task == "classification" else raw
+
+    def feature_weights(self) -> Floats:
+        """The gain of every split, by feature."""
+        weight = np.zeros(len(self.feature_names))
+        for (tree,) in self.estimator._predictors:
+            splits = tree.nodes[tree.nodes["is_leaf"] == 0]
+            np.add.at(weight, splits["feature_idx"], splits["gain"])
+        return weight
+
+
+# No feature is a category, so no tree looks these up.
+_NO_CATEGORIES = np.zeros((0, 8), dtype=np.uint32)
+_NO_COLUMNS = np.zeros(0, dtype=np.uint32)
+
+
+def _fit(rows: FitRows, task: Task, params: Params, seed: int, threads: int) -> HistogramModel:
+    from sklearn import ensemble
+    from threadpoolctl import threadpool_limits
+
+    estimator = getattr(ensemble, _CLASSES[task])(
+        max_iter=whole(params, "max_iterations"),
+        n_iter_no_change=whole(params, "early_stopping_rounds"),
+        learning_rate=params["learning_rate"],
+        max_leaf_nodes=whole(params, "max_leaf_nodes"),
+        min_samples_leaf=whole(params, "min_samples_leaf"),
+        l2_regularization=params["l2_regularization"],
+        max_features=params["max_features"],
+        max_bins=whole(params, "max_bins"),
+        early_stopping=True,
+        random_state=seed,
+    )
+    values, validation = rows.values[rows.train], rows.values[rows.validation]
+    # A column without a single value has no bins; as a constant it is never split on.
+    empty = np.isnan(values).all(axis=0)
+    values[:, empty] = validation[:, empty] = 0
+    with threadpool_limits(threads):
+        estimator.fit(values, rows.labels[rows.train], X_val=validation, y_val=rows.labels[rows.validation])
+    # The first score is that of no tree at all; one tree is kept in any case.
+    best = max(int(np.argmax(estimator.validation_score_)), 1)
+    del estimator._predictors[best:]
+    return HistogramModel(named(estimator, rows), task, threads)
+
+
+def _load(data: bytes, task: Task, threads: int) -> HistogramModel:
+    return HistogramModel(loaded(data, _TYPES, _CLASSES, task), task, threads)
+
+
+HIST_GRADIENT_BOOSTING = Algorithm(
+    name="hist_gradient_boosting",
+    title="Gradient boosted trees (scikit-learn)",
+    description=(
+        "Histogram gradient boosting, stopped early by the validation part; missing values take a side of their own."
+    ),
+    tasks=frozenset({"classification", "regression"}),
+    parameters=(
+        Parameter("max_iterations", 300, 1, 20_000, "Most trees; early stopping usually keeps fewer"),
+        Parameter("early_stopping_rounds", 15, 1, 1000, "Rounds without a better validation loss before stopping"),
+        Parameter("learning_rate", 0.1, 0.001, 1.0, "Learning rate"),
+        Parameter("max_leaf_nodes", 31, 2, 4096, "Leaves of a tree"),
+        Parameter("min_samples_leaf", 100, 1, 1_000_000, "Least training rows in a leaf"),
+        Parameter("l2_regularization", 10.0, 0.0, 1e6, "L2 penalty on leaf values"),
+        Parameter("max_features", 0.3, 0.01, 1.0, "Share of features drawn for each split"),
+        Parameter("max_bins", 127, 16, 255, "Histogram bins per feature"),
+    ),
+    file_name=FILE_NAME,
+    libraries=LIBRARIES,
+    fit=_fit,
+    load=_load,
+)

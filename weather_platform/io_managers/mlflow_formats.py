@@ -1,0 +1,87 @@
+"""How the file of a model becomes a model folder of MLflow: one format per kind of file.
+
+What belongs here: the calls of MLflow's flavours, and what they are told about inputs and libraries. What does not:
+runs, tags and the contract (`mlflow_models`).
+
+What a flavour writes as the model file is for MLflow's own loaders; the platform replaces it by the very bytes that
+were measured, which hold the same model.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from weather_platform.domain.training import TrainedModel
+from weather_platform.errors import RegistryError
+
+
+def save_folder(model: TrainedModel, described: Any, folder: Path) -> None:
+    """Write the folder of a model; `described` is MLflow's `Model` that becomes its MLmodel file."""
+    file = model.contract.model_file
+    if file not in FORMATS:
+        raise RegistryError(f"{model.algorithm}: MLflow has no format for {file}; add it to {__name__}")
+    FORMATS[file](model, described, folder)
+
+
+def _requirements(model: TrainedModel) -> list[str]:
+    """Given in full, or MLflow would start a process to find out."""
+    import mlflow
+
+    return [
+        f"mlflow=={mlflow.__version__}",
+        *(f"{name}=={version}" for name, version in sorted(model.libraries.items())),
+    ]
+
+
+def _inputs(model: TrainedModel) -> Any:
+    from mlflow.types import ColSpec, Schema
+
+    return Schema([ColSpec("float", name) for name in model.contract.feature_names])
+
+
+def _xgboost(model: TrainedModel, described: Any, folder: Path) -> None:
+    import mlflow.xgboost
+    import xgboost
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    booster = xgboost.Booster()
+    booster.load_model(bytearray(model.model_bytes))
+    mlflow.xgboost.save_model(
+        booster,
+        str(folder),
+        mlflow_model=described,
+        model_format="ubj",
+        signature=ModelSignature(_inputs(model), Schema([ColSpec("float")])),
+        pip_requirements=_requirements(model),
+    )
+
+
+def _scikit_learn(model: TrainedModel, described: Any, folder: Path) -> None:
+    import mlflow.sklearn
+    import numpy as np
+    import skops.io
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    # Told to MLflow's loader, of bytes that were made in this process; the platform's own loader has a fixed list.
+    trusted = skops.io.get_untrusted_types(data=model.model_bytes)
+    classifies = model.contract.task == "classification"
+    output = TensorSpec(np.dtype(np.float64), (-1, 2) if classifies else (-1,))
+    mlflow.sklearn.save_model(
+        skops.io.loads(model.model_bytes, trusted=trusted),
+        str(folder),
+        mlflow_model=described,
+        serialization_format="skops",
+        skops_trusted_types=trusted,
+        pyfunc_predict_fn="predict_proba" if classifies else "predict",
+        signature=ModelSignature(_inputs(model), Schema([output])),
+        pip_requirements=_requirements(model),
+    )
+
+
+FORMATS: Mapping[str, Callable[[TrainedModel, Any, Path], None]] = MappingProxyType(
+    {"model.ubj": _xgboost, "model.skops": _scikit_learn}
+)
+"""Model file -> what writes its folder: the model, MLflow's description of it, the folder."""
