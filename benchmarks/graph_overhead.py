@@ -246,7 +246,8 @@ def script(path: Path | None, year: int, trees: int | None) -> dict[str, Any]:
         with closing(application_database(settings)) as database:
             database.migrate()
             asked = training_data([rows], rows.num_rows, target)
-            database.upsert_forecasts(forecast_rows(target, asked, predictor, version, "script", now))
+            issued = forecast_rows(target, asked, predictor, version, "script", now)
+            database.replace_forecasts(TARGET, version.version, newest, covered.last_day, issued)
         lap(f"{TARGET}__forecasts")
         found |= {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
         found |= {"steps": stages, "value": model.metrics["f1"]}

@@ -210,9 +210,8 @@ def errors_by_month_png(model: TrainedModel, shown: RegressionDiagnostics, title
         lower.set_xlim(-0.6, len(names) - 0.4)
         lower.set_xticks(range(len(names)), names)
         lower.set_xlabel(
-            f"month of the issue day; {_span(model)}. Boxes: middle 50 %, whiskers: 90 %.\n"
-            f"{INTERVAL_COVERAGE:.0%} interval: {found['interval_width']:.2f} {model.contract.unit} wide in the mean, "
-            f"holds {found['coverage_90']:.1%}"
+            f"month of the issue day; {_span(model)}\nboxes: middle half, whiskers: middle 90 %; "
+            f"intervals hold {found['coverage_90']:.1%}, mean width {found['interval_width']:.2f} {model.contract.unit}"
         )
         return _png(figure)
 

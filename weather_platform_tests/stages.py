@@ -111,6 +111,7 @@ def forecast_table(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     sound = {
         "target": TARGET, "station": "Albury", "day": date(2015, 6, 1), "model_version": 1, "kind": "live",
         "model_digest": "a" * 64, "feature_version": "1", "probability": 0.4, "threshold": 0.5, "label": False,
+        "value": None, "value_low": None, "value_high": None,
         "issued_at": MOMENT, "dagster_run_id": "run-1",
     }  # fmt: skip
     return pa.Table.from_pylist([sound | dict(row) for row in rows], schema=FORECASTS_SCHEMA)

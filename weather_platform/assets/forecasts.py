@@ -42,7 +42,7 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         **shared("forecasts", "sqlalchemy"),
         partitions_def=days,
         ins={"features": dg.AssetIn()},
-        deps=[dg.AssetKey([target.name, "production"])],
+        deps=[dg.AssetKey([target.name, "production"]), dg.AssetKey("stations")],
         tags={"target": target.name},
         description=f"{target.description}\n\n{__doc__}",
     )
@@ -90,7 +90,7 @@ def forecast_map(
     newest: date = pc.max(issued["day"]).as_py()
     shown = issued.filter(pc.equal(issued["day"], newest)).join(stations, "station", "id").sort_by("station")
     synthetic = " (synthetic weather)" if source == "synthetic" else ""
-    title = f"{target.title}, issued {newest}{synthetic}"
+    title = f"{target.title}\nissued {newest}{synthetic}"
     values = pc.coalesce(shown["probability"], shown["value"]).to_numpy()
     if target.task == "classification":
         colours, ends = "YlGnBu", (0.0, 1.0)

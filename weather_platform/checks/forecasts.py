@@ -1,7 +1,8 @@
-"""Checks of stage forecasts: nobody who reported is left out, and a probability is one."""
+"""Checks of stage forecasts: nobody who reported is left out, a probability is one, and a value is possible."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date
 
 import dagster as dg
@@ -10,7 +11,8 @@ import pyarrow.compute as pc
 
 from weather_platform.checks.reporting import WARN, Findings, partitions_of_run, report
 from weather_platform.database import FORECASTS_SCHEMA, Database
-from weather_platform.domain.targets import ForecastTarget
+from weather_platform.domain.observations import column
+from weather_platform.domain.targets import ForecastTarget, Task
 from weather_platform.lake import Lake
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.registry import ModelRegistry
@@ -43,17 +45,16 @@ def forecasts_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
         forecasts, days = issued(context, registry, database)
         return report(unmatched_stations(lake.lake(), forecasts, days), looked_at=len(days))
 
-    @dg.asset_check(
-        asset=key, name="probabilities_in_range", blocking=True,
-        description="Every probability is a number from 0 to 1, and the label says whether it reaches the threshold.",
-    )  # fmt: skip
-    def probabilities_in_range(
+    possible = _POSSIBLE[target.task]
+
+    @dg.asset_check(asset=key, name=possible.name, blocking=True, description=possible.description)
+    def forecasts_possible(
         context: dg.AssetCheckExecutionContext,
         registry: dg.ResourceParam[ModelRegistry],
         database: dg.ResourceParam[Database],
     ) -> dg.AssetCheckResult:
         forecasts, days = issued(context, registry, database)
-        return report(impossible_forecasts(forecasts), looked_at=len(days))
+        return report(possible.findings(target, forecasts), looked_at=len(days))
 
     @dg.asset_check(
         asset=key,
@@ -68,7 +69,7 @@ def forecasts_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
         forecasts, days = issued(context, registry, database)
         return report(silent_days(forecasts, days), looked_at=len(days), severity=WARN)
 
-    return [a_forecast_per_report, probabilities_in_range, some_station_reported]
+    return [a_forecast_per_report, forecasts_possible, some_station_reported]
 
 
 def unmatched_stations(lake: Lake, forecasts: pa.Table, days: Sequence[date]) -> Findings:
@@ -89,7 +90,7 @@ def unmatched_stations(lake: Lake, forecasts: pa.Table, days: Sequence[date]) ->
     return findings
 
 
-def impossible_forecasts(forecasts: pa.Table) -> Findings:
+def impossible_probabilities(_target: ForecastTarget, forecasts: pa.Table) -> Findings:
     """Issue days with a probability that is none, or with a label on the wrong side of the threshold."""
     probability, threshold = forecasts["probability"], forecasts["threshold"]
     good = pc.and_(
@@ -102,6 +103,44 @@ def impossible_forecasts(forecasts: pa.Table) -> Findings:
         f"label {row['label']}"
         for row in bad.to_pylist()
     }
+
+
+def impossible_values(target: ForecastTarget, forecasts: pa.Table) -> Findings:
+    """Issue days with a value that the target's column can never have, or that lies outside its own interval."""
+    value, limits = forecasts["value"], column(target.column)
+    good = pc.and_(
+        pc.and_(pc.greater_equal(value, limits.low), pc.less_equal(value, limits.high)),
+        pc.and_(pc.less_equal(forecasts["value_low"], value), pc.less_equal(value, forecasts["value_high"])),
+    )
+    bad = forecasts.filter(pc.invert(pc.fill_null(good, False)))
+    return {
+        row["day"].isoformat(): f"{row['station']}: {row['value']} {target.unit}, interval {row['value_low']} to "
+        f"{row['value_high']}, possible are {limits.low:g} to {limits.high:g}"
+        for row in bad.to_pylist()
+    }
+
+
+@dataclass(frozen=True)
+class _Possible:
+    """The check of a task that its forecasts can be true at all."""
+
+    name: str
+    description: str
+    findings: Callable[[ForecastTarget, pa.Table], Findings]
+
+
+_POSSIBLE: Mapping[Task, _Possible] = {
+    "classification": _Possible(
+        "probabilities_in_range",
+        "Every probability is a number from 0 to 1, and the label says whether it reaches the threshold.",
+        impossible_probabilities,
+    ),
+    "regression": _Possible(
+        "values_in_range",
+        "Every value is physically possible for the observed column and lies inside its prediction interval.",
+        impossible_values,
+    ),
+}
 
 
 def silent_days(forecasts: pa.Table, days: Sequence[date]) -> Findings:

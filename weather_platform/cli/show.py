@@ -1,8 +1,9 @@
 """What the commands print: tables for people, on stdout."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from datetime import date, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
 from rich.console import Console
@@ -13,7 +14,7 @@ from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import console_of_errors, execute
 from weather_platform.domain.stations import match_key
-from weather_platform.domain.targets import TARGETS
+from weather_platform.domain.targets import TARGETS, ForecastTarget, Task
 from weather_platform.errors import PartitionMissingError, SourceError
 from weather_platform.lake import Lake
 from weather_platform.lake.provenance import lake_source
@@ -25,11 +26,15 @@ from weather_platform.settings import Settings
 if TYPE_CHECKING:
     from weather_platform.cli.pipeline import Outcome
 
-METRICS = ("roc_auc", "f1", "brier", "ece")
+METRICS: Mapping[Task, tuple[str, ...]] = {
+    "classification": ("roc_auc", "f1", "brier", "ece"),
+    "regression": ("r2", "rmse", "mae", "coverage_90"),
+}
+"""What is shown of a model on one line; MLflow has the rest."""
 
 
 def show_outcome(settings: Settings, outcome: "Outcome") -> None:
-    """The end of `weather run`: rows, skill, decision, and tomorrow's wettest stations."""
+    """The end of `weather run`: rows, skill, decision, and the forecasts of the newest day."""
     console = _console()
     rows = outcome.rows
     console.print(
@@ -38,18 +43,20 @@ def show_outcome(settings: Settings, outcome: "Outcome") -> None:
         soft_wrap=True,
     )
     for target, learned in outcome.targets.items():
+        shown = METRICS[TARGETS[target].task]
         for year, algorithms in sorted(learned["years"].items()):
             for algorithm, metrics in algorithms.items():
-                said = "  ".join(f"{name} {metrics[name]:.4f}" for name in METRICS if name in metrics)
+                said = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown if name in metrics)
                 console.print(f"{target} {algorithm}, test {year}: {said}", soft_wrap=True)
         if promotion := learned["promotion"]:
             console.print(f"{target}: [bold]{promotion['decision']}[/bold] version {promotion['version']}")
             for reason in promotion["reasons"]:
                 console.print(f"  {reason}", soft_wrap=True)
         show_forecast(settings, [], None, targets=[target])
+    station = LakeResource.from_settings(settings).lake().read("stations", columns=["id"])["id"][0]
     console.print(
         f"{sum(stage.seconds for stage in outcome.stages):.1f} s in {len(outcome.stages)} Dagster runs; "
-        "`weather ui` shows them, `weather forecast --station Sydney` asks again",
+        f"`weather ui` shows them, `weather forecast --station {station}` asks again",
         soft_wrap=True,
     )
 
@@ -62,6 +69,7 @@ def show_forecast(
     lake = LakeResource.from_settings(settings).lake()
     day = _issue_day(lake, day_text)
     chosen = stations_asked(lake, stations)
+    _require_reports(lake, day, chosen)
     registry = model_registry(settings)
     with closing(application_database(settings)) as database:
         database.migrate()
@@ -80,9 +88,10 @@ def show_forecast(
             found = database.forecasts(target.name, day, day, model_version=model.version)
             rows = [row for row in found.to_pylist() if not chosen or row["station"] in chosen]
             if not rows:
-                asked = ", ".join(sorted(chosen)) or "any station"
-                raise PartitionMissingError(f"no report of {asked} on {day}; choose another day or station")
-            rows.sort(key=lambda row: (-row["probability"], row["station"]))
+                raise PartitionMissingError(
+                    f"version {model.version} of {target.name} has no forecast of {day} for a station that reported; "
+                    "materialise the features of that year again"
+                )
             kind = "" if rows[0]["kind"] == "live" else ", hindcast: the day lies in the model's own data"
             synthetic = ", [yellow]synthetic weather[/yellow]" if lake_source(lake) == "synthetic" else ""
             console.print(
@@ -90,26 +99,37 @@ def show_forecast(
                 f"(version {model.version}{kind}{synthetic})",
                 soft_wrap=True,
             )
-            table = Table()
-            table.add_column("station")
-            table.add_column(target.unit, justify="right")
-            table.add_column(f"yes from {rows[0]['threshold']:.2f}", justify="center")
-            for row in rows:
-                table.add_row(row["station"], f"{row['probability']:.2f}", "rain" if row["label"] else "dry")
-            console.print(table)
+            console.print(_forecast_table(target, rows))
             console.print(f"[dim]{target.description}[/dim]")
+
+
+def _forecast_table(target: ForecastTarget, rows: list[dict[str, Any]]) -> Table:
+    """One line per station, the largest probability or value first."""
+    yes_or_no = target.task == "classification"
+    forecast = "probability" if yes_or_no else "value"
+    table = Table()
+    table.add_column("station")
+    table.add_column(target.unit, justify="right")
+    table.add_column(f"yes from {rows[0]['threshold']:.2f}" if yes_or_no else "90 % interval", justify="center")
+    for row in sorted(rows, key=lambda row: (-row[forecast], row["station"])):
+        if yes_or_no:
+            table.add_row(row["station"], f"{row['probability']:.2f}", "yes" if row["label"] else "no")
+        else:
+            interval = f"{row['value_low']:.1f} to {row['value_high']:.1f}"
+            table.add_row(row["station"], f"{row['value']:.1f}", interval)
+    return table
 
 
 def show_models(settings: Settings) -> None:
     """Versions of every target, newest first, with aliases and test metrics."""
     console = _console()
     registry = model_registry(settings)
-    for target in TARGETS:
-        aliases = registry.aliases(target)
+    for target, spec in TARGETS.items():
+        aliases, metrics = registry.aliases(target), METRICS[spec.task]
         table = Table(title=target, title_justify="left", box=None, padding=(0, 1, 0, 0))
-        for name in ("#", "alias", "algorithm", "year", "tuned to", *METRICS, "sha256"):
-            # Short words, no frame, no wrapping: ten columns must be whole on a terminal of 80.
-            table.add_column(name, justify="right" if name in METRICS else "left", no_wrap=True)
+        for name in ("#", "alias", "algorithm", "year", "tuned to", *metrics, "sha256"):
+            # Short words, no frame: ten columns must be whole on a terminal of 80, and only a long name may break.
+            table.add_column(name, justify="right" if name in metrics else "left", no_wrap=name != "algorithm")
         for model in reversed(registry.versions(target)):
             reference = registry.reference(model.run_id)
             table.add_row(
@@ -118,7 +138,7 @@ def show_models(settings: Settings) -> None:
                 model.tags["algorithm"],
                 model.tags["year"],
                 model.tuned_through.isoformat(),
-                *(f"{reference.metric(f'test_{name}'):.3f}" for name in METRICS),
+                *(f"{reference.metric(f'test_{name}'):.3f}" for name in metrics),
                 model.digest[:7],
             )
         console.print(table if table.row_count else f"{target}: no version is registered yet; `weather run` trains one")
@@ -170,13 +190,27 @@ def parse_day(text: str) -> date:
 
 
 def _issue_day(lake: Lake, text: str | None) -> date:
+    day = None
     if text is not None:
-        return parse_day(text)
+        day = parse_day(text)
     years = [year for year, rows in lake.row_counts("observations", "year").items() if rows]
     if not years:
         raise PartitionMissingError("there are no observations yet; `weather run` or `weather demo` makes them")
-    newest: date = pc.max(lake.snapshot("observations").read(keys=[years[-1]], columns=["day"])["day"]).as_py()
-    return newest
+    newest: date = pc.max(lake.snapshot("observations").read(keys=[max(years)], columns=["day"])["day"]).as_py()
+    if day is not None and day > newest:
+        raise PartitionMissingError(f"no station has reported {day} yet; the newest day is {newest}")
+    return day or newest
+
+
+def _require_reports(lake: Lake, day: date, chosen: set[str]) -> None:
+    """Refuse before anything is materialised: without a report there is no forecast."""
+    reports = lake.snapshot("observations").read(
+        keys=[str(day.year)], columns=["station", "day"], where=pc.field("day") == day
+    )
+    reported = set(reports["station"].to_pylist())
+    if not (reported & chosen if chosen else reported):
+        asked = ", ".join(sorted(chosen)) or "any station"
+        raise PartitionMissingError(f"no report of {asked} on {day}; choose another day or station")
 
 
 def stations_asked(lake: Lake, asked: list[str]) -> set[str]:

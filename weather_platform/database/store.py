@@ -143,13 +143,6 @@ class Database:
                 )
             yield TargetLedger(target, connection)
 
-    def upsert_forecasts(self, forecasts: pa.Table) -> int:
-        """Write forecasts in the columns of FORECASTS_SCHEMA, all or none, replacing known keys."""
-        rows = _checked_forecasts(forecasts)
-        with self._transaction(writing=True) as connection:
-            _write_forecasts(connection, rows)
-        return int(rows.num_rows)
-
     def replace_forecasts(
         self, target: str, model_version: int, first_day: date, last_day: date, forecasts: pa.Table
     ) -> int:

@@ -50,6 +50,10 @@ def _rain(rainfall_mm: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
     return np.where(np.isnan(rainfall_mm), np.nan, rainfall_mm > RAIN_DAY_MM).astype(np.float32)
 
 
+def _itself(values: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    return values.astype(np.float32)
+
+
 TARGETS: Mapping[str, ForecastTarget] = MappingProxyType(
     {
         target.name: target
@@ -69,6 +73,23 @@ TARGETS: Mapping[str, ForecastTarget] = MappingProxyType(
                 primary_metric="f1",
                 floor=0.60,
                 margin=0.005,
+                refresh_age_days=180,
+            ),
+            ForecastTarget(
+                name="max_temp_tomorrow",
+                title="Maximum temperature tomorrow",
+                description=(
+                    "The maximum temperature of the day after the issue day, in degrees Celsius. The Bureau's "
+                    "maximum of a day is that of the 24 hours from 9 am, so 'tomorrow' runs from 9 am of the next day "
+                    "to 9 am of the day after it."
+                ),
+                task="regression",
+                column="max_temp_c",
+                unit="degC",
+                label=_itself,
+                primary_metric="r2",
+                floor=0.60,
+                margin=0.02,
                 refresh_age_days=180,
             ),
         )

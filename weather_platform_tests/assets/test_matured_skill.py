@@ -79,7 +79,8 @@ def test_months_that_nothing_was_forecast_in_need_no_features_of_their_year(home
 
 
 def test_forecasts_of_a_year_whose_features_are_gone_are_never_taken_for_pending(home: MadeHome) -> None:
-    home.database.upsert_forecasts(forecast_table([{"day": date(2017, 1, 31)}]))
+    day = date(2017, 1, 31)
+    home.database.replace_forecasts(TARGET, 1, day, day, forecast_table([{"day": day}]))
     assert "asset 'features' lacks partition 2017; materialise it first" in part(
         home, "watch", "2017-01", "matured_skill"
     )

@@ -8,13 +8,20 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from weather_platform.checks.forecasts import impossible_forecasts, silent_days, unmatched_stations
+from weather_platform.checks.forecasts import (
+    impossible_probabilities,
+    impossible_values,
+    silent_days,
+    unmatched_stations,
+)
+from weather_platform.domain.targets import TARGETS
 from weather_platform.partitions import day_partitions
 from weather_platform.resources.registry import Audit
 from weather_platform_tests.small_models import TARGET, Store
 from weather_platform_tests.stages import MOMENT, Home, evaluations, failing, forecast_table, made
 
 CHECKS = ("a_forecast_per_report", "probabilities_in_range", "some_station_reported")
+MAX_TEMP = TARGETS["max_temp_tomorrow"]
 FIRST, SECOND = date(2014, 12, 31), date(2015, 1, 1)
 DAYS = [FIRST, SECOND]
 
@@ -69,12 +76,36 @@ def test_a_day_whose_forecasts_are_not_those_of_the_stations_that_reported_is_na
 def test_a_probability_that_is_none_and_a_label_on_the_wrong_side_are_named(
     cells: Mapping[str, Any], sound: bool
 ) -> None:
-    findings = impossible_forecasts(forecast_table([{}, {"day": SECOND, **cells}]))
+    findings = impossible_probabilities(TARGETS[TARGET], forecast_table([{}, {"day": SECOND, **cells}]))
     assert list(findings) == ([] if sound else ["2015-01-01"])
 
 
 def test_no_forecast_at_all_is_not_impossible() -> None:
-    assert impossible_forecasts(forecast_table([])) == {}
+    assert impossible_probabilities(TARGETS[TARGET], forecast_table([])) == {}
+    assert impossible_values(MAX_TEMP, forecast_table([])) == {}
+
+
+@pytest.mark.parametrize(
+    ("cells", "sound"),
+    [
+        ({}, True),
+        ({"value": 55.0, "value_low": 50.0, "value_high": 60.0}, True),  # an interval may reach beyond what is possible
+        ({"value": -30.0, "value_low": -30.0, "value_high": -30.0}, True),
+        ({"value": 55.1, "value_low": 50.0, "value_high": 60.0}, False),
+        ({"value": -30.1, "value_low": -31.0, "value_high": -30.0}, False),
+        ({"value": 21.0, "value_low": 21.5}, False),
+        ({"value": 21.0, "value_high": 20.5}, False),
+        ({"value": float("nan")}, False),
+        ({"value": None, "probability": 0.5}, False),
+    ],
+)
+def test_a_value_that_cannot_be_and_one_outside_its_interval_are_named(cells: Mapping[str, Any], sound: bool) -> None:
+    value = {
+        "target": MAX_TEMP.name, "probability": None, "threshold": None, "label": None,
+        "value": 21.4, "value_low": 18.9, "value_high": 24.6,
+    }  # fmt: skip
+    findings = impossible_values(MAX_TEMP, forecast_table([value, value | {"day": SECOND, **cells}]))
+    assert list(findings) == ([] if sound else ["2015-01-01"])
 
 
 def test_a_day_on_which_nobody_reported_is_named() -> None:
@@ -85,7 +116,8 @@ def test_a_day_on_which_nobody_reported_is_named() -> None:
 def _checked(home: Home, store: Store, rows: list[dict[str, Any]]) -> dg.ExecuteInProcessResult:
     audit = Audit(decision_id=None, reason="DEPLOY", dagster_run_id="run-1", changed_at=MOMENT)
     version = store.registry.move_production(TARGET, 1, None, audit).production.version
-    store.database.upsert_forecasts(forecast_table([row | {"model_version": version} for row in rows]))
+    table = forecast_table([row | {"model_version": version} for row in rows])
+    store.database.replace_forecasts(TARGET, version, FIRST, SECOND, table)
 
     @dg.asset(
         deps=[[TARGET, "forecasts"]], partitions_def=day_partitions(home.settings),
@@ -102,7 +134,8 @@ def _checked(home: Home, store: Store, rows: list[dict[str, Any]]) -> dg.Execute
 
 def test_sound_forecasts_of_a_range_of_days_pass(home: Home, store: Store) -> None:
     old = [{"day": FIRST, "station": "Albury", "probability": 0.9}]  # of another version: not looked at
-    store.database.upsert_forecasts(forecast_table([row | {"model_version": 99} for row in old]))
+    table = forecast_table([row | {"model_version": 99} for row in old])
+    store.database.replace_forecasts(TARGET, 99, FIRST, SECOND, table)
     result = _checked(home, store, _every_station())
     assert result.success
     assert made(result) == {"after"}

@@ -55,8 +55,16 @@ def database(home: Home) -> Database:
     """With two forecasts of June and none of May."""
     opened = Database(f"sqlite:///{home.settings.home / 'weather.db'}")
     opened.migrate()
-    opened.upsert_forecasts(forecast_table([{}, {"day": date(2015, 6, 30)}]))
+    forecast_of_june(opened, TWO)
     return opened
+
+
+TWO: list[dict[str, Any]] = [{"day": date(2015, 6, 1)}, {"day": date(2015, 6, 30)}]
+
+
+def forecast_of_june(database: Database, rows: list[dict[str, Any]]) -> None:
+    """Store these as all forecasts of version 1 in June."""
+    database.replace_forecasts(TARGET, 1, date(2015, 6, 1), date(2015, 6, 30), forecast_table(rows))
 
 
 def store(database: Database, rows: Matured) -> None:
@@ -143,7 +151,7 @@ def test_a_lost_forecast_stops_what_comes_after(home: Home, database: Database) 
 
 
 def test_a_month_without_skill_is_only_warned_about(home: Home, database: Database) -> None:
-    database.upsert_forecasts(forecast_table({"station": f"station {n}"} for n in range(ENOUGH_MATURED - 2)))
+    forecast_of_june(database, [*TWO, *({"station": f"station {n}"} for n in range(ENOUGH_MATURED - 2))])
     store(
         database,
         matured([_enough(squared_error=50.0, climatology_squared_error=40.0)], {4: ENOUGH_MATURED}),

@@ -1,14 +1,18 @@
 """What the commands print about a home that was run: forecasts, models, status, environment."""
 
+import re
 import subprocess
 import sys
 from datetime import date
 
+import dagster as dg
 import pytest
 
+from weather_platform.domain.targets import TARGETS
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment, files_of
 from weather_platform_tests.small_models import TARGET
 
+VALUES = "max_temp_tomorrow"
 NEWEST = date(2015, 6, 30)
 NOTHING_ASKED = date(2015, 3, 1)
 
@@ -21,11 +25,20 @@ def stations_of(out: str) -> set[str]:
 def test_the_forecast_of_the_newest_day_has_every_station_the_wettest_first(first: MadeHome) -> None:
     done = first.call("forecast")
     assert done.code == 0, done.err
+    rain, warmth = done.out.split(TARGETS[VALUES].title)
     stored = first.database.forecasts(TARGET, NEWEST, NEWEST).to_pylist()
-    assert stations_of(done.out) == {row["station"] for row in stored}
-    shown = [float(line.split("│")[2]) for line in done.out.splitlines() if line.startswith("│")]
+    assert stations_of(rain) == {row["station"] for row in stored}
+    shown = [float(line.split("│")[2]) for line in rain.splitlines() if line.startswith("│")]
     assert shown == sorted(shown, reverse=True)
     assert shown[0] == pytest.approx(max(row["probability"] for row in stored), abs=0.005)
+    stored = first.database.forecasts(VALUES, NEWEST, NEWEST).to_pylist()
+    lines = {line.split("│")[1].strip(): line for line in warmth.splitlines() if line.startswith("│")}
+    assert set(lines) == {row["station"] for row in stored}
+    for row in stored:
+        assert f"{row['value']:.1f}" in lines[row["station"]]
+        assert f"{row['value_low']:.1f} to {row['value_high']:.1f}" in lines[row["station"]]
+    assert "degC" in warmth
+    assert "90 % interval" in warmth
 
 
 @pytest.mark.parametrize("asked", ["AliceSprings", "alice springs", "Alice-Springs", "ALICESPRINGS"])
@@ -65,6 +78,26 @@ def test_a_day_that_was_never_forecast_is_made_first_and_kept(home: MadeHome) ->
     assert kept.equals(made), "asking again makes nothing new"
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["--date", "2015-07-01"], "no station has reported 2015-07-01 yet; the newest day is 2015-06-30"),
+        (["--date", "2011-12-31"], "no report of any station on 2011-12-31; choose another day or station"),
+    ],
+)
+def test_a_day_without_reports_is_refused_before_anything_is_made(first: MadeHome, asked: list[str], said: str) -> None:
+    with dg.DagsterInstance.from_config(str(first.folder / "dagster")) as instance:
+        before = instance.get_runs_count()
+        done = first.call("forecast", *asked)
+        assert (done.code, instance.get_runs_count()) == (1, before)
+    assert said in " ".join(done.err.split())
+
+
+def test_the_run_ends_by_naming_a_station_of_its_own_catalogue(first: MadeHome) -> None:
+    [asked] = re.findall(r"`weather forecast --station (\S+)`", first.first_output.out)
+    assert asked in first.lake.read("stations", columns=["id"])["id"].to_pylist()
+
+
 def test_models_are_listed_with_alias_metrics_and_digest(first: MadeHome) -> None:
     done = first.call("models")
     assert done.code == 0, done.err
@@ -73,6 +106,11 @@ def test_models_are_listed_with_alias_metrics_and_digest(first: MadeHome) -> Non
     metrics = first.json["targets"][TARGET]["years"]["2015"][algorithm]
     for text in ("Production", algorithm, "2015", "2015-03-30", model.digest[:7], f"{metrics['roc_auc']:.3f}"):
         assert text in done.out
+    served = first.registry.production(VALUES).tags["algorithm"]
+    metrics = first.json["targets"][VALUES]["years"]["2015"][served]
+    for name in ("r2", "rmse", "mae", "coverage_90"):
+        assert name in done.out
+        assert f"{metrics[name]:.3f}" in done.out
 
 
 def test_the_status_says_source_rows_model_and_last_runs(first: MadeHome) -> None:

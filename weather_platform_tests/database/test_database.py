@@ -56,6 +56,13 @@ def forecasts(*rows: dict[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(list(rows), schema=FORECASTS_SCHEMA)
 
 
+def keep(database: Database, rows: pa.Table) -> int:
+    """Write forecasts of one target and version as its asset would: all days from the first to the last of them."""
+    days = rows["day"].to_pylist()
+    target, version = rows["target"][0].as_py(), rows["model_version"][0].as_py()
+    return database.replace_forecasts(target, version, min(days), max(days), rows)
+
+
 def decision(**changes: Any) -> PromotionRecord:
     values: dict[str, Any] = {
         "target": "rain_tomorrow",
@@ -115,7 +122,7 @@ def test_four_processes_that_migrate_at_once_all_succeed(url: str) -> None:
 
 
 def test_migrating_twice_keeps_what_is_there(database: Database) -> None:
-    database.upsert_forecasts(forecasts(forecast()))
+    keep(database, forecasts(forecast()))
     database.migrate()
     assert database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 1
 
@@ -157,11 +164,11 @@ def test_a_database_without_tables_says_how_to_make_them(url: str) -> None:
 
 
 def test_a_forecast_comes_back_bit_for_bit(database: Database) -> None:
-    database.upsert_forecasts(forecasts(forecast(probability=0.1 + 0.2)))
+    keep(database, forecasts(forecast(probability=0.1 + 0.2)))
     given = database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1))
     assert given.schema.equals(FORECASTS_SCHEMA)
     assert given.to_pylist() == [forecast()]
-    database.upsert_forecasts(forecasts(value_forecast(value=0.1 + 0.2, value_low=-0.0, value_high=1 / 3)))
+    keep(database, forecasts(value_forecast(value=0.1 + 0.2, value_low=-0.0, value_high=1 / 3)))
     (stored,) = database.forecasts("max_temp_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).to_pylist()
     assert stored == value_forecast(value=0.1 + 0.2, value_low=-0.0, value_high=1 / 3)
 
@@ -174,8 +181,9 @@ def test_no_forecasts_are_an_empty_table_with_all_columns(database: Database) ->
 def test_a_second_forecast_of_the_same_key_replaces_the_first_and_another_version_stands_beside_it(
     database: Database,
 ) -> None:
-    database.upsert_forecasts(forecasts(forecast(probability=0.2)))
-    database.upsert_forecasts(forecasts(forecast(probability=0.9, label=True), forecast(model_version=4)))
+    keep(database, forecasts(forecast(probability=0.2)))
+    keep(database, forecasts(forecast(probability=0.9, label=True)))
+    keep(database, forecasts(forecast(model_version=4)))
     day = date(2015, 6, 1)
     given = database.forecasts("rain_tomorrow", day, day).to_pylist()
     assert [(row["model_version"], row["probability"]) for row in given] == [(3, 0.9), (4, 0.1 + 0.2)]
@@ -184,9 +192,7 @@ def test_a_second_forecast_of_the_same_key_replaces_the_first_and_another_versio
 
 def test_forecasts_are_given_by_day_then_station_whatever_order_they_came_in(database: Database) -> None:
     second = date(2015, 6, 2)
-    database.upsert_forecasts(
-        forecasts(forecast(day=second, station="A"), forecast(station="B"), forecast(station="A"))
-    )
+    keep(database, forecasts(forecast(day=second, station="A"), forecast(station="B"), forecast(station="A")))
     given = database.forecasts("rain_tomorrow", date(2015, 6, 1), second).to_pylist()
     assert [(row["day"].day, row["station"]) for row in given] == [(1, "A"), (1, "B"), (2, "A")]
     assert database.forecasts("rain_tomorrow", second, second).num_rows == 1
@@ -207,7 +213,7 @@ def test_a_batch_with_one_impossible_forecast_is_refused_as_a_whole(
     database: Database, wrong: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(InvariantError, match=says):
-        database.upsert_forecasts(forecasts(forecast(), forecast(station="Perth", **wrong)))
+        keep(database, forecasts(forecast(), forecast(station="Perth", **wrong)))
     assert database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 0
 
 
@@ -227,12 +233,12 @@ def test_a_value_that_is_also_a_probability_or_lacks_its_interval_is_refused(
     database: Database, wrong: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(InvariantError, match=says):
-        database.upsert_forecasts(forecasts(value_forecast(), value_forecast(station="Perth", **wrong)))
+        keep(database, forecasts(value_forecast(), value_forecast(station="Perth", **wrong)))
     assert database.forecasts("max_temp_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 0
 
 
 def test_the_database_itself_refuses_half_a_forecast(database: Database) -> None:
-    database.upsert_forecasts(forecasts(forecast(), value_forecast()))
+    keep(database, forecasts(value_forecast()))
     table = Base.metadata.tables["forecasts"]
     ours = sa.update(table).where(table.c.target == "max_temp_tomorrow")
     for half in ({"value": None}, {"probability": 0.5}, {"value_low": 30.0}):
@@ -242,15 +248,15 @@ def test_the_database_itself_refuses_half_a_forecast(database: Database) -> None
 
 def test_two_forecasts_of_one_key_in_one_batch_are_refused(database: Database) -> None:
     with pytest.raises(InvariantError, match="same target, station, day and model version"):
-        database.upsert_forecasts(forecasts(forecast(), forecast(probability=0.9)))
+        keep(database, forecasts(forecast(), forecast(probability=0.9)))
 
 
 def test_other_columns_and_missing_values_are_refused_by_name(database: Database) -> None:
     with pytest.raises(InvariantError, match="threshold"):
-        database.upsert_forecasts(forecasts(forecast()).drop_columns(["threshold"]))
+        keep(database, forecasts(forecast()).drop_columns(["threshold"]))
     nullable = pa.schema([pa.field(f.name, f.type) for f in FORECASTS_SCHEMA])
     with pytest.raises(InvariantError, match="1 forecasts have no model_digest"):
-        database.upsert_forecasts(pa.Table.from_pylist([forecast(model_digest=None)], schema=nullable))
+        keep(database, pa.Table.from_pylist([forecast(model_digest=None)], schema=nullable))
 
 
 def test_a_year_of_all_stations_is_written_in_seconds(database: Database) -> None:
@@ -263,7 +269,7 @@ def test_a_year_of_all_stations_is_written_in_seconds(database: Database) -> Non
         )
     )
     started = time.perf_counter()
-    assert database.upsert_forecasts(rows) == 17_885
+    assert keep(database, rows) == 17_885
     assert time.perf_counter() - started < 15
     assert database.forecasts("rain_tomorrow", first, date(2015, 12, 31)).num_rows == 17_885
 

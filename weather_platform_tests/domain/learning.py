@@ -1,5 +1,6 @@
 """A small world to learn in, shared by tests: rows of features whose next day really depends on them."""
 
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
@@ -30,6 +31,22 @@ def small_data(stations: int = 6, seed: int = 0) -> TrainingData:
         labels=labels,
         feature_names=NAMES,
         feature_version="1-test",
+    )
+
+
+def small_values(stations: int = 6, seed: int = 0) -> TrainingData:
+    """The same rows with a quantity to forecast: a temperature with seasons, which follows two of the features."""
+    rows = small_data(stations, seed)
+    rng = np.random.default_rng(seed + 1)
+    season = 6 * np.cos(2 * np.pi * (rows.day % 365.25) / 365.25)
+    values = rows.values.copy()
+    known = np.nan_to_num(values)
+    labels = 20 + season + 3 * known[:, 1] - 2 * known[:, 2] + rng.normal(scale=1.5, size=len(rows))
+    values[:, 0] = 20 + season + 3 * rng.normal(size=len(rows))
+    values[rng.random(len(rows)) < 0.1, 0] = np.nan
+    labels[np.isnan(rows.labels)] = np.nan
+    return replace(
+        rows, values=values, labels=labels.astype(np.float32), feature_names=("max_temp_c", *rows.feature_names[1:])
     )
 
 

@@ -170,6 +170,18 @@ def test_climatology_of_a_month_that_was_never_seen_is_the_mean() -> None:
     assert fitted.predict(_baseline_rows([0, 7], [4, 4], [0, 0])).tolist() == [0.5, 0.5]
 
 
+def test_persistence_of_a_value_is_today_and_climatology_where_today_is_unknown() -> None:
+    seen = _baseline_rows([0] * 60 + [1] * 60, [6] * 120, [0.0] * 120)
+    labels = np.array([30] * 60 + [10] * 60, np.float32)
+    asked = _baseline_rows([0, 0, 1, -1], [6] * 4, [17.5, np.nan, np.nan, np.nan])
+    persistence = BASELINES["persistence"].fit(seen, labels, "regression").predict(asked)
+    climatology = BASELINES["climatology"].fit(seen, labels, "regression").predict(asked)
+    assert persistence.tolist() == [17.5, *climatology[1:].tolist()]
+    k = CLIMATOLOGY_PRIOR_ROWS
+    assert climatology[0] == pytest.approx((60 * 30 + k * 20) / (60 + k))
+    assert climatology[3] == 20
+
+
 def test_the_month_of_a_baseline_row_is_that_of_the_issue_day() -> None:
     day = np.array([day_number(FIRST), day_number(FIRST) - 1, day_number(FIRST) + 31, -1], np.int32)
     found = BaselineRows.of(np.zeros(4, np.int32), day, np.zeros(4, np.float32))

@@ -6,7 +6,7 @@ from weather_platform.domain.skill import PRIMARY_METRICS
 from weather_platform.domain.targets import TARGETS, labels
 from weather_platform.errors import InvariantError
 
-RAIN = TARGETS["rain_tomorrow"]
+RAIN, MAX_TEMP = TARGETS["rain_tomorrow"], TARGETS["max_temp_tomorrow"]
 
 
 def _observed(*rows: tuple[int, int, float]) -> dict[str, NDArray[np.generic]]:
@@ -86,5 +86,15 @@ def test_every_target_is_registered_under_its_name_with_a_metric_that_exists() -
         assert 0 < target.margin < target.floor < 1
 
 
-def test_the_gates_of_rain_are_those_that_were_agreed() -> None:
+def test_the_gates_are_those_that_were_agreed() -> None:
     assert (RAIN.floor, RAIN.margin, RAIN.refresh_age_days) == (0.60, 0.005, 180)
+    assert (MAX_TEMP.floor, MAX_TEMP.margin, MAX_TEMP.refresh_age_days) == (0.60, 0.02, 180)
+
+
+def test_the_label_of_a_value_is_the_value_of_the_next_day_itself() -> None:
+    observed = _observed((0, 1, 21.5), (0, 2, 33.25), (0, 4, -3.5))
+    observed["max_temp_c"] = observed.pop("rainfall_mm")
+    station, day = np.array([0, 0, 0], np.int32), np.array([1, 2, 3], np.int32)
+    found = labels(MAX_TEMP, station, day, observed)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, np.array([33.25, np.nan, -3.5], np.float32))

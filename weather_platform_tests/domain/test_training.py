@@ -14,6 +14,11 @@ from weather_platform.domain.metrics import (
     classification_metrics,
 )
 from weather_platform.domain.outputs import ProbabilityOutput
+from weather_platform.domain.regression_metrics import (
+    REGRESSION_METRICS,
+    RegressionDiagnostics,
+    regression_metrics,
+)
 from weather_platform.domain.splits import near_standing_exam
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import (
@@ -28,7 +33,7 @@ from weather_platform.domain.training import (
     train,
 )
 from weather_platform.errors import DigestMismatchError, InvariantError, RegistryError
-from weather_platform_tests.domain.learning import small_data, small_split
+from weather_platform_tests.domain.learning import small_data, small_split, small_values
 
 RAIN, XGBOOST, SPLIT = TARGETS["rain_tomorrow"], ALGORITHMS["xgboost"], small_split()
 CONFIG = TrainingConfig(seed=1, threads=1, params={"n_estimators": 60, "eta": 0.2, "max_depth": 3}, resamples=50)
@@ -201,6 +206,94 @@ def test_data_that_cannot_train_is_named(data: TrainingData) -> None:
     dry = replace(data, labels=np.where(test, 0, data.labels).astype(np.float32))
     with pytest.raises(InvariantError, match="one kind only"):
         _train(dry)
+
+
+# ---------------------------------------------------------------- values
+
+MAX_TEMP = TARGETS["max_temp_tomorrow"]
+
+
+@pytest.fixture(scope="module")
+def values() -> TrainingData:
+    return small_values()
+
+
+@pytest.fixture(scope="module")
+def value_model(values: TrainingData) -> TrainedModel:
+    return train(MAX_TEMP, XGBOOST, values, SPLIT, CONFIG)
+
+
+def test_a_model_of_values_beats_both_baselines_and_says_by_how_much(value_model: TrainedModel) -> None:
+    assert set(value_model.metrics) == set(value_model.intervals) == set(REGRESSION_METRICS)
+    for name, baseline in value_model.baselines.items():
+        assert set(baseline.metrics) == set(REGRESSION_METRICS)
+        assert value_model.metrics["r2"] > baseline.metrics["r2"]
+        gained = 1 - value_model.metrics["mae"] / baseline.metrics["mae"]
+        assert value_model.skill[f"mae_skill_vs_{name}"] == gained > 0
+        squares = (value_model.metrics["rmse"] / baseline.metrics["rmse"]) ** 2
+        assert value_model.skill[f"mse_skill_vs_{name}"] == pytest.approx(1 - squares)
+
+
+def test_metrics_of_values_are_those_of_the_served_model_on_labelled_test_rows(
+    value_model: TrainedModel, values: TrainingData
+) -> None:
+    test = labelled(SPLIT.parts(values.day), values.labels).test
+    found = value_model.predictor.predict(values.values[test])
+    assert dict(value_model.metrics) == regression_metrics(values.labels[test], found.value, *found.interval)
+    assert found.judged is found.value
+    assert 0.85 < value_model.metrics["coverage_90"] < 0.95
+    assert value_model.contract.threshold is None
+    shown = value_model.diagnostics
+    assert isinstance(shown, RegressionDiagnostics)
+    assert shown.density.sum() == value_model.rows["test"]
+    np.testing.assert_array_equal(
+        value_model.predictor.predict(value_model.golden.values).value, value_model.golden.expected
+    )
+
+
+def test_a_model_of_values_comes_back_from_its_two_files_bit_for_bit_with_its_intervals(
+    value_model: TrainedModel, values: TrainingData
+) -> None:
+    back = Predictor.load(value_model.contract_bytes, value_model.model_bytes, digest=value_model.digest)
+    assert back.contract == value_model.contract
+    many = value_model.predictor.predict(values.values)
+    for row in range(0, 2000, 13):
+        alone = back.predict(values.values[row : row + 1])
+        assert alone.value.tobytes() == many.value[row : row + 1].tobytes()
+        for one, all_of_them in zip(alone.interval, many.interval, strict=True):
+            assert one.tobytes() == all_of_them[row : row + 1].tobytes()
+
+
+def test_no_value_of_test_or_of_the_exam_has_any_say_in_the_model_or_its_interval(
+    value_model: TrainedModel, values: TrainingData
+) -> None:
+    learnt = SPLIT.train.contains(values.day) | SPLIT.validation.contains(values.day)
+    hidden = ~learnt | near_standing_exam(values.day)
+    labels = np.where(hidden, values.labels + 10, values.labels)
+    changed = train(MAX_TEMP, XGBOOST, replace(values, labels=labels), SPLIT, CONFIG)
+    assert changed.digest == value_model.digest
+    assert changed.metrics["bias"] < value_model.metrics["bias"] - 9
+    validation = labelled(SPLIT.parts(values.day), values.labels).validation
+    labels = np.where(validation, values.labels + 0.5, values.labels).astype(np.float32)
+    assert train(MAX_TEMP, XGBOOST, replace(values, labels=labels), SPLIT, CONFIG).digest != value_model.digest
+
+
+def test_values_that_never_change_cannot_be_measured(values: TrainingData) -> None:
+    test = SPLIT.test.contains(values.day)
+    flat = replace(values, labels=np.where(test & ~np.isnan(values.labels), 20, values.labels).astype(np.float32))
+    with pytest.raises(InvariantError, match="same label"):
+        train(MAX_TEMP, XGBOOST, flat, SPLIT, CONFIG)
+
+
+def test_the_contract_of_a_value_without_its_interval_is_named(value_model: TrainedModel) -> None:
+    good = value_model.contract.to_dict()
+    assert "threshold" not in good
+    for bad in (
+        {k: v for k, v in good.items() if k != "interval"},
+        good | {"interval": good["interval"] | {"low": [1.0]}},
+    ):
+        with pytest.raises(RegistryError, match="contract cannot be used"):
+            Contract.from_bytes(json.dumps(bad).encode())
 
 
 def test_a_task_that_an_algorithm_does_not_do_is_refused(data: TrainingData) -> None:

@@ -25,14 +25,14 @@ from weather_platform.domain.feature_table import (
 from weather_platform.domain.features import FEATURE_VERSION, build_features, feature_names, neighbour_weights
 from weather_platform.domain.splits import day_number
 from weather_platform.domain.targets import TARGETS
-from weather_platform.domain.training import sha256
+from weather_platform.domain.training import TrainingData, sha256
 from weather_platform.profiles import EXPERIMENT, mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION
 from weather_platform_tests.e2e.homes import MadeHome, files_of
 from weather_platform_tests.small_models import model_folder
 
-TARGET = "rain_tomorrow"
+TARGET, VALUES = "rain_tomorrow", "max_temp_tomorrow"
 FOR_RAIN = {name for name, each in ALGORITHMS.items() if "classification" in each.tasks}
 METRICS = {"f1", "roc_auc", "pr_auc", "brier", "log_loss", "ece", "precision", "recall"}
 STAGES = ["ingest", "process", "learn", "forecast"]
@@ -190,6 +190,41 @@ def test_the_model_says_which_versions_of_the_lake_it_was_trained_from(first: Ma
     }
 
 
+def test_the_target_of_values_went_all_the_way_and_says_how_good_it_is(first: MadeHome) -> None:
+    learned = first.json["targets"][VALUES]
+    metrics = learned["years"]["2015"]["xgboost"]
+    assert set(metrics) >= {"r2", "rmse", "mae", "bias", "coverage_90", "interval_width", "mae_skill_vs_climatology"}
+    assert "confusion" not in metrics
+    assert all(low <= metrics[name] <= high for name, (low, high) in metrics["intervals"].items())
+    assert all(metrics["r2"] > baseline["r2"] for baseline in metrics["baselines"].values())
+    assert 0.8 < metrics["coverage_90"] < 1
+    [decision] = first.database.decisions(VALUES)
+    assert (decision.decision, learned["promotion"]["decision"]) == ("DEPLOY", "DEPLOY")
+    model = first.registry.production(VALUES)
+    assert "threshold" not in model.tags
+    assert first.registry.reference(model.run_id).threshold is None
+    names = {
+        item.path for item in mlflow_client(mlflow_tracking_uri(first.settings)).list_artifacts(model.run_id, "plots")
+    }
+    assert names >= {"plots/forecast_against_observed.png", "plots/errors_by_month.png", "plots/importance.png"}
+
+
+def test_a_forecast_of_a_value_is_stored_with_its_interval_as_it_is_made_of_one_row_alone(first: MadeHome) -> None:
+    predictor = first.registry.load(first.registry.production(VALUES))
+    forecasts = first.database.forecasts(VALUES, NEWEST, NEWEST)
+    assert forecasts.schema == FORECASTS_SCHEMA
+    stored = {row["station"]: row for row in forecasts.to_pylist()}
+    rows = rows_of(first, NEWEST, VALUES)
+    assert len(rows) == len(stored) > 5
+    for number, station in enumerate(rows.station_index):
+        row = stored[rows.station_ids[station]]
+        alone = predictor.predict(np.ascontiguousarray(rows.values[number : number + 1]))
+        ends = (alone.value, *alone.interval)
+        for made, name in zip(ends, ("value", "value_low", "value_high"), strict=True):
+            assert made[0].tobytes() == np.float64(row[name]).tobytes()
+        assert (row["probability"], row["threshold"], row["label"]) == (None, None, None)
+
+
 # ---------------------------------------------------------------- MLflow and Dagster
 
 
@@ -281,9 +316,9 @@ def test_the_model_loads_as_any_mlflow_model_and_scores_the_same(first: MadeHome
 # ---------------------------------------------------------------- the forecasts
 
 
-def rows_of(home: MadeHome, day: date):  # type: ignore[no-untyped-def]
+def rows_of(home: MadeHome, day: date, name: str = TARGET) -> TrainingData:
     """The stored features of one day as the model takes them."""
-    target = TARGETS[TARGET]
+    target = TARGETS[name]
     table = home.lake.read("features", columns=training_columns(target), filter=pc.field("day") == day)
     return training_data([table], table.num_rows, target)
 
