@@ -13,6 +13,7 @@ import dagster as dg
 import pyarrow.compute as pc
 
 from weather_platform.assets.catalogue import described, shared
+from weather_platform.assets.model_cards import write_card
 from weather_platform.assets.splits import REASON, unsplit_reason, up_to_the_year
 from weather_platform.database import Database, PromotionRecord
 from weather_platform.domain.algorithms import ALGORITHMS, BASELINES
@@ -27,6 +28,7 @@ from weather_platform.domain.training import Predictor
 from weather_platform.errors import RegistryError
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import TablePartitions
+from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import (
     PRODUCTION,
@@ -63,6 +65,7 @@ def promotion_asset(
         context: dg.AssetExecutionContext,
         registry: dg.ResourceParam[ModelRegistry],
         database: dg.ResourceParam[Database],
+        lake: LakeResource,
         split: TablePartitions,
         features: TablePartitions,
         **references: Mapping[str, ModelReference],
@@ -76,6 +79,8 @@ def promotion_asset(
             best = _challenger(target, [models[year] for models in references.values()])
             plan = split_from_manifest(split[year])
             challenger = registry.register(best)
+            card = write_card(registry, lake.lake(), target, plan, features.up_to(year), challenger)
+            context.add_asset_metadata({"model_card": dg.MetadataValue.md(card)}, partition_key=year)
             decision = _examine(target, settings, registry, plan, features.up_to(year), best, challenger, champion)
             record = database.record_decision(
                 _record(target, plan, best, challenger, champion, decision, context.run.run_id, decided_at)

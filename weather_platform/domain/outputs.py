@@ -92,6 +92,15 @@ class Forecasts:
             raise InvariantError("forecasts of a probability have no prediction interval; ask for their decision")
         return self.low, self.high
 
+    def only(self, mask: NDArray[np.bool_]) -> "Forecasts":
+        """The forecasts of the masked rows."""
+        return Forecasts(
+            self.value[mask],
+            label=None if self.label is None else self.label[mask],
+            low=None if self.low is None else self.low[mask],
+            high=None if self.high is None else self.high[mask],
+        )
+
 
 class Output(Protocol):
     """How raw values become forecasts, and how such forecasts are measured."""

@@ -21,11 +21,13 @@ from weather_platform.database import AliasChange, Database, TargetLedger
 from weather_platform.domain.reproduction import CodeVersion, Recipe
 from weather_platform.domain.training import CONTRACT_FILE, Contract, Predictor, sha256
 from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
-from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow
+from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow, run_url
 
 PRODUCTION = "Production"
 PREVIOUS = "Previous"
 DIGEST_TAG = "sha256"
+CARD_FILE = "model_card.md"
+"""The card of a registered version, among the artifacts of its run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,6 +178,21 @@ class ModelRegistry:
                 f"run {run_id} does not say how its model was trained ({error!r}); "
                 "only versions that were registered by this platform can be trained again"
             ) from error
+
+    def pictures(self, run_id: str) -> list[str]:
+        """Names of the plots that a run holds."""
+        with self._asking(f"listing the plots of run {run_id}"):
+            found = self._client.list_artifacts(run_id, "plots")
+        return sorted(Path(each.path).stem for each in found)
+
+    def keep_card(self, model: RegisteredModel, card: str) -> None:
+        """Put the card of a version into its run, with a link from the version's description."""
+        with self._asking(f"writing the card of {model.name}"):
+            self._client.log_text(model.run_id, card, CARD_FILE)
+            experiment_id = self._client.get_run(model.run_id).info.experiment_id
+            page = run_url(self._uri, experiment_id, model.run_id).partition("?")[0]
+            described = f"[Model card]({page}/artifacts/{CARD_FILE}), in the artifacts of run {model.run_id}."
+            self._client.update_model_version(model.target, str(model.version), description=described)
 
     def register(self, reference: ModelReference, tags: Mapping[str, str] | None = None) -> RegisteredModel:
         """The version with this candidate's digest, made if there is none. Moves no alias."""
