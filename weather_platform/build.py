@@ -13,6 +13,7 @@ import dagster as dg
 
 from weather_platform.assets.features import features_asset
 from weather_platform.assets.forecasts import forecasts_asset
+from weather_platform.assets.leaderboard import leaderboard_asset
 from weather_platform.assets.matured_skill import matured_skill_asset
 from weather_platform.assets.models import candidate_asset
 from weather_platform.assets.processed import processed_assets
@@ -20,8 +21,10 @@ from weather_platform.assets.production import production_asset, promotion_asset
 from weather_platform.assets.raw import raw_assets
 from weather_platform.assets.splits import split_asset
 from weather_platform.automation.jobs import stage_jobs
+from weather_platform.automation.rollback import rollback_job
 from weather_platform.checks.features import features_checks
 from weather_platform.checks.forecasts import forecasts_checks
+from weather_platform.checks.leaderboard import leaderboard_checks
 from weather_platform.checks.matured_skill import matured_skill_checks
 from weather_platform.checks.models import model_checks
 from weather_platform.checks.processed import processed_checks
@@ -59,6 +62,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
         assets += [
             split_asset(target, years),
             *(candidate_asset(target, algorithm, settings, years) for algorithm in algorithms),
+            leaderboard_asset(target, years),
             promotion_asset(target, settings, years),
             production_asset(target),
             forecasts_asset(target, days),
@@ -67,6 +71,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
         checks += [
             *split_checks(target),
             *(check for algorithm in algorithms for check in model_checks(target, algorithm)),
+            *leaderboard_checks(target),
             *production_checks(target),
             *forecasts_checks(target),
             *matured_skill_checks(target),
@@ -74,7 +79,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=stage_jobs(),
+        jobs=[*stage_jobs(), rollback_job()],
         resources={**resources_for(settings), **resource_overrides},
         executor=dg.in_process_executor,
     )

@@ -47,3 +47,11 @@ class ReproductionError(WeatherError):
 
 class PromotionConflictError(WeatherError):
     """The champion changed between the decision and the move of the alias, so nothing moved."""
+
+
+class CanaryError(WeatherError):
+    """A model that was loaded does not say again what it said when it was tested."""
+
+
+class RollbackRefusedError(WeatherError):
+    """There is no version to go back to, or the one that was asked for may not serve; nothing moved."""

@@ -1,6 +1,6 @@
 """The pictures that go with a trained model, as PNG bytes.
 
-What belongs here: drawing what `domain.training` measured. What does not: measuring. matplotlib is imported
+What belongs here: drawing what the domain measured. What does not: measuring. matplotlib is imported
 inside the functions and used through its objects alone, so nothing global is touched and no display is
 needed. The same model gives the same bytes.
 """
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.metrics import CALIBRATION_BINS, ClassificationDiagnostics
 from weather_platform.domain.outputs import INTERVAL_COVERAGE
 from weather_platform.domain.regression_metrics import RegressionDiagnostics
@@ -270,6 +271,38 @@ def station_map_png(
         axes.set_xlabel("longitude (degrees)")
         axes.set_ylabel("latitude (degrees)")
         axes.set_title(title)
+        return _png(figure)
+
+
+def leaderboard_png(entries: Sequence[Entry], title: str) -> bytes:
+    """The metric on test with its interval, a line per candidate in order of validation, and the baselines below."""
+    from matplotlib import rc_context
+
+    with rc_context(_STYLE):
+        figure = _figure(7.6, 1.6 + 0.38 * len(entries))
+        axes = figure.subplots()
+        for at, entry in enumerate(entries):
+            candidate = entry.rank is not None
+            colour = _BLUE if candidate else _GREY
+            if entry.test_low is not None and entry.test_high is not None:
+                axes.plot((entry.test_low, entry.test_high), (at, at), color=colour, linewidth=2.2, alpha=0.6)
+            axes.plot(entry.test, at, "o" if candidate else "s", color=colour, markersize=7, mec="white")
+            if entry.validation is not None:
+                axes.plot(entry.validation, at, "|", color=_ORANGE, markersize=13, mew=2)
+            axes.annotate(f"{entry.test:.4f}", (entry.test, at), (0, 7), textcoords="offset points", ha="center",
+                          color=_INK, fontsize=8)  # fmt: skip
+        axes.set_yticks(
+            range(len(entries)),
+            [f"{entry.rank}  {entry.name}" if entry.rank else entry.name for entry in entries],
+        )
+        axes.set_ylim(len(entries) - 0.5, -0.7)
+        axes.tick_params(axis="y", length=0)
+        axes.grid(axis="y", visible=False)
+        axes.set_xlabel(
+            f"{entries[0].metric} on {entries[0].test_rows:,} test rows with its 95 % interval; "
+            "the orange mark is validation, which ranks"
+        )
+        figure.suptitle(f"Leaderboard: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK)
         return _png(figure)
 
 

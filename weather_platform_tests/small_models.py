@@ -67,7 +67,7 @@ def small_model(year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> 
 def candidate(year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> Candidate:
     """The model as its training asset gives it."""
     return Candidate(
-        small_model(year, seed, algorithm), {"features": 7, "rain_tomorrow__split": 0}, small_data().values[:5]
+        small_model(year, seed, algorithm), {"features": 7, "rain_tomorrow__split": 0}, small_data().values[:5], 300.0
     )
 
 

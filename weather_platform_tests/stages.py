@@ -74,10 +74,10 @@ class Home:
         """Store the catalogue."""
         self.lake.replace_table("stations", station_table(STATIONS))
 
-    def claim_model(self, year: str, mlflow_run_id: str) -> None:
+    def claim_model(self, year: str, mlflow_run_id: str, algorithm: str = "xgboost") -> None:
         """Tell Dagster that the candidate of a year was materialised as this MLflow run."""
         self.instance.report_runless_asset_event(
-            dg.AssetMaterialization([TARGET, "xgboost"], partition=year, metadata={RUN_ID_KEY: mlflow_run_id})
+            dg.AssetMaterialization([TARGET, algorithm], partition=year, metadata={RUN_ID_KEY: mlflow_run_id})
         )
 
 

@@ -4,10 +4,12 @@ import sys
 import pytest
 
 from weather_platform.domain.algorithms import ALGORITHMS
+from weather_platform.domain.leaderboard import leaderboard
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import TrainedModel, TrainingConfig, train
-from weather_platform.plots import model_plots
+from weather_platform.plots import leaderboard_png, model_plots
 from weather_platform_tests.domain.learning import small_data, small_split, small_values
+from weather_platform_tests.domain.test_leaderboard import measured
 
 CONFIG = TrainingConfig(seed=1, threads=1, params={"n_estimators": 10, "max_depth": 2}, resamples=5)
 OF_TASK = {
@@ -33,6 +35,18 @@ def test_every_plot_is_a_png_of_readable_size_and_the_same_bytes_each_time(model
         assert 250 <= height <= 2000
     assert plots == model_plots(model, f"{model.target}, xgboost, 2012")
     assert plots != model_plots(model, "another title")
+
+
+def test_the_leaderboard_is_a_png_that_grows_with_its_lines() -> None:
+    def board(*names: str) -> bytes:
+        entrants = [measured(name, validation_f1=0.7 - 0.01 * at) for at, name in enumerate(names)]
+        return leaderboard_png(leaderboard(TARGETS["rain_tomorrow"], "2015", entrants), "Rain tomorrow, test 2015")
+
+    few, many = board("a"), board("a", "b", "c", "d", "e")
+    assert many == board("a", "b", "c", "d", "e")
+    (width, low), (same, high) = (struct.unpack(">II", png[16:24]) for png in (few, many))
+    assert width == same
+    assert 250 < low < high < 1000
 
 
 def test_plots_leave_no_global_state_behind(model: TrainedModel) -> None:

@@ -12,6 +12,7 @@ from pydantic import Field, create_model
 
 from weather_platform.assets.catalogue import MODEL_IO, shared
 from weather_platform.assets.splits import unsplit_reason, up_to_the_year
+from weather_platform.costs import Meter
 from weather_platform.domain.algorithms import Algorithm
 from weather_platform.domain.feature_table import first_rows, training_columns, training_data
 from weather_platform.domain.features import FEATURE_VERSION
@@ -90,8 +91,9 @@ def candidate_asset(
             # Years lie one after the other, so the rows up to a year are a view of the first of them.
             known = first_rows(rows, sum(features.up_to(year).row_counts.values()))
             context.log.info(f"training for {year} on {len(known):,} rows")
+            meter = Meter()
             model = train(target, algorithm, known, split_from_manifest(split[year]), recipe_of_run)
-            return Candidate(model, lake_versions, known.values[-SAMPLE_ROWS:])
+            return Candidate(model, lake_versions, known.values[-SAMPLE_ROWS:], meter.stop().peak_memory_mb)
 
         return ComputedPartitions(context.partition_keys, of_year)
 

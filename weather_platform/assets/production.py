@@ -1,12 +1,15 @@
 """Stage production: the recorded decision about each year's challenger, and the alias that serves.
 
-`{target}/promotion` registers the best candidate of the year (by validation), measures it against the champion on the
-fresh and on the standing exam, and appends DEPLOY, SKIP or REJECT with its reasons to the audit table. It moves
+`{target}/promotion` registers the challenger that the leaderboard of the year names, measures it against the champion
+on the fresh and on the standing exam, and appends DEPLOY, SKIP or REJECT with its reasons to the audit table. It moves
 nothing. In a range it goes through the years in ascending order, each against the champion that the decisions before
-it leave. `{target}/production` moves the `Production` alias to the newest DEPLOY by compare-and-swap, last of all.
+it leave. `{target}/production` moves the `Production` alias to the newest DEPLOY by compare-and-swap, last of all. Then
+the canary: the model as it is loaded through the alias must give, bit for bit, the predictions recorded for its golden
+sample. If it does not, the alias goes back to the version before, the audit says why and the asset fails; every
+materialisation tries it again, so that a process killed in between leaves nothing untried.
 """
 
-from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 
 import dagster as dg
@@ -16,8 +19,8 @@ from weather_platform.assets.catalogue import described, shared
 from weather_platform.assets.model_cards import write_card
 from weather_platform.assets.splits import REASON, unsplit_reason, up_to_the_year
 from weather_platform.database import Database, PromotionRecord
-from weather_platform.domain.algorithms import ALGORITHMS, BASELINES
-from weather_platform.domain.alias_moves import due_move
+from weather_platform.domain.algorithms import BASELINES
+from weather_platform.domain.alias_moves import due_move, settled_through, unfinished_rollback
 from weather_platform.domain.exams import gather_evidence, standing_exam_days
 from weather_platform.domain.feature_table import training_columns, training_data
 from weather_platform.domain.features import FEATURE_VERSION, feature_names
@@ -25,18 +28,20 @@ from weather_platform.domain.promotion import Contender, Decision, Gates, Verdic
 from weather_platform.domain.splits import Split, split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import Predictor
-from weather_platform.errors import RegistryError
+from weather_platform.errors import DigestMismatchError, PartitionMissingError, RegistryError
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import TablePartitions
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import (
+    PREVIOUS,
     PRODUCTION,
     Audit,
     ModelReference,
     ModelRegistry,
     RegisteredModel,
 )
+from weather_platform.resources.rollback import keep_or_back_out
 from weather_platform.settings import Settings
 
 
@@ -44,7 +49,6 @@ def promotion_asset(
     target: ForecastTarget, settings: Settings, years: dg.TimeWindowPartitionsDefinition
 ) -> dg.AssetsDefinition:
     """The `{target}/promotion` asset."""
-    candidates = [name for name, algorithm in ALGORITHMS.items() if target.task in algorithm.tasks]
 
     @dg.asset(
         key=[target.name, "promotion"],
@@ -53,8 +57,8 @@ def promotion_asset(
         ins={
             "split": dg.AssetIn(key=[target.name, "split"]),
             "features": dg.AssetIn(partition_mapping=up_to_the_year()),
-            **{name: dg.AssetIn(key=[target.name, name]) for name in candidates},
         },
+        deps=[dg.AssetKey([target.name, "leaderboard"])],
         tags={"target": target.name},
         description=described(
             f"The decision DEPLOY, SKIP or REJECT about the challenger of a test year.\n\n{__doc__}", target
@@ -68,7 +72,6 @@ def promotion_asset(
         lake: LakeResource,
         split: TablePartitions,
         features: TablePartitions,
-        **references: Mapping[str, ModelReference],
     ) -> None:
         decided_at = run_created_at(context.instance, context.run.run_id)
         champion = registry.alias(target.name, PRODUCTION)
@@ -76,7 +79,7 @@ def promotion_asset(
             if reason := unsplit_reason(split, year):
                 context.add_asset_metadata({REASON: reason}, partition_key=year)
                 continue
-            best = _challenger(target, [models[year] for models in references.values()])
+            best = _challenger(registry, database, target, year)
             plan = split_from_manifest(split[year])
             challenger = registry.register(best)
             card = write_card(registry, lake.lake(), target, plan, features.up_to(year), challenger)
@@ -110,43 +113,62 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
         registry: dg.ResourceParam[ModelRegistry],
         database: dg.ResourceParam[Database],
     ) -> dg.MaterializeResult[None]:
-        current = registry.alias(target.name, PRODUCTION)
-        move = due_move(
-            database.decisions(target.name),
-            carried_out={change.decision_id for change in database.alias_changes(target.name, PRODUCTION)},
-            production=current.version if current else None,
+        audit = Audit(
+            decision_id=None,
+            reason="rollback of a process that was killed before it recorded why",
+            dagster_run_id=context.run.run_id,
+            changed_at=run_created_at(context.instance, context.run.run_id),
         )
-        if move is not None and move.challenger_version is not None:
-            audit = Audit(
-                decision_id=move.id,
-                reason=move.reasons[0],
-                dagster_run_id=context.run.run_id,
-                changed_at=run_created_at(context.instance, context.run.run_id),
-            )
-            expected = current.version if current else None
-            current = registry.move_production(target.name, move.challenger_version, expected, audit).production
+        moved = _follow_decisions(registry, database, target, audit)
+        current = registry.alias(target.name, PRODUCTION)
         if current is None:
-            latest = database.latest_decision(target.name)
-            why = f"{latest.decision}, {latest.reasons[0]}" if latest else "nothing was decided yet"
-            raise RegistryError(f"{target.name} has no Production model ({why}); train another year or source")
-        registry.load(current).require_features(FEATURE_VERSION, feature_names())
+            raise RegistryError(
+                f"{target.name} has no Production model ({_why_none(database, target)}); train another year or source"
+            )
+        canary = keep_or_back_out(registry, database, current, audit)
         return dg.MaterializeResult(
-            metadata={
-                "version": current.version,
-                "moved": move is not None,
-                "sha256": current.digest,
-                "mlflow_run_id": current.run_id,
-                "tuned_through": current.tuned_through.isoformat(),
-            },
+            metadata=current.facts | {"moved": moved, "canary_rows": canary.rows},
             data_version=dg.DataVersion(current.digest),
         )
 
     return production
 
 
-def _challenger(target: ForecastTarget, references: list[ModelReference]) -> ModelReference:
-    """The best candidate by validation, never by test; the registry's order breaks ties."""
-    return max(references, key=lambda reference: reference.metric(f"validation_{target.primary_metric}"))
+def _follow_decisions(registry: ModelRegistry, database: Database, target: ForecastTarget, audit: Audit) -> bool:
+    """Move Production to the newest DEPLOY that is not settled, and record what a killed process left unrecorded."""
+    present = registry.aliases(target.name)
+    production = present.get(PRODUCTION)
+    moves = database.alias_changes(target.name, PRODUCTION)
+    due = due_move(database.decisions(target.name), settled=settled_through(moves), production=production)
+    if due is not None and due.challenger_version is not None:
+        following = replace(audit, decision_id=due.id, reason=due.reasons[0])
+        return registry.move_production(target.name, due.challenger_version, production, following).moved
+    if production and unfinished_rollback(moves, production=production, previous=present.get(PREVIOUS)):
+        registry.move_production(target.name, production, production, audit)
+    return False
+
+
+def _why_none(database: Database, target: ForecastTarget) -> str:
+    moves = database.alias_changes(target.name, PRODUCTION)
+    if moves and moves[-1].to_version is None:
+        return moves[-1].reason
+    latest = database.latest_decision(target.name)
+    return f"{latest.decision}, {latest.reasons[0]}" if latest else "nothing was decided yet"
+
+
+def _challenger(registry: ModelRegistry, database: Database, target: ForecastTarget, year: str) -> ModelReference:
+    """The first of the leaderboard, as its run logged it; DigestMismatchError when that is another model now."""
+    board = database.leaderboard(target.name, int(year))
+    first = next((entry for entry in board if entry.rank == 1), None)
+    if first is None or first.run_id is None:
+        raise PartitionMissingError(f"{target.name}/leaderboard has no candidate for {year}; materialise it first")
+    reference = registry.reference(first.run_id)
+    if reference.digest != first.digest:
+        raise DigestMismatchError(
+            f"{reference.name} has SHA-256 {reference.digest[:12]}, and the leaderboard knows it by "
+            f"{str(first.digest)[:12]}; materialise the leaderboard again"
+        )
+    return reference
 
 
 def _examine(

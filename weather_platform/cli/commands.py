@@ -71,6 +71,27 @@ def forecast(
 
 
 @app.command()
+def rollback(
+    target: Annotated[str, typer.Argument(help="The target whose Production alias goes back.")],
+    reason: Annotated[str, typer.Option(help="Why, for the audit that nobody can change.")],
+    to: Annotated[
+        int | None,
+        typer.Option(min=1, help="A version that served before; default: the one before the present one."),
+    ] = None,
+) -> None:
+    """Take Production back to a version that served before. Only a newer DEPLOY moves it again."""
+    from weather_platform.automation.rollback import REASON_MAX_CHARACTERS, REASON_MIN_CHARACTERS
+    from weather_platform.cli.rollback import run_rollback
+    from weather_platform.domain.targets import TARGETS
+
+    if target not in TARGETS:
+        raise typer.BadParameter(f"no target {target}; there is {', '.join(TARGETS)}")
+    if not REASON_MIN_CHARACTERS <= len(reason.strip()) <= REASON_MAX_CHARACTERS:
+        raise typer.BadParameter(f"--reason takes {REASON_MIN_CHARACTERS} to {REASON_MAX_CHARACTERS} characters")
+    typer.echo(run_rollback(load_settings(), target, to, reason))
+
+
+@app.command()
 def models() -> None:
     """List model versions with their aliases and test metrics."""
     from weather_platform.cli.show import show_models

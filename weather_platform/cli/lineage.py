@@ -22,6 +22,7 @@ from weather_platform.cli.show import parse_day, stations_asked
 from weather_platform.database import Database
 from weather_platform.domain.lineage import Trace
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
+from weather_platform.domain.promotion import Verdict
 from weather_platform.domain.splits import Split, split_from_manifest
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import LakeError, PartitionMissingError, RegistryError
@@ -108,8 +109,8 @@ def _promotion(database: Database, model: RegisteredModel) -> str:
     move = moves[-1]
     moved = f"in Production since {move.changed_at:%Y-%m-%d %H:%M} UTC (Dagster run {move.dagster_run_id})"
     decision = decisions.get(move.decision_id)
-    if decision is None:
-        return f"promotion: {moved}, without a decision: {move.reason}"
+    if decision is None or (decision.decision, decision.challenger_version) != (Verdict.DEPLOY, model.version):
+        return f"promotion: {moved}, by no decision: {move.reason}"  # a rollback names the decision that it overrules
     champion = f"version {decision.champion_version}" if decision.champion_version else "no champion"
     return (
         f"promotion: {moved} by decision {decision.id}, {decision.decision} of {decision.year} against {champion}: "

@@ -19,7 +19,7 @@ from weather_platform.automation.plan import StageRun
 from weather_platform.errors import WeatherError
 
 _POLL_SECONDS = 0.5
-_QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 """The event log has everything; the console shows progress and, at the end, one line of error."""
 _DELIBERATE = {
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.WeatherError)
@@ -55,7 +55,7 @@ def execute(
         result = job.execute_in_process(
             instance=instance,
             asset_selection=selection,
-            run_config=_QUIET,
+            run_config=QUIET,
             run_id=run_id,
             tags={RANGE_START: run.first, RANGE_END: run.last},
             raise_on_error=False,

@@ -33,6 +33,7 @@ class Base(DeclarativeBase):
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
             "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
             "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
             "pk": "pk_%(table_name)s",
         }
@@ -106,18 +107,51 @@ class PromotionDecisionRow(Base):
     decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class LeaderboardEntryRow(Base):
+    """One line of the leaderboard of a test year; without a rank it is a baseline."""
+
+    __tablename__ = "leaderboard_entries"
+    __table_args__ = (
+        sa.CheckConstraint("rank >= 1", name="rank"),
+        sa.CheckConstraint("(rank IS NULL) = (run_id IS NULL)", name="run_id"),
+        sa.UniqueConstraint("target", "year", "rank"),
+    )
+
+    target: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    year: Mapped[int] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    rank: Mapped[int | None] = mapped_column(sa.Integer)
+    metric: Mapped[str] = mapped_column(sa.Text)
+    validation: Mapped[float | None] = mapped_column(sa.Double)
+    test: Mapped[float] = mapped_column(sa.Double)
+    test_low: Mapped[float | None] = mapped_column(sa.Double)
+    test_high: Mapped[float | None] = mapped_column(sa.Double)
+    test_rows: Mapped[int] = mapped_column(sa.Integer)
+    train_seconds: Mapped[float | None] = mapped_column(sa.Double)
+    predict_rows_per_second: Mapped[float | None] = mapped_column(sa.Double)
+    peak_memory_mb: Mapped[float | None] = mapped_column(sa.Double)
+    run_id: Mapped[str | None] = mapped_column(sa.Text)
+    digest: Mapped[str | None] = mapped_column(sa.Text)
+    dagster_run_id: Mapped[str] = mapped_column(sa.Text)
+    made_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class AliasChangeRow(Base):
-    """One move of an alias in the model registry. Append-only."""
+    """One move of an alias in the model registry; without a version it was taken away. Append-only."""
 
     __tablename__ = "alias_changes"
-    __table_args__ = (sa.Index(None, "target", "alias", "id"), {"sqlite_autoincrement": True})
+    __table_args__ = (
+        sa.CheckConstraint("(to_version IS NULL) = (digest IS NULL)", name="digest"),
+        sa.Index(None, "target", "alias", "id"),
+        {"sqlite_autoincrement": True},
+    )
 
     id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
     target: Mapped[str] = mapped_column(sa.Text)
     alias: Mapped[str] = mapped_column(sa.Text)
     from_version: Mapped[int | None] = mapped_column(sa.Integer)
-    to_version: Mapped[int] = mapped_column(sa.Integer)
-    digest: Mapped[str] = mapped_column(sa.Text)
+    to_version: Mapped[int | None] = mapped_column(sa.Integer)
+    digest: Mapped[str | None] = mapped_column(sa.Text)
     decision_id: Mapped[int | None] = mapped_column(sa.ForeignKey("promotion_decisions.id"))
     reason: Mapped[str] = mapped_column(sa.Text)
     dagster_run_id: Mapped[str] = mapped_column(sa.Text)

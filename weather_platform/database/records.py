@@ -36,13 +36,17 @@ class PromotionRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class AliasChange:
-    """One move of one alias: from which version to which, by whose decision."""
+    """One move of one alias: from which version to which (None: it was taken away), and why.
+
+    ``decision_id`` is the newest decision that the move settles: the one it carries out, or for a rollback the
+    newest of the target, which it overrules.
+    """
 
     target: str
     alias: str
     from_version: int | None
-    to_version: int
-    digest: str
+    to_version: int | None
+    digest: str | None
     decision_id: int | None
     reason: str
     dagster_run_id: str
@@ -51,6 +55,8 @@ class AliasChange:
 
     def __post_init__(self) -> None:
         _must_be_aware(self.changed_at, "changed_at")
+        if (self.to_version is None) != (self.digest is None):
+            raise InvariantError(f"a move of {self.alias} has a version or a digest, not both; nothing was recorded")
 
 
 def require_json(value: object, where: str) -> None:

@@ -4,9 +4,9 @@ Each call is one transaction. `locked(target)` is the lock across processes unde
 and moved: the only write lock of SQLite, an advisory lock of PostgreSQL; both fall with the process.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime
 from functools import cached_property, reduce
 from pathlib import Path
@@ -20,9 +20,16 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from weather_platform.database import matured as matured_rows
-from weather_platform.database.models import AliasChangeRow, Base, ForecastRow, PromotionDecisionRow
+from weather_platform.database.models import (
+    AliasChangeRow,
+    Base,
+    ForecastRow,
+    LeaderboardEntryRow,
+    PromotionDecisionRow,
+)
 from weather_platform.database.records import AliasChange, PromotionRecord
 from weather_platform.database.urls import parse_url, place
+from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.matured import Matured
 from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError, WeatherError
@@ -59,6 +66,7 @@ _MIGRATION_LOCK = 20071101
 
 _FORECASTS = Base.metadata.tables[ForecastRow.__tablename__]
 _DECISIONS = Base.metadata.tables[PromotionDecisionRow.__tablename__]
+_LEADERBOARD = Base.metadata.tables[LeaderboardEntryRow.__tablename__]
 _ALIAS_CHANGES = Base.metadata.tables[AliasChangeRow.__tablename__]
 
 
@@ -202,6 +210,28 @@ class Database:
         newest = query.order_by(_DECISIONS.c.id.desc()).limit(1).subquery()
         with self._transaction() as connection:
             return next(iter(_decisions(connection, sa.select(newest))), None)
+
+    def replace_leaderboard(
+        self, target: str, year: int, entries: Sequence[Entry], *, dagster_run_id: str, made_at: datetime
+    ) -> None:
+        """Write the board of a target and test year in place of the one that is there, all of it or nothing."""
+        columns = _LEADERBOARD.c
+        made = {"target": target, "year": year, "dagster_run_id": dagster_run_id, "made_at": made_at}
+        with self._transaction(writing=True) as connection:
+            connection.execute(sa.delete(_LEADERBOARD).where(columns.target == target, columns.year == year))
+            if entries:
+                connection.execute(sa.insert(_LEADERBOARD), [asdict(entry) | made for entry in entries])
+
+    def leaderboard(self, target: str, year: int) -> list[Entry]:
+        """The board of a target and test year: candidates by rank, then baselines by name; none if none was made."""
+        columns = _LEADERBOARD.c
+        query = (
+            sa.select(*(columns[field.name] for field in fields(Entry)))
+            .where(columns.target == target, columns.year == year)
+            .order_by(columns.rank.nulls_last(), columns.name)
+        )
+        with self._transaction() as connection:
+            return [Entry(**row) for row in connection.execute(query).mappings()]
 
     def alias_changes(self, target: str, alias: str) -> list[AliasChange]:
         """All recorded moves of one alias of the target, oldest first."""

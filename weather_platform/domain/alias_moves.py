@@ -1,9 +1,9 @@
-"""Which recorded decision the Production alias still has to follow. Pure; the move itself is the registry's."""
+"""Where the Production alias has to go: after the recorded decisions, or back. Pure; the registry moves it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, TypeVar
 
-from weather_platform.errors import PromotionConflictError
+from weather_platform.errors import PromotionConflictError, RollbackRefusedError
 
 
 class Decided(Protocol):
@@ -19,36 +19,119 @@ class Decided(Protocol):
     def champion_version(self) -> int | None: ...
 
 
+class Moved(Protocol):
+    """What matters here of a recorded move of Production; without `to_version` the alias was taken away."""
+
+    @property
+    def from_version(self) -> int | None: ...
+    @property
+    def to_version(self) -> int | None: ...
+    @property
+    def decision_id(self) -> int | None: ...
+
+
 D = TypeVar("D", bound=Decided)
 
 
-def due_move(decisions: Sequence[D], *, carried_out: Collection[int | None], production: int | None) -> D | None:
-    """The newest DEPLOY that is not carried out yet, or None.
+def settled_through(moves: Iterable[Moved]) -> int:
+    """The newest decision that the moves settle, carried out or overruled by a rollback; 0 when there is none."""
+    return max((move.decision_id or 0 for move in moves), default=0)
 
-    `decisions` are a target's, oldest first; `production` is the version the alias names now. The decision must rest on
-    that version: it compared with it, or with the challenger of an earlier DEPLOY that did, and so on (a range of years
-    decides each year against the champion that the years before leave). Otherwise PromotionConflictError: the champion
-    changed meanwhile.
+
+def due_move(decisions: Sequence[D], *, settled: int, production: int | None) -> D | None:
+    """The newest DEPLOY that is not settled yet, or None.
+
+    `decisions` are a target's, oldest first; `settled` is what `settled_through` says of the recorded moves;
+    `production` is the version the alias names now. The decision must rest on that version: it compared with it, or
+    with the challenger of an earlier DEPLOY that did, and so on (a range of years decides each year against the
+    champion that the years before leave). Otherwise PromotionConflictError: the champion changed meanwhile. When the
+    alias names the challenger already, a killed process moved it and the move is still to be recorded.
     """
-    deploys = [decision for decision in decisions if decision.decision == "DEPLOY"]
+    deploys = [each for each in decisions if each.decision == "DEPLOY" and (each.id or 0) > settled]
     if not deploys:
         return None
     newest = deploys[-1]
-    if newest.id in carried_out or newest.challenger_version == production:
-        return None
+    if newest.challenger_version == production:
+        return newest
     champion = newest.champion_version
     for earlier in reversed(deploys[:-1]):
         if champion == production:
             break
-        if earlier.challenger_version == champion and earlier.id not in carried_out:
+        if earlier.challenger_version == champion:
             champion = earlier.champion_version
     if champion != production:
         raise PromotionConflictError(
-            f"Production is on {_name(production)}, and the decision for version {newest.challenger_version} rests on "
-            f"{_name(champion)}; nothing moved, materialise promotion again"
+            f"Production is on {version_name(production)}, and the decision for version {newest.challenger_version} "
+            f"rests on {version_name(champion)}; nothing moved, materialise promotion again"
         )
     return newest
 
 
-def _name(version: int | None) -> str:
+def version_before(moves: Sequence[Moved], production: int | None) -> int | None:
+    """The version that served before `production`, by the recorded moves, oldest first; None when there was none.
+
+    The last move may be missing from the record: of a process killed before its commit, or made by hand.
+    """
+    if not moves:
+        return None
+    last = moves[-1]
+    # An alias that is where the last recorded move came from is a way back that was interrupted: it stays the way.
+    return last.from_version if production in (last.to_version, last.from_version) else last.to_version
+
+
+def version_below(moves: Sequence[Moved], production: int | None) -> int | None:
+    """The version to fall back on when `production` may not serve: the one it was promoted over; None without one.
+
+    Not `version_before`: a version that was left by going back was left for a reason, and nothing but a person goes
+    there again.
+    """
+    stack: list[int] = []
+    for move in moves:
+        if move.to_version in stack:  # back: what lies above is left
+            del stack[stack.index(move.to_version) + 1 :]
+        elif move.to_version is not None:
+            stack.append(move.to_version)
+        elif stack:
+            stack.pop()
+    if stack and stack[-1] == production:
+        stack.pop()
+    return stack[-1] if stack else None
+
+
+def unfinished_rollback(moves: Sequence[Moved], *, production: int | None, previous: int | None) -> bool:
+    """Whether the aliases show a way back that was made and not recorded, because its process was killed.
+
+    Moved back by hand, `Previous` would not name the version that was left.
+    """
+    if not moves or production is None:
+        return False
+    last = moves[-1]
+    return production == last.from_version != last.to_version == previous
+
+
+def rollback_destination(target: str, moves: Sequence[Moved], *, production: int | None, asked: int | None) -> int:
+    """The version to go back to: the one asked for, or the one that served before.
+
+    RollbackRefusedError for a version that never served, because only promotion lets a new one in, and for the version
+    that serves. A move to it that was interrupted before it was recorded is not refused: it is to be completed.
+    """
+    served = sorted({move.to_version for move in moves if move.to_version is not None})
+    destination = version_before(moves, production) if asked is None else asked
+    if destination is None:
+        raise RollbackRefusedError(
+            f"{target}: no version served before {version_name(production)}; nothing moved, promote another one"
+        )
+    if destination not in served:
+        said = ", ".join(map(str, served)) or "none"
+        raise RollbackRefusedError(
+            f"{target}: version {destination} never served (those that did: {said}); "
+            "nothing moved, a version comes in by promotion"
+        )
+    if destination == production == moves[-1].to_version:
+        raise RollbackRefusedError(f"{target}: Production is on version {destination} already; nothing moved")
+    return destination
+
+
+def version_name(version: int | None) -> str:
+    """A version as messages call it."""
     return "no version" if version is None else f"version {version}"

@@ -245,6 +245,7 @@ class BaselineResult:
 
     name: str
     metrics: Mapping[str, float]
+    intervals: Mapping[str, Interval]
     diagnostics: Diagnostics
 
 
@@ -367,10 +368,13 @@ def train(
     lap("calibrate")
 
     test_labels, test_day = data.labels[parts.test], data.day[parts.test]
-    test = predictor.predict(data.values[parts.test])
+    test_values = data.values[parts.test]
+    lap("gather")
+    test = predictor.predict(test_values)
+    lap("predict")
     metrics = output.metrics(test_labels, test)
     intervals = output.intervals(test_labels, test, test_day, seed=config.seed, resamples=config.resamples)
-    baselines = _baselines(target, data, parts)
+    baselines = _baselines(target, data, parts, config)
     lap("measure")
     return TrainedModel(
         target=target.name,
@@ -386,7 +390,7 @@ def train(
         validation_metrics=MappingProxyType(output.metrics(validation_labels, output.apply(raw))),
         baselines=MappingProxyType(baselines),
         importance=MappingProxyType(model.importance()),
-        golden=_golden(data.values[parts.test], test),
+        golden=_golden(test_values, test),
         params=params,
         seed=config.seed,
         threads=config.threads,
@@ -402,7 +406,9 @@ def train(
     )
 
 
-def _baselines(target: ForecastTarget, data: TrainingData, parts: Parts) -> dict[str, BaselineResult]:
+def _baselines(
+    target: ForecastTarget, data: TrainingData, parts: Parts, config: TrainingConfig
+) -> dict[str, BaselineResult]:
     train_rows = data.baseline_rows(target, parts.train)
     validation_rows = data.baseline_rows(target, parts.validation)
     test_rows = data.baseline_rows(target, parts.test)
@@ -417,6 +423,9 @@ def _baselines(target: ForecastTarget, data: TrainingData, parts: Parts) -> dict
         results[baseline.name] = BaselineResult(
             name=baseline.name,
             metrics=MappingProxyType(output.metrics(labels, forecasts)),
+            intervals=MappingProxyType(
+                output.intervals(labels, forecasts, day, seed=config.seed, resamples=config.resamples)
+            ),
             diagnostics=output.diagnose(labels, forecasts, day),
         )
     return results

@@ -28,16 +28,17 @@ import pyarrow.csv
 from numpy.typing import NDArray
 
 from weather_platform.code_version import code_version
+from weather_platform.domain.canary import GOLDEN_FILE, golden_bytes
 from weather_platform.domain.features import FEATURES
 from weather_platform.domain.targets import TARGETS
-from weather_platform.domain.training import CONTRACT_FILE, Predictor, TrainedModel
+from weather_platform.domain.training import CONTRACT_FILE, Predictor, TrainedModel, sha256
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.costs import tell_costs
 from weather_platform.io_managers.mlflow_formats import save_folder
 from weather_platform.plots import model_plots
 from weather_platform.resources.mlflow_client import answering, run_url
 from weather_platform.resources.mlflow_tracking import NESTED_TAG, MlflowRun
-from weather_platform.resources.registry import DIGEST_TAG, ModelReference, ModelRegistry
+from weather_platform.resources.registry import DIGEST_TAG, GOLDEN_TAG, ModelReference, ModelRegistry
 
 RUN_ID_KEY = "mlflow_run_id"
 """Metadata of a materialization: the MLflow run that holds the model."""
@@ -54,12 +55,14 @@ _MODEL_NAME = "model"
 class Candidate:
     """What a training asset gives for one partition.
 
-    `lake_versions` are the tables it was trained from, `sample` a few rows as the model takes them.
+    `lake_versions` are the tables it was trained from, `sample` a few rows as the model takes them, `peak_memory_mb`
+    the peak of the process while it was trained, with the data and the libraries in it.
     """
 
     model: TrainedModel
     lake_versions: Mapping[str, int]
     sample: NDArray[np.float32]
+    peak_memory_mb: float
 
 
 @dataclass(frozen=True)
@@ -140,7 +143,7 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
     from mlflow.entities import RunTag
 
     model = candidate.model
-    metrics = _metrics(model)
+    metrics = _metrics(candidate)
     threshold = model.contract.threshold
     with answering(run.tracking_uri, f"logging {origin.asset_key} {origin.partition}"):
         tags = {
@@ -250,6 +253,7 @@ def _log_model(run: MlflowRun, run_id: str, model: TrainedModel, scratch: Path) 
     # The very bytes that were measured and digested, not what this library version would write.
     (folder / model.contract.model_file).write_bytes(model.model_bytes)
     (folder / CONTRACT_FILE).write_bytes(model.contract_bytes)
+    (folder / GOLDEN_FILE).write_bytes(golden_bytes(model.golden, model.contract.feature_names))
     run.client.log_model_artifacts(logged.model_id, str(folder))
     run.client.finalize_logged_model(logged.model_id, "READY")
     run.client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
@@ -290,7 +294,8 @@ def input_schema(model: TrainedModel) -> dict[str, Any]:
     return {"target": model.target, "feature_version": model.contract.feature_version, "columns": columns}
 
 
-def _metrics(model: TrainedModel) -> dict[str, float]:
+def _metrics(candidate: Candidate) -> dict[str, float]:
+    model = candidate.model
     metrics: dict[str, float] = {}
     measured = {**model.metrics, **model.skill, **model.diagnostics.counts()}
     metrics |= {f"test_{name}": value for name, value in measured.items()}
@@ -299,8 +304,15 @@ def _metrics(model: TrainedModel) -> dict[str, float]:
     metrics |= {f"validation_{name}": value for name, value in model.validation_metrics.items()}
     for baseline in model.baselines.values():
         metrics |= {f"{baseline.name}_{name}": value for name, value in baseline.metrics.items()}
+        for name, interval in baseline.intervals.items():
+            metrics |= {f"{baseline.name}_{name}_low": interval.low, f"{baseline.name}_{name}_high": interval.high}
     metrics |= {f"rows_{part}": rows for part, rows in model.rows.items()}
     metrics |= {f"seconds_{step}": seconds for step, seconds in model.seconds.items()}
+    metrics |= {
+        "train_seconds": model.seconds["fit"],
+        "predict_rows_per_second": model.rows["test"] / model.seconds["predict"],
+        "train_peak_memory_mb": candidate.peak_memory_mb,
+    }
     metrics |= dict(model.notes)
     for name, value in metrics.items():
         if not math.isfinite(value):
@@ -340,6 +352,7 @@ def _describe(model: TrainedModel, lake_versions: Mapping[str, int]) -> dict[str
         "year": str(model.split.year),
         DIGEST_TAG: model.digest,
         "model_sha256": model.model_sha256,
+        GOLDEN_TAG: sha256(golden_bytes(model.golden, model.contract.feature_names)),
         **({} if model.contract.threshold is None else {"threshold": repr(model.contract.threshold)}),
         "feature_version": model.contract.feature_version,
         "tuned_through": model.contract.tuned_through,

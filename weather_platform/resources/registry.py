@@ -18,14 +18,17 @@ from pathlib import Path
 from typing import Any
 
 from weather_platform.database import AliasChange, Database, TargetLedger
+from weather_platform.domain.alias_moves import version_name
+from weather_platform.domain.canary import GOLDEN_FILE, golden_from_bytes
 from weather_platform.domain.reproduction import CodeVersion, Recipe
-from weather_platform.domain.training import CONTRACT_FILE, Contract, Predictor, sha256
+from weather_platform.domain.training import CONTRACT_FILE, Contract, GoldenSample, Predictor, sha256
 from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
 from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow, run_url
 
 PRODUCTION = "Production"
 PREVIOUS = "Previous"
 DIGEST_TAG = "sha256"
+GOLDEN_TAG = "golden_sha256"
 CARD_FILE = "model_card.md"
 """The card of a registered version, among the artifacts of its run."""
 
@@ -41,6 +44,7 @@ class ModelReference:
     model_id: str
     model_uri: str
     digest: str
+    golden_sha256: str
     threshold: float | None
     feature_version: str
     tuned_through: date
@@ -78,6 +82,16 @@ class RegisteredModel:
         return f"{self.target} version {self.version}"
 
     @property
+    def facts(self) -> dict[str, str | int]:
+        """What the materialisation of the alias says of it."""
+        return {
+            "version": self.version,
+            "sha256": self.digest,
+            "mlflow_run_id": self.run_id,
+            "tuned_through": self.tuned_through.isoformat(),
+        }
+
+    @property
     def tuned_through(self) -> date:
         """The last day that had a say in the model."""
         return date.fromisoformat(self.tags["tuned_through"])
@@ -96,7 +110,7 @@ class RegisteredModel:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """Why an alias moves, for the append-only record."""
+    """Why an alias moves, for the append-only record; `decision_id` as in AliasChange."""
 
     decision_id: int | None
     reason: str
@@ -129,7 +143,7 @@ class ModelRegistry:
         with self._asking(f"reading run {run_id}"):
             run = self._client.get_run(run_id)
         tags, status = run.data.tags, run.info.status
-        if status != "FINISHED" or DIGEST_TAG not in tags:
+        if status != "FINISHED" or DIGEST_TAG not in tags or GOLDEN_TAG not in tags:
             raise RegistryError(f"run {run_id} holds no finished model (status {status}); train it again")
         return ModelReference(
             target=tags["target"],
@@ -139,6 +153,7 @@ class ModelRegistry:
             model_id=tags["model_id"],
             model_uri=tags["model_uri"],
             digest=tags[DIGEST_TAG],
+            golden_sha256=tags[GOLDEN_TAG],
             threshold=float(tags["threshold"]) if "threshold" in tags else None,
             feature_version=tags["feature_version"],
             tuned_through=date.fromisoformat(tags["tuned_through"]),
@@ -268,6 +283,16 @@ class ModelRegistry:
         contract, data = self.verified_files(model)
         return Predictor.load(contract, data, digest=model.digest, threads=threads)
 
+    def golden(self, model: RegisteredModel, feature_names: tuple[str, ...]) -> GoldenSample:
+        """The recorded test predictions of a version; DigestMismatchError unless the file is the registered one."""
+        if GOLDEN_TAG not in model.tags:
+            raise RegistryError(
+                f"{model.name} has no {GOLDEN_TAG} tag to verify its predictions by; promote another version"
+            )
+        data = self._download(model, GOLDEN_FILE)
+        _verify(model, GOLDEN_FILE, data, model.tags[GOLDEN_TAG])
+        return golden_from_bytes(data, feature_names)
+
     def move_production(self, target: str, to_version: int, expected_champion: int | None, audit: Audit) -> AliasMove:
         """Compare and swap: Production goes to `to_version` if it is on `expected_champion` still.
 
@@ -281,11 +306,7 @@ class ModelRegistry:
             champion = present.get(PRODUCTION)
             self._settle(ledger, present, challenger, audit)
             if champion not in (to_version, expected_champion):
-                conflict = PromotionConflictError(
-                    f"{target}: Production is on {_version_name(champion)}, and the decision for version "
-                    f"{to_version} compared with {_version_name(expected_champion)}; "
-                    "nothing moved, decide again"
-                )
+                conflict = _conflict(target, champion, f"the move to version {to_version}", expected_champion)
             else:
                 conflict = None
                 if champion is not None and champion != to_version:
@@ -296,6 +317,22 @@ class ModelRegistry:
             raise conflict  # outside the lock, so that what was settled stays recorded
         return AliasMove(moved=champion != to_version, from_version=champion, production=challenger)
 
+    def withdraw_production(self, target: str, expected: int, audit: Audit) -> None:
+        """Take the Production alias away if it is on `expected` still; nothing serves the target then.
+
+        Otherwise PromotionConflictError, and nothing changes.
+        """
+        with self._database.locked(target) as ledger:
+            present = self.aliases(target)
+            champion = present.get(PRODUCTION)
+            self._settle(ledger, present, None, audit)
+            if champion == expected:
+                with self._asking(f"taking {PRODUCTION} of {target} away from version {expected}"):
+                    self._client.delete_registered_model_alias(target, PRODUCTION)
+                ledger.record_alias_change(_change(target, PRODUCTION, expected, None, audit))
+        if champion != expected:
+            raise _conflict(target, champion, "its withdrawal", expected)
+
     def _set_alias(
         self, ledger: TargetLedger, alias: str, move: tuple[int | None, RegisteredModel], audit: Audit
     ) -> None:
@@ -304,10 +341,10 @@ class ModelRegistry:
             return
         with self._asking(f"moving {alias} of {model.target} to version {model.version}"):
             self._client.set_registered_model_alias(model.target, alias, str(model.version))
-        ledger.record_alias_change(_change(alias, before, model, audit))
+        ledger.record_alias_change(_change(model.target, alias, before, model, audit))
 
     def _settle(
-        self, ledger: TargetLedger, present: Mapping[str, int], challenger: RegisteredModel, audit: Audit
+        self, ledger: TargetLedger, present: Mapping[str, int], challenger: RegisteredModel | None, audit: Audit
     ) -> None:
         """Record moves the audit does not know: of a process killed before its commit, or by hand."""
         for alias in (PREVIOUS, PRODUCTION):
@@ -315,8 +352,8 @@ class ModelRegistry:
             recorded = last.to_version if last else None
             if alias not in present or present[alias] == recorded:
                 continue
-            if alias == PRODUCTION and present[alias] == challenger.version:
-                ledger.record_alias_change(_change(alias, recorded, challenger, audit))
+            if alias == PRODUCTION and challenger is not None and present[alias] == challenger.version:
+                ledger.record_alias_change(_change(ledger.target, alias, recorded, challenger, audit))
                 continue
             found = Audit(
                 decision_id=None,
@@ -325,7 +362,7 @@ class ModelRegistry:
                 changed_at=audit.changed_at,
             )
             model = self.version(ledger.target, present[alias])
-            ledger.record_alias_change(_change(alias, recorded, model, found))
+            ledger.record_alias_change(_change(ledger.target, alias, recorded, model, found))
 
     def verified_files(self, model: RegisteredModel | ModelReference) -> tuple[bytes, bytes]:
         """Contract and model file as they are stored; DigestMismatchError unless they are the registered ones."""
@@ -353,6 +390,7 @@ class ModelRegistry:
 def _version_tags(reference: ModelReference) -> dict[str, str]:
     return {
         DIGEST_TAG: reference.digest,
+        GOLDEN_TAG: reference.golden_sha256,
         "target": reference.target,
         "algorithm": reference.algorithm,
         "year": str(reference.year),
@@ -382,13 +420,20 @@ def _registered(version: Any) -> RegisteredModel:
     )
 
 
-def _change(alias: str, before: int | None, model: RegisteredModel, audit: Audit) -> AliasChange:
+def _conflict(target: str, champion: int | None, move: str, expected: int | None) -> PromotionConflictError:
+    return PromotionConflictError(
+        f"{target}: Production is on {version_name(champion)}, and {move} was decided when it was on "
+        f"{version_name(expected)}; nothing moved, decide again"
+    )
+
+
+def _change(target: str, alias: str, before: int | None, model: RegisteredModel | None, audit: Audit) -> AliasChange:
     return AliasChange(
-        target=model.target,
+        target=target,
         alias=alias,
         from_version=before,
-        to_version=model.version,
-        digest=model.digest,
+        to_version=model.version if model else None,
+        digest=model.digest if model else None,
         decision_id=audit.decision_id,
         reason=audit.reason,
         dagster_run_id=audit.dagster_run_id,
@@ -402,7 +447,3 @@ def _verify(model: RegisteredModel | ModelReference, file: str, data: bytes, exp
             f"{model.name}: {file} has SHA-256 {found[:12]}, and {expected[:12]} was registered; "
             "restore the file from a backup, or train and promote another version"
         )
-
-
-def _version_name(version: int | None) -> str:
-    return "no version" if version is None else f"version {version}"

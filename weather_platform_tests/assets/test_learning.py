@@ -1,6 +1,6 @@
 """Raw, split, candidate, promotion and production as assets: what they refuse, and ranges of years in order."""
 
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -11,11 +11,9 @@ from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION
 from weather_platform_tests.e2e.homes import MadeHome
-from weather_platform_tests.e2e.test_outages import part
+from weather_platform_tests.e2e.test_outages import another_version, nothing_moves, part
 from weather_platform_tests.small_models import TARGET
 from weather_platform_tests.stages import Home, made
-
-QUICK = {"ops": {f"{TARGET}__xgboost": {"config": {"n_estimators": 30}}}}
 
 
 def test_rows_of_another_source_are_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -79,8 +77,21 @@ def test_deciding_again_appends_and_never_rewrites(home: MadeHome) -> None:
 
 
 def test_the_recipe_in_the_launchpad_is_the_recipe_that_is_recorded(home: MadeHome) -> None:
-    assert part(home, "learn", "2015", "xgboost", "promotion", config=QUICK) == ""
-    [challenger] = [version for version in home.registry.versions(TARGET) if version.version == 2]
-    params = mlflow_client(mlflow_tracking_uri(home.settings)).get_run(challenger.run_id).data.params
-    assert (params["n_estimators"], params["threads"]) == ("30", "1")
-    assert home.database.decisions(TARGET)[-1].champion_version == 1
+    version = home.registry.version(TARGET, another_version(home, trees=30, seed=1))
+    params = mlflow_client(mlflow_tracking_uri(home.settings)).get_run(version.run_id).data.params
+    assert (params["n_estimators"], params["seed"], params["threads"]) == ("30", "1", "1")
+
+
+def test_a_challenger_whose_run_holds_another_model_now_is_not_judged(home: MadeHome) -> None:
+    first = home.database.leaderboard(TARGET, 2015)[0]
+    mlflow_client(mlflow_tracking_uri(home.settings)).set_tag(first.run_id, "sha256", "0" * 64)
+    with nothing_moves(home):
+        assert "materialise the leaderboard again" in part(home, "learn", "2015", "promotion")
+
+
+def test_without_a_leaderboard_nothing_is_decided(home: MadeHome) -> None:
+    moment = datetime(2015, 7, 1, tzinfo=UTC)
+    home.database.replace_leaderboard(TARGET, 2015, [], dagster_run_id="r", made_at=moment)
+    with nothing_moves(home):
+        said = part(home, "learn", "2015", "promotion")
+        assert "rain_tomorrow/leaderboard has no candidate for 2015; materialise it first" in said

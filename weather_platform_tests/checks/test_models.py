@@ -39,8 +39,8 @@ def candidate(store: Store, version: int = 1) -> ModelReference:
 def _measured(**metrics: float) -> ModelReference:
     return ModelReference(
         target=TARGET, algorithm="xgboost", year=2015, run_id="r", model_id="m", model_uri="file:///m", digest="d",
-        threshold=0.5, feature_version="1", tuned_through=date(2014, 12, 30), tested_through=date(2015, 12, 31),
-        metrics=metrics, lake_versions={},
+        golden_sha256="g", threshold=0.5, feature_version="1", tuned_through=date(2014, 12, 30),
+        tested_through=date(2015, 12, 31), metrics=metrics, lake_versions={},
     )  # fmt: skip
 
 
@@ -90,7 +90,8 @@ def test_a_model_whose_files_are_gone_is_an_error_and_never_passes(store: Store)
 def _check_then_promote(home: Home) -> dg.ExecuteInProcessResult:
     key = dg.AssetKey([TARGET, "xgboost"])
     checks = dg.AssetSelection.checks(*(dg.AssetCheckKey(key, name) for name in CHECKS))
-    return home.run(checks | dg.AssetSelection.assets([TARGET, "promotion"]), "2015")
+    after = dg.AssetSelection.assets([TARGET, "leaderboard"], [TARGET, "promotion"])
+    return home.run(checks | after, "2015")
 
 
 def test_checks_look_at_the_models_that_dagster_recorded(tmp_path: Path, store: Store) -> None:

@@ -38,6 +38,13 @@ USAGE = [
     (["demo", "--year", "2015"], "No such option"),
     (["forecast", "--day", "2015-01-01"], "No such option"),
     (["ui", "--port", "99999"], "should be less than or equal to 65535"),
+    (["rollback"], "Missing argument 'TARGET'"),
+    (["rollback", TARGET], "Missing option '--reason'"),
+    (["rollback", TARGET, "--reason", "bad"], "--reason takes 8 to 500 characters"),
+    (["rollback", TARGET, "--reason", " " * 20], "--reason takes 8 to 500 characters"),
+    (["rollback", TARGET, "--reason", "x" * 501], "--reason takes 8 to 500 characters"),
+    (["rollback", TARGET, "--reason", "no good at all", "--to", "0"], "is not in the range x>=1"),
+    (["rollback", "snow_tomorrow", "--reason", "no good at all"], "no target snow_tomorrow"),
     (["predict"], "No such command"),
 ]
 
@@ -52,7 +59,9 @@ def test_what_cannot_be_asked_ends_with_code_2_and_writes_nothing(
     assert not nothing.folder.exists()
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["demo"], ["forecast"], ["models"], ["status"], ["env"], ["ui"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["demo"], ["forecast"], ["rollback"], ["models"], ["status"], ["env"], ["ui"]]
+)
 def test_every_command_explains_itself(nothing: MadeHome, command: list[str]) -> None:
     done = nothing.call(*command, "--help")
     assert done.code == 0

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import Any
@@ -13,12 +14,15 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy.exc import DBAPIError
 
 from weather_platform.database import FORECASTS_SCHEMA, AliasChange, Database, PromotionRecord
 from weather_platform.database.models import Base
+from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError, SettingsError, WeatherError
 
@@ -430,3 +434,83 @@ def test_a_file_that_is_no_database_is_named(tmp_path: Any) -> None:
     path.write_bytes(b"this is not a database, only text" * 100)
     with pytest.raises(WeatherError, match=r"weather\.db.*not a database"):
         Database(f"sqlite:///{path}").migrate()
+
+
+# ---------------------------------------------------------------- the leaderboard
+
+
+def entry(name: str, **changes: Any) -> Entry:
+    values: dict[str, Any] = {
+        "name": name, "rank": 1, "metric": "f1", "validation": 0.7, "test": 0.1 + 0.2, "test_low": 0.2,
+        "test_high": 0.4, "test_rows": 100, "train_seconds": 1.5, "predict_rows_per_second": 1e5,
+        "peak_memory_mb": 300.0, "run_id": "r", "digest": "d" * 64,
+    }  # fmt: skip
+    return Entry(**(values | changes))
+
+
+BASELINE = entry(
+    "climatology", rank=None, validation=None, train_seconds=None, predict_rows_per_second=None, peak_memory_mb=None,
+    run_id=None, digest=None,
+)  # fmt: skip
+
+
+def test_a_board_comes_back_by_rank_with_the_baselines_last(database: Database) -> None:
+    board = [BASELINE, entry("b", rank=2), entry("a")]
+    database.replace_leaderboard("rain_tomorrow", 2015, board, dagster_run_id="run-1", made_at=NOON)
+    assert database.leaderboard("rain_tomorrow", 2015) == [board[2], board[1], BASELINE]
+    assert database.leaderboard("rain_tomorrow", 2014) == []
+
+
+def test_a_board_replaces_that_of_its_target_and_year_and_no_other(database: Database) -> None:
+    for target, year in (("rain_tomorrow", 2014), ("rain_tomorrow", 2015), ("other", 2015)):
+        database.replace_leaderboard(target, year, [entry("a"), BASELINE], dagster_run_id="run-1", made_at=NOON)
+    database.replace_leaderboard("rain_tomorrow", 2015, [entry("b")], dagster_run_id="run-2", made_at=NOON)
+    assert database.leaderboard("rain_tomorrow", 2015) == [entry("b")]
+    assert len(database.leaderboard("rain_tomorrow", 2014)) == len(database.leaderboard("other", 2015)) == 2
+
+
+def test_a_board_that_is_refused_leaves_the_one_that_was_there(database: Database) -> None:
+    database.replace_leaderboard("rain_tomorrow", 2015, [entry("a")], dagster_run_id="run-1", made_at=NOON)
+    twice_first = [entry("b"), entry("c")]
+    with pytest.raises(InvariantError, match="nothing was written"):
+        database.replace_leaderboard("rain_tomorrow", 2015, twice_first, dagster_run_id="run-2", made_at=NOON)
+    assert database.leaderboard("rain_tomorrow", 2015) == [entry("a")]
+
+
+# ---------------------------------------------------------------- aliases that were taken away
+
+
+def test_an_alias_that_was_taken_away_has_neither_version_nor_digest(database: Database) -> None:
+    with database.locked("rain_tomorrow") as ledger:
+        ledger.record_alias_change(change())
+        ledger.record_alias_change(change(from_version=3, to_version=None, digest=None))
+    moves = database.alias_changes("rain_tomorrow", "Production")
+    assert [(move.from_version, move.to_version, move.digest) for move in moves] == [
+        (None, 3, "c" * 64), (3, None, None),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("half", [{"to_version": None}, {"digest": None}])
+def test_half_a_removal_is_refused(half: dict[str, Any]) -> None:
+    with pytest.raises(InvariantError, match="a version or a digest, not both"):
+        change(**half)
+
+
+def test_moves_that_were_recorded_before_aliases_could_be_taken_away_stay_and_stay_closed(url: str) -> None:
+    old = Database(url)
+    config = Config()
+    config.set_main_option("script_location", "weather_platform:database/migrations")
+    with old.engine.execution_options(weather_writing=True).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        values = {field.name: getattr(change(), field.name) for field in fields(AliasChange) if field.name != "id"}
+        connection.execute(sa.insert(Base.metadata.tables["alias_changes"]).values(values))
+    old.migrate()
+    [kept] = old.alias_changes("rain_tomorrow", "Production")
+    assert kept == change(id=1)
+    for statement in ("DELETE FROM alias_changes", "UPDATE alias_changes SET reason = 'another'"):
+        with pytest.raises(DBAPIError, match="append-only"), old.engine.begin() as connection:
+            connection.execute(sa.text(statement))
+    with old.locked("rain_tomorrow") as ledger:
+        assert ledger.record_alias_change(change()).id == 2
+    old.close()

@@ -243,7 +243,8 @@ def test_every_partition_of_every_asset_is_materialised_in_the_eyes_of_dagster(f
     with dg.DagsterInstance.from_config(str(first.folder / "dagster")) as instance:
         for key, count in (
             ("raw_observations", 42), ("observations", 4), ("quarantined_observations", 4), ("features", 4),
-            (f"{TARGET}/split", 1), (f"{TARGET}/promotion", 1), *((f"{TARGET}/{name}", 1) for name in FOR_RAIN),
+            (f"{TARGET}/split", 1), *((f"{TARGET}/{name}", 1) for name in FOR_RAIN),
+            (f"{TARGET}/leaderboard", 1), (f"{TARGET}/promotion", 1),
             (f"{TARGET}/forecasts", FORECAST_DAYS),
         ):  # fmt: skip
             assert len(instance.get_materialized_partitions(dg.AssetKey(key.split("/")))) == count, key

@@ -19,6 +19,7 @@ from weather_platform.cli.runs import failure_of
 from weather_platform.database import PromotionRecord
 from weather_platform.domain.promotion import Verdict
 from weather_platform.domain.training import CONTRACT_FILE
+from weather_platform.io_managers.mlflow_models import logged_run_id
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION, RegisteredModel
 from weather_platform.settings import PROJECT_DIR, load_settings
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment
@@ -160,7 +161,7 @@ def test_years_that_cannot_be_split_are_passed_over_and_say_why(home: MadeHome, 
             instance=instance, run_config=quiet, tags={RANGE_START: start, RANGE_END: end}
         )  # fmt: skip
     years = {str(year) for year in range(int(start), int(end) + 1)}
-    for name in ("split", "xgboost", "promotion"):
+    for name in ("split", "xgboost", "leaderboard", "promotion"):
         events = result.asset_materializations_for_node(f"{TARGET}__{name}")
         assert {event.partition for event in events} == years
         assert all(str(event.partition) in str(event.metadata["reason"].value) for event in events), name
@@ -169,25 +170,40 @@ def test_years_that_cannot_be_split_are_passed_over_and_say_why(home: MadeHome, 
     assert set(failing(told["enough_data"])) == years
     assert told["time_order"].passed
     assert told["digest_verifies"].passed
+    assert told["ranked_by_validation"].passed
 
 
 # ---------------------------------------------------------------- several at once
 
 
-def a_second_version(home: MadeHome) -> int:
-    """Train and register another small model of the same year, and decide to deploy it."""
-    config = {"ops": {f"{TARGET}__xgboost": {"config": {"n_estimators": 20, "seed": 7}}}}
-    assert part(home, "learn", "2015", "xgboost", "promotion", config=config) == ""
-    second, first = home.registry.version(TARGET, 2), home.registry.version(TARGET, 1)
+def another_version(home: MadeHome, trees: int, seed: int) -> int:
+    """Train and register another small model of the same year, whatever the leaderboard would say of it."""
+    config = {"ops": {f"{TARGET}__xgboost": {"config": {"n_estimators": trees, "seed": seed}}}}
+    assert part(home, "learn", "2015", "xgboost", config=config) == ""
+    with dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
+        run_id = logged_run_id(instance, dg.AssetKey([TARGET, "xgboost"]), "2015")
+    assert run_id is not None
+    return home.registry.register(home.registry.reference(run_id)).version
+
+
+def deploy(home: MadeHome, challenger: int, champion: int) -> None:
+    """Record the decision that one version replaces another."""
+    new, old = home.registry.version(TARGET, challenger), home.registry.version(TARGET, champion)
     home.database.record_decision(
         PromotionRecord(
             target=TARGET, year=2015, decision=Verdict.DEPLOY, reasons=("better on the fresh exam",),
-            challenger_version=2, challenger_run_id=second.run_id, challenger_digest=second.digest,
-            champion_version=1, champion_digest=first.digest, evidence={}, dagster_run_id="run-1",
+            challenger_version=challenger, challenger_run_id=new.run_id, challenger_digest=new.digest,
+            champion_version=champion, champion_digest=old.digest, evidence={}, dagster_run_id="run-1",
             decided_at=datetime.now(UTC),
         )
     )  # fmt: skip
-    return 2
+
+
+def a_second_version(home: MadeHome) -> int:
+    """Train and register another small model of the same year, and decide to deploy it."""
+    version = another_version(home, trees=20, seed=7)
+    deploy(home, challenger=version, champion=1)
+    return version
 
 
 MATERIALISE = textwrap.dedent(

@@ -29,7 +29,7 @@ AUDIT = Audit(
 )
 
 
-def recorded(store: Store, alias: str = PRODUCTION) -> list[tuple[int | None, int]]:
+def recorded(store: Store, alias: str = PRODUCTION) -> list[tuple[int | None, int | None]]:
     return [(change.from_version, change.to_version) for change in store.database.alias_changes(TARGET, alias)]
 
 

@@ -1,0 +1,27 @@
+"""`weather rollback`: the job `rollback` on the instance of the home, so that its run stands in the UI like others."""
+
+from weather_platform.automation.rollback import ROLLBACK_JOB, ROLLBACK_OP
+from weather_platform.build import build_definitions
+from weather_platform.cli.home import open_instance
+from weather_platform.cli.runs import QUIET, failure_of
+from weather_platform.errors import WeatherError
+from weather_platform.settings import Settings
+
+
+def run_rollback(settings: Settings, target: str, to_version: int | None, reason: str) -> str:
+    """Run the job; gives the line to print. WeatherError, one line, when it is refused or fails."""
+    asked = {"target": target, "reason": reason} | ({"to_version": to_version} if to_version else {})
+    with open_instance(settings) as instance:
+        result = (
+            build_definitions(settings)
+            .resolve_job_def(ROLLBACK_JOB)
+            .execute_in_process(
+                instance=instance, run_config=QUIET | {"ops": {ROLLBACK_OP: {"config": asked}}}, raise_on_error=False
+            )
+        )
+    if not result.success:
+        raise WeatherError(failure_of(result, result.run_id))
+    [event] = [event for event in result.all_events if event.is_step_materialization]
+    told = {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
+    came_from = f"was {told['from_version']}" if told["moved"] else "the interrupted move is recorded now"
+    return f"{target}: Production is version {told['version']} ({came_from}; run {result.run_id})"

@@ -1,0 +1,62 @@
+"""The canary: a loaded model must say again, bit for bit, what it said of its golden sample when it was tested.
+
+What belongs here: the sample as a file, and the comparison. What does not: which rows are in it (`training`), where the
+file lies, and what follows when the model says something else.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.ipc
+
+from weather_platform.domain.training import GoldenSample, Predictor
+from weather_platform.errors import RegistryError
+
+GOLDEN_FILE = "golden.arrow"
+"""What the golden sample is called beside the model file: Arrow's file format, data and nothing else."""
+
+_EXPECTED = "expected"
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryResult:
+    """How many rows were compared, how many differ in any bit, and by how much at most."""
+
+    rows: int
+    differing: int
+    largest_difference: float
+
+
+def sing(predictor: Predictor, golden: GoldenSample) -> CanaryResult:
+    """Forecast the sample and compare the bits with the record."""
+    found = predictor.predict(golden.values).value
+    differs = found.view(np.int64) != golden.expected.view(np.int64)
+    apart = np.abs(found - golden.expected)[differs]
+    return CanaryResult(len(found), int(np.count_nonzero(differs)), float(apart.max(initial=0.0)))
+
+
+def golden_bytes(golden: GoldenSample, feature_names: tuple[str, ...]) -> bytes:
+    """The file. The same sample gives the same bytes."""
+    columns = [pa.array(column) for column in golden.values.T]
+    table = pa.table([*columns, pa.array(golden.expected)], names=[*feature_names, _EXPECTED])
+    sink = pa.BufferOutputStream()
+    with pyarrow.ipc.new_file(sink, table.schema) as file:
+        file.write_table(table)
+    data: bytes = sink.getvalue().to_pybytes()
+    return data
+
+
+def golden_from_bytes(data: bytes, feature_names: tuple[str, ...]) -> GoldenSample:
+    """The sample from its file; RegistryError when it holds no row or other columns than the model takes."""
+    try:
+        table = pyarrow.ipc.open_file(pa.BufferReader(data)).read_all()
+    except pa.ArrowInvalid as error:
+        raise RegistryError(f"{GOLDEN_FILE} is no Arrow file ({error}); train and promote another version") from error
+    if table.column_names != [*feature_names, _EXPECTED] or not table.num_rows:
+        raise RegistryError(
+            f"{GOLDEN_FILE} has {table.num_rows} rows of {table.num_columns} columns and is no sample of this model; "
+            "train and promote another version"
+        )
+    values = np.column_stack([table[name].to_numpy() for name in feature_names])
+    return GoldenSample(values.astype(np.float32, copy=False), table[_EXPECTED].to_numpy())

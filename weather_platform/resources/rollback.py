@@ -1,0 +1,88 @@
+"""Going back: the alias of a target returns to a version that served before, by request or because of the canary.
+
+What belongs here: what a version must show before it may serve, and the way back with its audit. What does not: which
+version that is (``domain.alias_moves``), the compare-and-swap itself (``registry``), who asks (the job `rollback` and
+`weather rollback`, which runs it; the asset `production`).
+"""
+
+from dataclasses import replace
+
+from weather_platform.database import Database
+from weather_platform.domain.alias_moves import rollback_destination, version_below
+from weather_platform.domain.canary import CanaryResult, sing
+from weather_platform.domain.features import FEATURE_VERSION, feature_names
+from weather_platform.errors import CanaryError, WeatherError
+from weather_platform.resources.registry import PRODUCTION, AliasMove, Audit, ModelRegistry, RegisteredModel
+
+
+def require_servable(registry: ModelRegistry, model: RegisteredModel) -> CanaryResult:
+    """Raise unless the files are the registered ones, take the features of today and give the predictions on record."""
+    predictor = registry.load(model)
+    predictor.require_features(FEATURE_VERSION, feature_names())
+    result = sing(predictor, registry.golden(model, predictor.contract.feature_names))
+    if result.differing:
+        raise CanaryError(
+            f"{model.name} does not reproduce its recorded test predictions ({result.differing} of {result.rows} rows "
+            f"differ, by up to {result.largest_difference:.3g})"
+        )
+    return result
+
+
+def keep_or_back_out(registry: ModelRegistry, database: Database, model: RegisteredModel, audit: Audit) -> CanaryResult:
+    """The canary of the model that serves. When it fails, Production goes back by itself, and CanaryError is raised.
+
+    It goes to the version below, or nowhere when there is none or that one may not serve either: a target
+    that forecasts nothing is noticed, one that forecasts something else than was tested is not. What cannot be tried,
+    as in an outage, raises and moves nothing; calling it again tries again.
+    """
+    try:
+        return require_servable(registry, model)
+    except CanaryError as failure:
+        where = _back_out(registry, database, model, replace(audit, reason=f"canary: {failure}"))
+        raise CanaryError(f"{failure}; {where}") from failure
+
+
+def roll_back(
+    registry: ModelRegistry, database: Database, target: str, to_version: int | None, audit: Audit
+) -> AliasMove:
+    """Production goes to `to_version`, or to the version that served before; `Previous` to the one that it leaves.
+
+    It overrules every decision made so far: only a newer DEPLOY moves the alias again. Nothing moves when the version
+    never served, serves already or may not serve, or when Production moves meanwhile.
+    """
+    present = registry.aliases(target).get(PRODUCTION)
+    moves = database.alias_changes(target, PRODUCTION)
+    destination = rollback_destination(target, moves, production=present, asked=to_version)
+    try:
+        require_servable(registry, registry.version(target, destination))
+    except CanaryError as failure:
+        raise CanaryError(f"{failure}; nothing moved, name another version with --to") from failure
+    return registry.move_production(target, destination, present, _overruling(database, target, audit))
+
+
+def _back_out(registry: ModelRegistry, database: Database, failed: RegisteredModel, audit: Audit) -> str:
+    """Leave a model that failed its canary; says where Production is now."""
+    target = failed.target
+    overruling = _overruling(database, target, audit)
+    before = version_below(database.alias_changes(target, PRODUCTION), failed.version)
+    obstacle = "no other version served before" if before is None else _obstacle(registry, target, before)
+    if before is not None and obstacle is None:
+        registry.move_production(target, before, failed.version, overruling)
+        return f"Production is back on version {before}"
+    # Should the obstacle be an outage, this call meets it as well, and nothing changes.
+    registry.withdraw_production(target, failed.version, overruling)
+    return f"nothing serves {target} now, because {obstacle}"
+
+
+def _obstacle(registry: ModelRegistry, target: str, version: int) -> str | None:
+    """Why a version may not serve, whatever it is; None when it may."""
+    try:
+        require_servable(registry, registry.version(target, version))
+    except WeatherError as error:
+        return str(error)
+    return None
+
+
+def _overruling(database: Database, target: str, audit: Audit) -> Audit:
+    latest = database.latest_decision(target)
+    return replace(audit, decision_id=latest.id if latest else None)
