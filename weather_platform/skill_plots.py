@@ -1,8 +1,12 @@
-"""The pictures of what forecasts were worth after the fact, as PNG bytes.
+"""The pictures of skill over time, after the fact and by test year, as PNG bytes.
 
-What belongs here: drawing the sums of `domain.matured`. What does not: adding them up otherwise than by
-`combine`. matplotlib is imported inside the functions; style and files are those of `plots`.
+What belongs here: drawing the sums of `domain.matured`, and leaderboards side by side. What does not: adding sums up
+otherwise than by `combine`, or ranking. matplotlib is imported inside the functions; style and files are those of
+`plots`.
 """
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -19,12 +23,27 @@ from weather_platform.domain.matured import (
     with_scores,
 )
 from weather_platform.domain.targets import ForecastTarget
-from weather_platform.plots import _BASELINE_COLOURS, _BLUE, _GREY, _ORANGE, _STYLE, _figure, _png
+from weather_platform.plots import _BASELINE_COLOURS, _BLUE, _GREY, _INK, _ORANGE, _STYLE, _figure, _png
 
 VERSIONS_SHOWN = 4
 """Newest model versions in a reliability plot."""
 
 _KINDS = {"live": (_BLUE, "-", "o"), "hindcast": (_ORANGE, "--", "s")}
+
+
+class Line(Protocol):
+    """A line of a leaderboard, as much of it as is drawn; without a rank it is a baseline."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def rank(self) -> int | None: ...
+    @property
+    def test(self) -> float: ...
+    @property
+    def test_low(self) -> float | None: ...
+    @property
+    def test_high(self) -> float | None: ...
 
 
 def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title: str) -> bytes:
@@ -104,4 +123,39 @@ def skill_by_month_png(target: ForecastTarget, skill: pa.Table, title: str) -> b
         step = -(-len(months) // 24)  # at most 24 labels
         lower.set_xticks(range(0, len(months), step), months[::step], rotation=45, ha="right")
         lower.grid(axis="x", visible=False)
+        return _png(figure)
+
+
+def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Line]]) -> bytes:
+    """The primary metric on test year by year: candidates with their intervals, baselines dashed."""
+    from matplotlib import rc_context
+
+    years = sorted(boards)
+    lines = [line for year in years for line in boards[year]]
+    models = sorted({line.name for line in lines if line.rank is not None})
+    baselines = sorted({line.name for line in lines if line.rank is None})
+    with rc_context(_STYLE):
+        figure = _figure(9.0, 5.0)
+        axes = figure.subplots()
+        # Side by side around the year, so that intervals of several models can be told apart.
+        shifts = dict(zip(models, np.linspace(-0.02, 0.02, len(models)) * len(models), strict=True))
+        for colour, name in zip((_BLUE, _ORANGE, *_BASELINE_COLOURS, _GREY) * len(models), models, strict=False):
+            own = {year: line for year in years for line in boards[year] if line.name == name}
+            at = [year + shifts[name] for year in own]
+            axes.plot(
+                at, [line.test for line in own.values()], color=colour, marker="o", markersize=5, linewidth=1.6,
+                label=name,
+            )  # fmt: skip
+            for x, line in zip(at, own.values(), strict=True):
+                if line.test_low is not None and line.test_high is not None:
+                    axes.vlines(x, line.test_low, line.test_high, color=colour, linewidth=1.2)
+        for colour, name in zip((_GREY, _INK) * len(baselines), baselines, strict=False):
+            own = {year: line for year in years for line in boards[year] if line.name == name}
+            values = [line.test for line in own.values()]
+            axes.plot(list(own), values, color=colour, linestyle=(0, (4, 3)), marker="s", markersize=4, label=name)
+        metric = {"f1": "F1", "r2": "R²"}.get(target.primary_metric, target.primary_metric)
+        axes.set_xticks(years, [str(year) for year in years])
+        axes.set(ylabel=f"{metric} on test", title=f"{target.title}: {metric} by test year, 95 % intervals")
+        axes.grid(axis="x", visible=False)
+        figure.legend(loc="outside lower left", ncols=4)
         return _png(figure)

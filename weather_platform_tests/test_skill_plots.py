@@ -1,0 +1,52 @@
+"""The pictures of skill over time: readable, the same bytes each time, and different when the skill is."""
+
+import struct
+from dataclasses import dataclass
+
+import pytest
+
+from weather_platform.domain.targets import TARGETS
+from weather_platform.skill_plots import matured_reliability_png, skill_by_month_png, skill_by_year_png
+from weather_platform_tests.checks.test_matured_skill import matured, matured_row
+from weather_platform_tests.small_models import TARGET
+
+RAIN = TARGETS[TARGET]
+
+
+@dataclass(frozen=True)
+class Line:
+    name: str
+    rank: int | None
+    test: float
+    test_low: float | None = None
+    test_high: float | None = None
+
+
+def boards(f1: float = 0.7) -> dict[int, list[Line]]:
+    models = [Line("xgboost", 1, f1, f1 - 0.02, f1 + 0.02), Line("decision_tree", 2, 0.6, 0.55, 0.65)]
+    return {year: [*models, Line("climatology", None, 0.3)] for year in (2013, 2014, 2015)}
+
+
+def is_readable(png: bytes) -> bool:
+    width, height = struct.unpack(">II", png[16:24])
+    return png.startswith(b"\x89PNG\r\n\x1a\n") and 600 <= width <= 2000 and 250 <= height <= 2000
+
+
+def test_the_course_of_test_years_is_drawn_with_models_and_baselines_that_come_and_go() -> None:
+    png = skill_by_year_png(RAIN, boards())
+    assert is_readable(png)
+    assert png == skill_by_year_png(RAIN, boards())
+    assert png != skill_by_year_png(RAIN, boards(0.71))
+    assert is_readable(skill_by_year_png(RAIN, boards() | {2016: [Line("linear", 1, 0.5)]}))
+
+
+@pytest.mark.parametrize("kinds", [["live"], ["live", "hindcast"]])
+def test_months_and_reliability_are_drawn_for_the_kinds_there_are(kinds: list[str]) -> None:
+    found = matured([matured_row(kind=kind, month=month) for kind in kinds for month in ("2015-05", "2015-06")], {4: 1})
+    by_month, reliability = (
+        skill_by_month_png(RAIN, found.skill, "t"),
+        matured_reliability_png(RAIN, found.reliability, "t"),
+    )
+    assert is_readable(by_month)
+    assert is_readable(reliability)
+    assert by_month == skill_by_month_png(RAIN, found.skill, "t")
