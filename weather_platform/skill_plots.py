@@ -6,12 +6,12 @@ otherwise than by `combine`, or ranking. matplotlib is imported inside the funct
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.matured import (
     COUNTS,
     HEADINGS,
@@ -29,21 +29,6 @@ VERSIONS_SHOWN = 4
 """Newest model versions in a reliability plot."""
 
 _KINDS = {"live": (_BLUE, "-", "o"), "hindcast": (_ORANGE, "--", "s")}
-
-
-class Line(Protocol):
-    """A line of a leaderboard, as much of it as is drawn; without a rank it is a baseline."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def rank(self) -> int | None: ...
-    @property
-    def test(self) -> float: ...
-    @property
-    def test_low(self) -> float | None: ...
-    @property
-    def test_high(self) -> float | None: ...
 
 
 def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title: str) -> bytes:
@@ -126,7 +111,7 @@ def skill_by_month_png(target: ForecastTarget, skill: pa.Table, title: str) -> b
         return _png(figure)
 
 
-def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Line]]) -> bytes:
+def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entry]]) -> bytes:
     """The primary metric on test year by year: candidates with their intervals, baselines dashed."""
     from matplotlib import rc_context
 

@@ -1,10 +1,10 @@
 """The pictures of skill over time: readable, the same bytes each time, and different when the skill is."""
 
 import struct
-from dataclasses import dataclass
 
 import pytest
 
+from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.targets import TARGETS
 from weather_platform.skill_plots import matured_reliability_png, skill_by_month_png, skill_by_year_png
 from weather_platform_tests.checks.test_matured_skill import matured, matured_row
@@ -13,18 +13,16 @@ from weather_platform_tests.small_models import TARGET
 RAIN = TARGETS[TARGET]
 
 
-@dataclass(frozen=True)
-class Line:
-    name: str
-    rank: int | None
-    test: float
-    test_low: float | None = None
-    test_high: float | None = None
+def entry(name: str, rank: int | None, test: float, low: float | None = None, high: float | None = None) -> Entry:
+    return Entry(
+        name=name, rank=rank, metric="f1", validation=None if rank is None else test, test=test, test_low=low,
+        test_high=high, test_rows=100,
+    )  # fmt: skip
 
 
-def boards(f1: float = 0.7) -> dict[int, list[Line]]:
-    models = [Line("xgboost", 1, f1, f1 - 0.02, f1 + 0.02), Line("decision_tree", 2, 0.6, 0.55, 0.65)]
-    return {year: [*models, Line("climatology", None, 0.3)] for year in (2013, 2014, 2015)}
+def boards(f1: float = 0.7) -> dict[int, list[Entry]]:
+    models = [entry("xgboost", 1, f1, f1 - 0.02, f1 + 0.02), entry("decision_tree", 2, 0.6, 0.55, 0.65)]
+    return {year: [*models, entry("climatology", None, 0.3)] for year in (2013, 2014, 2015)}
 
 
 def is_readable(png: bytes) -> bool:
@@ -37,7 +35,7 @@ def test_the_course_of_test_years_is_drawn_with_models_and_baselines_that_come_a
     assert is_readable(png)
     assert png == skill_by_year_png(RAIN, boards())
     assert png != skill_by_year_png(RAIN, boards(0.71))
-    assert is_readable(skill_by_year_png(RAIN, boards() | {2016: [Line("linear", 1, 0.5)]}))
+    assert is_readable(skill_by_year_png(RAIN, boards() | {2016: [entry("linear", 1, 0.5)]}))
 
 
 @pytest.mark.parametrize("kinds", [["live"], ["live", "hindcast"]])

@@ -3,7 +3,7 @@
 Ranked by the target's primary metric on validation and reported on test with 95 % intervals; the first is the
 challenger that `{target}/promotion` judges. Baselines stand below without a rank. Costs are those of the training run:
 seconds of fitting, rows forecast per second on test, and the peak memory of the process while it trained. Kept in the
-application database, one board per target and year.
+application database, one board per target and year; the newest year shows the course of all of them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ from weather_platform.lake.partitions import TablePartitions
 from weather_platform.plots import leaderboard_png, markdown_image
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import ModelReference
+from weather_platform.skill_plots import skill_by_year_png
 
 
 def leaderboard_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
@@ -54,6 +55,12 @@ def leaderboard_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefi
             database.replace_leaderboard(target.name, int(year), entries, dagster_run_id=run_id, made_at=made_at)
             told = {REASON: reason} if reason else _told(target, year, entries)
             context.add_asset_metadata(told, partition_key=year)
+        boards = database.leaderboards(target.name)
+        if len(boards) > 1:
+            picture = markdown_image("skill by year", skill_by_year_png(target, boards))
+            context.add_asset_metadata(
+                {"skill_by_year": dg.MetadataValue.md(picture)}, partition_key=context.partition_keys[-1]
+            )
 
     return board
 

@@ -127,7 +127,7 @@ def lineage(
 def skill(
     target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
 ) -> None:
-    """Say what forecasts were worth once the next day was there: by model version, state and season."""
+    """Say what models can do: by test year, and by version, state and season once the next day was there."""
     from weather_platform.cli.skill import show_skill
 
     show_skill(load_settings(), _known(target or []))

@@ -1,6 +1,9 @@
-"""What `weather skill` prints: what forecasts were worth after the fact, added up from the months in the database."""
+"""What `weather skill` prints: the test years side by side, and what forecasts were worth after the fact.
 
-from collections.abc import Iterator, Mapping
+Months are added up from the database.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 
 import pyarrow as pa
@@ -8,6 +11,7 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
+from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.matured import COUNTS, HEADINGS, SEASONS, combine, with_scores, with_season
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import PartitionMissingError
@@ -19,11 +23,18 @@ SLICES: tuple[tuple[str, ...], ...] = ((), ("model_version",), ("state",), ("sea
 
 
 def show_skill(settings: Settings, targets: list[str]) -> None:
-    """Matured skill by version, state and season, live and hindcast apart. PartitionMissingError when there is none."""
+    """Test years, then matured skill by version, state and season, live and hindcast apart.
+
+    PartitionMissingError when nothing has matured.
+    """
     console = Console(highlight=False)
     with closing(application_database(settings)) as database:
         database.migrate()
         found = {name: with_season(database.matured_skill(name).skill) for name in targets or TARGETS}
+        boards = {name: database.leaderboards(name) for name in found}
+    for name, of_years in boards.items():
+        if of_years:
+            _show_years(console, TARGETS[name], of_years)
     matured = {name: rows for name, rows in found.items() if pc.sum(rows["matured"]).as_py()}
     if not matured:
         waiting = sum(pc.sum(rows["pending"]).as_py() or 0 for rows in found.values())
@@ -42,6 +53,26 @@ def show_skill(settings: Settings, targets: list[str]) -> None:
             of_kind = rows.filter(pc.field("kind") == kind)
             if of_kind.num_rows:
                 _show_kind(console, TARGETS[name], kind, of_kind)
+
+
+def _show_years(console: Console, target: ForecastTarget, boards: Mapping[int, Sequence[Entry]]) -> None:
+    """Every candidate and baseline on its test years; the challengers, best on validation, with a star."""
+    lines = {entry.name: entry.rank is None for board in boards.values() for entry in board}
+    table = Table(box=None, padding=(0, 1, 0, 0), title_justify="left")
+    table.title = f"{target.title}: {target.primary_metric} by test year, 95 % intervals; * best on validation"
+    for heading in ("", *map(str, boards)):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name in sorted(lines, key=lambda name: (lines[name], name)):
+        row = [next((_figure(entry) for entry in board if entry.name == name), "") for board in boards.values()]
+        table.add_row(f"{name} (baseline)" if lines[name] else name, *row)
+    console.print(table)
+
+
+def _figure(entry: Entry) -> str:
+    star = "*" if entry.rank == 1 else ""
+    if entry.test_low is None or entry.test_high is None:
+        return f"{entry.test:.3f}{star}"
+    return f"{entry.test:.3f}{star} ±{(entry.test_high - entry.test_low) / 2:.3f}"
 
 
 def _show_kind(console: Console, target: ForecastTarget, kind: str, rows: pa.Table) -> None:

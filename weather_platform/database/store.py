@@ -233,6 +233,13 @@ class Database:
         with self._transaction() as connection:
             return [Entry(**row) for row in connection.execute(query).mappings()]
 
+    def leaderboards(self, target: str) -> dict[int, list[Entry]]:
+        """The boards of all test years that have one, the oldest year first."""
+        query = sa.select(_LEADERBOARD.c.year).where(_LEADERBOARD.c.target == target).distinct()
+        with self._transaction() as connection:
+            years = sorted(connection.execute(query).scalars())
+        return {year: self.leaderboard(target, year) for year in years}
+
     def alias_changes(self, target: str, alias: str) -> list[AliasChange]:
         """All recorded moves of one alias of the target, oldest first."""
         with self._transaction() as connection:

@@ -1,5 +1,6 @@
 """`weather skill`: months added up by version, state and season, and a clear refusal when nothing has matured."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from weather_platform_tests.checks.test_matured_skill import matured, matured_ro
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
 from weather_platform_tests.small_models import TARGET
 from weather_platform_tests.stages import MOMENT
+from weather_platform_tests.test_skill_plots import boards
 
 
 @pytest.fixture
@@ -75,3 +77,19 @@ def test_without_a_matured_forecast_it_refuses_and_says_how_many_wait(home: Made
 
 def test_an_unknown_target_is_a_wrong_use(home: MadeHome) -> None:
     assert home.call("skill", "--target", "snow").code == 2
+
+
+def test_test_years_stand_side_by_side_with_the_challenger_marked(home: MadeHome) -> None:
+    for year, entries in boards().items():
+        home.database.replace_leaderboard(
+            TARGET,
+            year,
+            [replace(entry, run_id="r" if entry.rank else None) for entry in entries],
+            dagster_run_id="run-1",
+            made_at=MOMENT,
+        )
+    out = home.call("skill").out
+    assert lines(out)["xgboost"] == ["0.700*", "±0.020"] * 3
+    assert lines(out)["decision_tree"] == ["0.600", "±0.050"] * 3
+    assert lines(out)["climatology"] == ["(baseline)", "0.300", "0.300", "0.300"]
+    assert "2013" in out
