@@ -237,7 +237,7 @@ class Database:
         """The boards of all test years that have one, the oldest year first."""
         query = sa.select(_LEADERBOARD.c.year).where(_LEADERBOARD.c.target == target).distinct()
         with self._transaction() as connection:
-            years = sorted(connection.execute(query).scalars())
+            years: list[int] = sorted(connection.execute(query).scalars())
         return {year: self.leaderboard(target, year) for year in years}
 
     def alias_changes(self, target: str, alias: str) -> list[AliasChange]:
