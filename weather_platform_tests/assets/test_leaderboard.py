@@ -13,7 +13,7 @@ from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import PartitionMissingError, RegistryError
 from weather_platform_tests.mlflow_stores import empty_mlflow, store, tracking_uri
 from weather_platform_tests.small_models import TARGET, Store, small_model
-from weather_platform_tests.stages import Home, small_manifest
+from weather_platform_tests.stages import MOMENT, Home, small_manifest
 
 __all__ = ["empty_mlflow", "store", "tracking_uri"]
 
@@ -56,6 +56,16 @@ def test_the_board_is_stored_and_shown_as_table_and_picture(trained: Home, store
     assert "| climatology (baseline) |" in table
     assert plot.startswith("![leaderboard](data:image/png;base64,")
     assert len(plot) < 100_000, "the event log keeps it for ever"
+
+
+def test_several_years_are_shown_in_one_picture_on_the_newest(trained: Home, store: Store) -> None:
+    rank(trained)
+    assert "skill_by_year" not in told(trained, "2015"), "one year is no course"
+    board = store.database.leaderboard(TARGET, 2015)
+    store.database.replace_leaderboard(TARGET, 2014, board, dagster_run_id="run-1", made_at=MOMENT)
+    assert list(store.database.leaderboards(TARGET)) == [2014, 2015]
+    rank(trained)
+    assert str(told(trained, "2015")["skill_by_year"]).startswith("![skill by year](data:image/png;base64,")
 
 
 def test_costs_are_those_that_were_measured_while_training(trained: Home, store: Store) -> None:
