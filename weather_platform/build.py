@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from weather_platform.assets.drift import drift_asset
 from weather_platform.assets.features import features_asset
 from weather_platform.assets.forecasts import forecasts_asset
 from weather_platform.assets.leaderboard import leaderboard_asset
@@ -22,6 +23,7 @@ from weather_platform.assets.raw import raw_assets
 from weather_platform.assets.splits import split_asset
 from weather_platform.automation.jobs import stage_jobs
 from weather_platform.automation.rollback import rollback_job
+from weather_platform.checks.drift import drift_checks
 from weather_platform.checks.features import features_checks
 from weather_platform.checks.forecasts import forecasts_checks
 from weather_platform.checks.leaderboard import leaderboard_checks
@@ -55,8 +57,9 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
         *raw_assets(months),
         processed_assets(settings, years),
         features_asset(years),
+        drift_asset(settings, months),
     ]
-    checks: list[dg.AssetChecksDefinition] = [*raw_checks(), *processed_checks(), *features_checks()]
+    checks: list[dg.AssetChecksDefinition] = [*raw_checks(), *processed_checks(), *features_checks(), *drift_checks()]
     for target in TARGETS.values():
         algorithms = [algorithm for algorithm in ALGORITHMS.values() if target.task in algorithm.tasks]
         assets += [

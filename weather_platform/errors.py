@@ -29,6 +29,10 @@ class LakeError(WeatherError):
     """The lake is unreachable, or a table of it cannot be read or written as it stands."""
 
 
+class ReportError(WeatherError):
+    """The report store is unreachable, or a report cannot be read or written as it stands."""
+
+
 class PartitionMissingError(WeatherError):
     """An asset needs a partition that has not been materialised yet."""
 

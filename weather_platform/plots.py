@@ -1,4 +1,4 @@
-"""The pictures that go with a trained model, as PNG bytes.
+"""The pictures that go with models and reports, as PNG bytes.
 
 What belongs here: drawing what the domain measured. What does not: measuring. matplotlib is imported
 inside the functions and used through its objects alone, so nothing global is touched and no display is
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weather_platform.domain.drift import DriftVerdict
 from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.metrics import CALIBRATION_BINS, ClassificationDiagnostics
 from weather_platform.domain.outputs import INTERVAL_COVERAGE
@@ -303,6 +304,31 @@ def leaderboard_png(entries: Sequence[Entry], title: str) -> bytes:
             "the orange mark is validation, which ranks"
         )
         figure.suptitle(f"Leaderboard: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK)
+        return _png(figure)
+
+
+def drift_png(verdict: DriftVerdict) -> bytes:
+    """Each column's distance from the reference as a share of its threshold; a column beyond the line drifted."""
+    from matplotlib import rc_context
+
+    columns = verdict.columns[::-1]
+    shares = [(c.distance or 0.0) / c.threshold if c.distance is not None and c.threshold else 0.0 for c in columns]
+    colours = [_ORANGE if column.status == "drift" else _BLUE for column in columns]
+    with rc_context(_STYLE):
+        figure = _figure(6.4, 0.8 + 0.19 * len(columns))
+        axes = figure.subplots()
+        axes.barh(range(len(columns)), shares, color=colours, height=0.68)
+        axes.axvline(1.0, color=_INK, linewidth=1.2)
+        for line, column in enumerate(columns):
+            if column.status in ("missing", "unknown"):
+                said = "missing all month" if column.status == "missing" else "not compared"
+                axes.annotate(said, (0, line), (3, 0), textcoords="offset points", va="center", color=_GREY, fontsize=8)
+        axes.set_yticks(range(len(columns)), [column.name for column in columns], fontsize=8.5)
+        axes.set_ylim(-0.6, len(columns) - 0.4)
+        axes.set_xlim(0, max(1.1, *(share * 1.05 for share in shares)))
+        axes.grid(visible=False, axis="y")
+        axes.set_xlabel(f"distance from the reference, as a share of the threshold ({verdict.times_usual:g} x usual)")
+        axes.set_title(f"Drift of {verdict.month}: {verdict.status}")
         return _png(figure)
 
 

@@ -11,13 +11,15 @@ from typing import Any
 
 import dagster as dg
 
-from weather_platform.assets.catalogue import LAKE_IO, MODEL_IO
+from weather_platform.assets.catalogue import LAKE_IO, MODEL_IO, REPORT_IO
 from weather_platform.database import Database
 from weather_platform.io_managers.lake import LakeIOManager
 from weather_platform.io_managers.mlflow_models import model_io_manager
+from weather_platform.io_managers.reports import report_io_manager
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.mlflow_tracking import mlflow_resource
 from weather_platform.resources.registry import ModelRegistry
+from weather_platform.resources.reports import ReportStore
 from weather_platform.resources.source import source_resource
 from weather_platform.settings import Settings
 
@@ -36,6 +38,8 @@ def resources_for(settings: Settings) -> dict[str, Any]:
         "registry": model_registry(settings),
         "mlflow": mlflow_resource(mlflow_tracking_uri(settings), EXPERIMENT),
         MODEL_IO: model_io_manager(model_registry(settings)),
+        "reports": ReportStore.from_settings(settings),
+        REPORT_IO: report_io_manager,
     }
 
 

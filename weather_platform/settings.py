@@ -64,7 +64,8 @@ class Settings(BaseSettings):
     synthetic_shift_rain_factor: float = Field(1.0, ge=0.1, le=10, description="Factor on rain from the shift day on.")
 
     lake_uri: str | None = Field(None, description="Folder or s3:// URI of the lake; default: <home>/lake.")
-    s3_endpoint_url: str | None = Field(None, description="S3 endpoint of the lake, e.g. a MinIO address.")
+    reports_uri: str | None = Field(None, description="Folder or s3:// URI of the reports; default: <home>/reports.")
+    s3_endpoint_url: str | None = Field(None, description="S3 endpoint of lake and reports, e.g. a MinIO address.")
     s3_region: str = Field("us-east-1", description="Region of the S3 endpoint.")
     s3_access_key_id: SecretStr | None = Field(None, description="Access key of the S3 endpoint.")
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret key of the S3 endpoint.")
@@ -93,6 +94,7 @@ class Settings(BaseSettings):
             raise ValueError("the csv source needs WEATHER_CSV_PATH (or --path), a file or a folder")
         servers = {
             "WEATHER_LAKE_URI": self.lake_uri,
+            "WEATHER_REPORTS_URI": self.reports_uri,
             "WEATHER_S3_ACCESS_KEY_ID": self.s3_access_key_id,
             "WEATHER_S3_SECRET_ACCESS_KEY": self.s3_secret_access_key,
             "WEATHER_MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,

@@ -16,7 +16,7 @@ from weather_platform.settings import Settings, load_settings
 from weather_platform_tests.small_models import TARGET
 
 SECRET = "correct-horse"  # noqa: S105
-KEYS = {"source", "lake", "lake_io", "database", "registry", "mlflow", "model_io"}
+KEYS = {"source", "lake", "lake_io", "database", "registry", "mlflow", "model_io", "reports", "report_io"}
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def dead_port() -> Iterator[int]:
 def stack(home: Path, port: int) -> Settings:
     """The stack profile, with every server at this port."""
     return load_settings(
-        home=home, profile="stack", lake_uri="s3://lake/weather", s3_endpoint_url=f"http://127.0.0.1:{port}",
+        home=home, profile="stack", lake_uri="s3://lake/weather", reports_uri="s3://reports/weather", s3_endpoint_url=f"http://127.0.0.1:{port}",
         s3_access_key_id=f"id-{SECRET}", s3_secret_access_key=f"key-{SECRET}",
         mlflow_tracking_uri=f"http://weather:{SECRET}@127.0.0.1:{port}",
         database_url=f"postgresql://weather:{SECRET}@127.0.0.1:{port}/weather",
@@ -56,7 +56,7 @@ def test_everything_of_the_stack_profile_goes_to_its_servers(tmp_path: Path) -> 
     assert "postgresql" in repr(application_database(settings))
     lake = LakeResource.from_settings(settings)
     assert (lake.lake().uri, lake.endpoint_url) == ("s3://lake/weather", "http://127.0.0.1:1")
-    assert lake.access_keys.options()["AWS_SECRET_ACCESS_KEY"] == f"key-{SECRET}"
+    assert lake.access_keys.options(None, "us-east-1")["AWS_SECRET_ACCESS_KEY"] == f"key-{SECRET}"
 
 
 def test_both_profiles_have_the_same_resources_and_building_them_opens_nothing(tmp_path: Path) -> None:

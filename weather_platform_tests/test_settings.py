@@ -15,6 +15,7 @@ SECRET = "correct-horse"  # noqa: S105
 STACK = {
     "WEATHER_PROFILE": "stack",
     "WEATHER_LAKE_URI": "s3://lake/weather",
+    "WEATHER_REPORTS_URI": "s3://reports/weather",
     "WEATHER_S3_ACCESS_KEY_ID": f"id-{SECRET}",
     "WEATHER_S3_SECRET_ACCESS_KEY": f"key-{SECRET}",
     "WEATHER_MLFLOW_TRACKING_URI": "http://127.0.0.1:5000",

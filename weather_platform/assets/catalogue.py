@@ -12,6 +12,7 @@ SINGLE_RUN: Final = dg.BackfillPolicy.single_run()
 
 LAKE_IO: Final = "lake_io"
 MODEL_IO: Final = "model_io"
+REPORT_IO: Final = "report_io"
 
 
 class Shared(TypedDict):

@@ -24,7 +24,11 @@ def stage_jobs() -> list[UnresolvedAssetJobDefinition]:
             "Splits, models, the promotion decision and the Production alias, by test year.",
         ),
         _job("forecast", every('key:"*/forecasts"'), "Forecasts of the Production models, by issue day."),
-        _job("watch", every('key:"*/matured_skill"'), "What the forecasts were worth, by month of issue."),
+        _job(
+            "watch",
+            every('key:"*/matured_skill" or key:"drift_report"'),
+            "How each month looked to the Production models, and what its forecasts were worth, by month.",
+        ),
     ]
 
 

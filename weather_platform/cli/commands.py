@@ -134,6 +134,23 @@ def skill(
 
 
 @app.command()
+def watch(
+    month: Annotated[
+        list[str] | None, typer.Option(help="Month, YYYY-MM (repeatable); default: the newest whole one.")
+    ] = None,
+) -> None:
+    """Report drift of a month, and what its forecasts were worth."""
+    from weather_platform.cli.watch import show_watch
+    from weather_platform.partitions import month_partitions
+
+    settings = load_settings()
+    known = month_partitions(settings).get_partition_keys()
+    if wrong := [key for key in month or [] if key not in known]:
+        raise typer.BadParameter(f"no month {', '.join(wrong)}; months are {known[0]} to {known[-1]}")
+    show_watch(settings, month or [])
+
+
+@app.command()
 def status() -> None:
     """Say where this home stands: source, lake, Production models, newest forecasts, last runs."""
     from weather_platform.cli.show import show_status

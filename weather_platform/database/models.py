@@ -218,3 +218,61 @@ class MaturedReliabilityRow(Base):
     matured: Mapped[int] = mapped_column(sa.BigInteger)
     forecast_sum: Mapped[float] = mapped_column(sa.Double)
     observed_sum: Mapped[float] = mapped_column(sa.Double)
+
+
+class DriftReportRow(Base):
+    """What one month said of drift, and where its report is. Replaced when the month is reported again."""
+
+    __tablename__ = "drift_reports"
+    __table_args__ = (
+        sa.CheckConstraint("status IN ('none', 'drift', 'unknown')", name="status"),
+        sa.CheckConstraint("share >= 0 AND share <= 1", name="share"),
+    )
+
+    month: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    status: Mapped[str] = mapped_column(sa.Text)
+    reasons: Mapped[list[str]] = mapped_column(sa.JSON)
+    share: Mapped[float | None] = mapped_column(sa.Double)
+    days: Mapped[int] = mapped_column(sa.Integer)
+    rows: Mapped[int] = mapped_column(sa.Integer)
+    reference_rows: Mapped[int] = mapped_column(sa.Integer)
+    current_sample: Mapped[int] = mapped_column(sa.Integer)
+    reference_sample: Mapped[int] = mapped_column(sa.Integer)
+    reference_months: Mapped[list[str]] = mapped_column(sa.JSON)
+    usual_months: Mapped[int] = mapped_column(sa.Integer)
+    unseen_stations: Mapped[list[str]] = mapped_column(sa.JSON)
+    silent_stations: Mapped[list[str]] = mapped_column(sa.JSON)
+    learned_through: Mapped[str] = mapped_column(sa.Text)
+    hindcast: Mapped[bool] = mapped_column(sa.Boolean)
+    method: Mapped[str] = mapped_column(sa.Text)
+    times_usual: Mapped[float] = mapped_column(sa.Double)
+    seed: Mapped[int] = mapped_column(sa.Integer)
+    models: Mapped[dict[str, object]] = mapped_column(sa.JSON)
+    features_lake_version: Mapped[int] = mapped_column(sa.Integer)
+    page_path: Mapped[str] = mapped_column(sa.Text)
+    values_path: Mapped[str] = mapped_column(sa.Text)
+    dagster_run_id: Mapped[str] = mapped_column(sa.Text)
+    reported_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class DriftColumnRow(Base):
+    """What one column of a drift report did. Distances are in standard deviations of the reference."""
+
+    __tablename__ = "drift_columns"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('observation', 'prediction', 'label')", name="kind"),
+        sa.CheckConstraint("status IN ('none', 'drift', 'missing', 'unknown')", name="status"),
+    )
+
+    month: Mapped[str] = mapped_column(sa.ForeignKey("drift_reports.month", ondelete="CASCADE"), primary_key=True)
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    position: Mapped[int] = mapped_column(sa.Integer)
+    kind: Mapped[str] = mapped_column(sa.Text)
+    status: Mapped[str] = mapped_column(sa.Text)
+    distance: Mapped[float | None] = mapped_column(sa.Double)
+    usual_distance: Mapped[float | None] = mapped_column(sa.Double)
+    threshold: Mapped[float | None] = mapped_column(sa.Double)
+    known_values: Mapped[int] = mapped_column(sa.Integer)
+    reference_known_values: Mapped[int] = mapped_column(sa.Integer)
+    missing_share: Mapped[float | None] = mapped_column(sa.Double)
+    reference_missing_share: Mapped[float | None] = mapped_column(sa.Double)

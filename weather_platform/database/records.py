@@ -1,10 +1,11 @@
-"""Rows of the two append-only tables as plain values. No SQL here."""
+"""Rows of the tables as plain values. No SQL here."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from weather_platform.domain.drift import DriftVerdict
 from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError
 
@@ -57,6 +58,23 @@ class AliasChange:
         _must_be_aware(self.changed_at, "changed_at")
         if (self.to_version is None) != (self.digest is None):
             raise InvariantError(f"a move of {self.alias} has a version or a digest, not both; nothing was recorded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DriftRecord:
+    """What a month said of drift, by which models, and where its report is (paths in the report store)."""
+
+    verdict: DriftVerdict
+    models: Mapping[str, Mapping[str, object]]
+    features_lake_version: int
+    page_path: str
+    values_path: str
+    dagster_run_id: str
+    reported_at: datetime
+
+    def __post_init__(self) -> None:
+        _must_be_aware(self.reported_at, "reported_at")
+        require_json(self.verdict.to_dict(), "verdict")
 
 
 def require_json(value: object, where: str) -> None:

@@ -4,7 +4,7 @@ Each call is one transaction. `locked(target)` is the lock across processes unde
 and moved: the only write lock of SQLite, an advisory lock of PostgreSQL; both fall with the process.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime
@@ -23,12 +23,15 @@ from weather_platform.database import matured as matured_rows
 from weather_platform.database.models import (
     AliasChangeRow,
     Base,
+    DriftColumnRow,
+    DriftReportRow,
     ForecastRow,
     LeaderboardEntryRow,
     PromotionDecisionRow,
 )
-from weather_platform.database.records import AliasChange, PromotionRecord
+from weather_platform.database.records import AliasChange, DriftRecord, PromotionRecord
 from weather_platform.database.urls import parse_url, place
+from weather_platform.domain.drift import ColumnDrift, DriftVerdict
 from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.matured import Matured
 from weather_platform.domain.promotion import Verdict
@@ -68,6 +71,8 @@ _FORECASTS = Base.metadata.tables[ForecastRow.__tablename__]
 _DECISIONS = Base.metadata.tables[PromotionDecisionRow.__tablename__]
 _LEADERBOARD = Base.metadata.tables[LeaderboardEntryRow.__tablename__]
 _ALIAS_CHANGES = Base.metadata.tables[AliasChangeRow.__tablename__]
+_DRIFT_REPORTS = Base.metadata.tables[DriftReportRow.__tablename__]
+_DRIFT_COLUMNS = Base.metadata.tables[DriftColumnRow.__tablename__]
 
 
 @dataclass(frozen=True)
@@ -266,6 +271,37 @@ class Database:
         with self._transaction() as connection:
             return int(connection.execute(sa.select(sa.func.count()).where(*asked)).scalar_one())
 
+    def replace_drift(self, record: DriftRecord) -> None:
+        """Write what a month said of drift; what it said before goes."""
+        month = record.verdict.month
+        values = record.verdict.to_dict() | {field.name: getattr(record, field.name) for field in fields(record)}
+        report = {name: values[name] for name in _DRIFT_REPORTS.c.keys()}  # noqa: SIM118 - these are no dict
+        columns = [
+            {"month": month, "position": position, **column} for position, column in enumerate(values["columns"])
+        ]
+        with self._transaction(writing=True) as connection:
+            connection.execute(sa.delete(_DRIFT_COLUMNS).where(_DRIFT_COLUMNS.c.month == month))
+            connection.execute(sa.delete(_DRIFT_REPORTS).where(_DRIFT_REPORTS.c.month == month))
+            connection.execute(sa.insert(_DRIFT_REPORTS), [report])
+            connection.execute(sa.insert(_DRIFT_COLUMNS), columns)
+
+    def drift(self, months: Iterable[str] | None = None) -> dict[str, DriftRecord]:
+        """What these months (or all) said of drift, in ascending order; a month without a report is left out."""
+        reports, columns = sa.select(_DRIFT_REPORTS), sa.select(_DRIFT_COLUMNS)
+        if months is not None:
+            asked = list(months)
+            reports = reports.where(_DRIFT_REPORTS.c.month.in_(asked))
+            columns = columns.where(_DRIFT_COLUMNS.c.month.in_(asked))
+        with self._transaction() as connection:
+            found: dict[str, list[ColumnDrift]] = {}
+            for row in connection.execute(columns.order_by("month", "position")).mappings():
+                values = {name: value for name, value in row.items() if name not in ("month", "position")}
+                found.setdefault(row["month"], []).append(ColumnDrift(**values))
+            return {
+                row["month"]: _drift_record(dict(row), found.get(row["month"], []))
+                for row in connection.execute(reports.order_by("month")).mappings()
+            }
+
     @contextmanager
     def _transaction(self, *, writing: bool = False) -> Iterator[sa.Connection]:
         """One transaction; whatever the driver raises becomes one line without a password."""
@@ -380,6 +416,12 @@ def _alias_changes(
     query = sa.select(_ALIAS_CHANGES).where(columns.target == target, columns.alias == alias)
     query = query.order_by(columns.id.desc()).limit(1) if newest_only else query.order_by(columns.id)
     return [AliasChange(**dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _drift_record(row: dict[str, Any], columns: Iterable[ColumnDrift]) -> DriftRecord:
+    told = {field.name: row.pop(field.name) for field in fields(DriftVerdict) if field.name != "columns"}
+    told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
+    return DriftRecord(verdict=DriftVerdict(columns=tuple(columns), **told), **row)
 
 
 def _first_line(error: SQLAlchemyError) -> str:

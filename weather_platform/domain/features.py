@@ -34,6 +34,7 @@ __all__ = [
     "FEATURES",
     "FEATURE_VERSION",
     "HISTORY_DAYS",
+    "OWN_DAY",
     "Feature",
     "FeatureMatrix",
     "History",
@@ -214,6 +215,8 @@ _CONTRASTS: tuple[tuple[Feature, str, str], ...] = (
 _GROUPS = (_OWN, _PLACE, _YESTERDAY, _DIFFERENCES, _RAIN, _NEIGHBOURS, tuple(f for f, _, _ in _CONTRASTS))
 FEATURES: tuple[Feature, ...] = tuple(f for group in _GROUPS for f in group)
 """Every column of the matrix, in order."""
+OWN_DAY: tuple[Feature, ...] = _OWN
+"""The columns that say what the station itself observed on the day: no memory, no neighbours, no place."""
 
 _EDGES = [0, *(sum(len(g) for g in _GROUPS[: i + 1]) for i in range(len(_GROUPS)))]
 _OWN_AT, _PLACE_AT, _YESTERDAY_AT, _DIFFERENCES_AT, _RAIN_AT, _NEIGHBOURS_AT, _CONTRASTS_AT = (

@@ -16,15 +16,20 @@ from weather_platform.settings import Settings
 
 @dataclass(frozen=True, slots=True)
 class AccessKeys:
-    """The keys of an S3 lake; none for a folder. Printing them shows nothing."""
+    """The keys of an S3 store; none for a folder. Printing them shows nothing."""
 
     access_key_id: SecretStr | None = None
     secret_access_key: SecretStr | None = None
 
-    def options(self) -> dict[str, str]:
-        """As storage options of delta-rs."""
+    def options(self, endpoint_url: str | None, region: str) -> dict[str, str]:
+        """As storage options of delta-rs, for this endpoint."""
         keys = {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
-        return {name: key.get_secret_value() for name, key in keys.items() if key is not None}
+        options = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
+        options["AWS_REGION"] = region
+        if endpoint_url is not None:
+            options["AWS_ENDPOINT_URL"] = endpoint_url
+            options["AWS_ALLOW_HTTP"] = str(endpoint_url.startswith("http://")).lower()
+        return options
 
 
 class LakeResource(dg.ConfigurableResource[Lake]):
@@ -49,8 +54,4 @@ class LakeResource(dg.ConfigurableResource[Lake]):
         """The lake, ready to read and write."""
         if not self.uri.startswith("s3://"):
             return Lake(self.uri)
-        options = {"AWS_REGION": self.region, **self.access_keys.options()}
-        if self.endpoint_url is not None:
-            options["AWS_ENDPOINT_URL"] = self.endpoint_url
-            options["AWS_ALLOW_HTTP"] = str(self.endpoint_url.startswith("http://")).lower()
-        return Lake(self.uri, options)
+        return Lake(self.uri, self.access_keys.options(self.endpoint_url, self.region))

@@ -129,7 +129,7 @@ def test_a_stack_that_is_down_is_told_in_one_line_and_nothing_embedded_is_touche
         held.bind(("127.0.0.1", 0))
         port = held.getsockname()[1]
         stack = {
-            "WEATHER_PROFILE": "stack", "WEATHER_LAKE_URI": "s3://lake/weather",
+            "WEATHER_PROFILE": "stack", "WEATHER_LAKE_URI": "s3://lake/weather", "WEATHER_REPORTS_URI": "s3://reports/weather",
             "WEATHER_S3_ENDPOINT_URL": f"http://127.0.0.1:{port}", "WEATHER_S3_ACCESS_KEY_ID": "id",
             "WEATHER_S3_SECRET_ACCESS_KEY": "correct-horse", "WEATHER_MLFLOW_TRACKING_URI": f"http://127.0.0.1:{port}",
             "WEATHER_DATABASE_URL": f"postgresql://weather:correct-horse@127.0.0.1:{port}/weather",

@@ -1,0 +1,48 @@
+"""`weather watch`: months as the Production models see them, through the job `watch`, and what came of it."""
+
+from contextlib import closing
+from datetime import date, timedelta
+
+from rich.console import Console
+
+from weather_platform.automation.plan import StageRun
+from weather_platform.build import build_definitions
+from weather_platform.cli.home import open_instance
+from weather_platform.cli.runs import console_of_errors, execute
+from weather_platform.domain.targets import TARGETS
+from weather_platform.profiles import application_database
+from weather_platform.resources.reports import ReportStore
+from weather_platform.resources.source import open_source
+from weather_platform.settings import Settings
+
+_COLOURS = {"none": "green", "drift": "red", "unknown": "yellow"}
+
+
+def show_watch(settings: Settings, months: list[str]) -> None:
+    """Report on these months, or on the newest one that the source covers whole; print the verdicts."""
+    asked = sorted(set(months)) or [newest_whole_month(_last_day(settings))]
+    definitions = build_definitions(settings)
+    with open_instance(settings) as instance:
+        for month in asked:
+            run = StageRun("watch", month, month)
+            execute(definitions, instance, run, console_of_errors(), targets=list(TARGETS))
+    store, console = ReportStore.from_settings(settings), Console(highlight=False)
+    with closing(application_database(settings)) as database:
+        for month, record in database.drift(asked).items():
+            verdict = record.verdict
+            share = "" if verdict.share is None else f"  {verdict.share:.0%} of observed columns"
+            console.print(f"{month} [{_COLOURS[verdict.status]}]{verdict.status}[/]{share}", soft_wrap=True)
+            for reason in verdict.reasons:
+                console.print(f"  {reason}", soft_wrap=True, markup=False)
+            console.print(f"  {store.address(record.page_path)}", soft_wrap=True, markup=False)
+
+
+def newest_whole_month(last_day: date) -> str:
+    """The newest month that ends on or before this day, YYYY-MM."""
+    following = last_day + timedelta(days=1)
+    return (following.replace(day=1) - timedelta(days=1)).isoformat()[:7]
+
+
+def _last_day(settings: Settings) -> date:
+    with closing(open_source(settings, settings.now())) as source:
+        return source.coverage().last_day
