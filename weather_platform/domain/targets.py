@@ -89,7 +89,7 @@ TARGETS: Mapping[str, ForecastTarget] = MappingProxyType(
                 label=_itself,
                 primary_metric="r2",
                 floor=0.60,
-                margin=0.02,
+                margin=0.005,
                 refresh_age_days=180,
             ),
         )
