@@ -16,10 +16,7 @@ from weather_platform.domain.targets import TARGETS
 from weather_platform_tests.lock_digest import ROOT
 
 BENCHMARKS = ROOT / "benchmarks"
-GATES = {
-    "rain_tomorrow": Gates.of(TARGETS["rain_tomorrow"]),
-    "max_temp_tomorrow": Gates("r2", floor=0.60, margin=0.005, refresh_age_days=180),
-}
+GATES = {name: Gates.of(target) for name, target in TARGETS.items()}
 each_target = pytest.mark.parametrize("target", GATES)
 
 

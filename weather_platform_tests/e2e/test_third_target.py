@@ -40,10 +40,10 @@ def weather(checkout: Path, *arguments: str) -> str:
     done = subprocess.run(
         [sys.executable, "-c", "from weather_platform.cli import main; main()", *arguments],
         cwd=checkout, capture_output=True, text=True, timeout=500, check=False,
-        env=clean_environment() | SMALL | {"WEATHER_HOME": str(checkout / "home"), "PYTHONPATH": str(checkout)},
+        env=clean_environment() | dict(SMALL) | {"WEATHER_HOME": str(checkout / "home"), "PYTHONPATH": str(checkout)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
-    return done.stdout
+    return str(done.stdout)
 
 
 def test_one_declaration_makes_a_target_from_its_split_to_its_forecasts(checkout: Path) -> None:

@@ -98,7 +98,7 @@ DECISION_TREE = Algorithm(
     parameters=(
         Parameter("max_depth", 10, 1, 64, "Depth of the tree"),
         Parameter("min_samples_leaf", 100, 1, 1_000_000, "Least training rows in a leaf"),
-        Parameter("max_features", 1.0, 0.01, 1.0, "Share of features drawn for each split"),
+        Parameter("max_features", 0.3, 0.01, 1.0, "Share of features drawn for each split"),
     ),
     file_name=FILE_NAME,
     libraries=LIBRARIES,
