@@ -27,6 +27,9 @@ _BLUE, _ORANGE, _GREY, _INK, _FAINT = "#2166ac", "#d6604d", "#8a8f98", "#22262b"
 _BASELINE_COLOURS = ("#5aae61", "#9970ab", "#bf812d", "#80cdc1")
 _DPI = 130
 
+_FARTHEST = 5.0
+"""Thresholds that the axis of drift shows at most: one broken instrument would press all other bars flat."""
+
 IMPORTANCE_SHOWN = 25
 """Features in the importance plot; the rest is summed up in its caption."""
 
@@ -323,9 +326,12 @@ def drift_png(verdict: DriftVerdict) -> bytes:
             if column.status in ("missing", "unknown"):
                 said = "missing all month" if column.status == "missing" else "not compared"
                 axes.annotate(said, (0, line), (3, 0), textcoords="offset points", va="center", color=_GREY, fontsize=8)
+            elif shares[line] > _FARTHEST:
+                axes.annotate(f"{shares[line]:,.0f} x", (_FARTHEST, line), (-4, 0), textcoords="offset points",
+                              ha="right", va="center", color="white", fontsize=8)  # fmt: skip
         axes.set_yticks(range(len(columns)), [column.name for column in columns], fontsize=8.5)
         axes.set_ylim(-0.6, len(columns) - 0.4)
-        axes.set_xlim(0, max(1.1, *(share * 1.05 for share in shares)))
+        axes.set_xlim(0, min(_FARTHEST, max(1.1, *(share * 1.05 for share in shares))))
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"distance from the reference, as a share of the threshold ({verdict.times_usual:g} x usual)")
         axes.set_title(f"Drift of {verdict.month}: {verdict.status}")

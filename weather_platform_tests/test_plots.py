@@ -7,9 +7,10 @@ from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.leaderboard import leaderboard
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import TrainedModel, TrainingConfig, train
-from weather_platform.plots import leaderboard_png, model_plots
+from weather_platform.plots import drift_png, leaderboard_png, model_plots
 from weather_platform_tests.domain.learning import small_data, small_split, small_values
 from weather_platform_tests.domain.test_leaderboard import measured
+from weather_platform_tests.drift_reports import verdict_of
 
 CONFIG = TrainingConfig(seed=1, threads=1, params={"n_estimators": 10, "max_depth": 2}, resamples=5)
 OF_TASK = {
@@ -47,6 +48,14 @@ def test_the_leaderboard_is_a_png_that_grows_with_its_lines() -> None:
     (width, low), (same, high) = (struct.unpack(">II", png[16:24]) for png in (few, many))
     assert width == same
     assert 250 < low < high < 1000
+
+
+def test_the_picture_of_drift_is_a_small_png_whatever_the_month_was_like() -> None:
+    for status in ("none", "drift", "unknown"):
+        png = drift_png(verdict_of(status))
+        assert png.startswith(b"\x89PNG")
+        assert len(png) < 150_000
+        assert png == drift_png(verdict_of(status))
 
 
 def test_plots_leave_no_global_state_behind(model: TrainedModel) -> None:
