@@ -43,7 +43,7 @@ USAGE = [
     (["rollback", TARGET, "--reason", "bad"], "--reason takes 8 to 500 characters"),
     (["rollback", TARGET, "--reason", " " * 20], "--reason takes 8 to 500 characters"),
     (["rollback", TARGET, "--reason", "x" * 501], "--reason takes 8 to 500 characters"),
-    (["rollback", TARGET, "--reason", "no good at all", "--to", "0"], "is not in the range x>=1"),
+    (["rollback", TARGET, "--reason", "no good at all", "--to", "0"], "should be greater than or equal to 1"),
     (["rollback", "snow_tomorrow", "--reason", "no good at all"], "no target snow_tomorrow"),
     (["predict"], "No such command"),
 ]
