@@ -49,6 +49,11 @@ class Settings(BaseSettings):
         description="Threads of training. Part of the recipe: another number may give another model.",
     )
 
+    quick: bool = Field(
+        False,
+        description="Train with the quick parameters of each algorithm, as `weather demo` does: a trial in seconds.",
+    )
+
     source: SourceName = Field("synthetic", description="Where raw observations come from.")
     csv_path: Path | None = Field(None, description="File or folder of the csv source.")
     synthetic_seed: int = Field(42, ge=0, lt=2**31, description="Seed of the weather generator.")

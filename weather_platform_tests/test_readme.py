@@ -27,6 +27,7 @@ SMALL = {
     "WEATHER_SYNTHETIC_YEARS": "4",
     "WEATHER_SYNTHETIC_LAST_DAY": "2015-06-30",
     "WEATHER_THREADS": "1",
+    "WEATHER_QUICK": "true",
 }
 README = (PROJECT_DIR / "README.md").read_text(encoding="utf-8")
 BLOCKS = [block.strip().splitlines() for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)]

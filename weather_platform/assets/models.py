@@ -30,6 +30,7 @@ SAMPLE_ROWS = 5
 
 def config_of(algorithm: Algorithm, settings: Settings) -> type[dg.Config]:
     """What people see in the launchpad: seed, threads and the algorithm's parameters, with bounds and meanings."""
+    chosen = algorithm.quickly() if settings.quick else algorithm.defaults()
     fields = {
         "seed": (
             int,
@@ -40,7 +41,7 @@ def config_of(algorithm: Algorithm, settings: Settings) -> type[dg.Config]:
             Field(settings.threads, ge=1, description="Threads of training; part of the recipe."),
         ),
     } | {
-        p.name: (type(p.default), Field(p.default, ge=p.low, le=p.high, description=p.description))
+        p.name: (type(p.default), Field(chosen[p.name], ge=p.low, le=p.high, description=p.description))
         for p in algorithm.parameters
     }
     return create_model(f"{algorithm.name.title().replace('_', '')}Config", __base__=dg.Config, **fields)  # type: ignore[call-overload, no-any-return]

@@ -56,7 +56,7 @@ def demo(
     ] = None,
 ) -> None:
     """Run the whole graph on a few years of synthetic weather: offline, no account, about a minute."""
-    _run(load_settings(source="synthetic", synthetic_years=DEMO_YEARS), [], [], 1, json_file)
+    _run(load_settings(source="synthetic", synthetic_years=DEMO_YEARS, quick=True), [], [], 1, json_file)
 
 
 @app.command()

@@ -106,4 +106,5 @@ HIST_GRADIENT_BOOSTING = Algorithm(
     libraries=LIBRARIES,
     fit=_fit,
     load=_load,
+    quick={"max_iterations": 60, "learning_rate": 0.3, "max_leaf_nodes": 15, "max_features": 0.1},
 )

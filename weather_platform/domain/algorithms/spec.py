@@ -1,7 +1,7 @@
 """What an algorithm is: its parameters with bounds, the rows it is fitted on, the model it gives. No method is here."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Protocol
 
@@ -69,7 +69,8 @@ class Algorithm:
     """One way to learn.
 
     ``file_name`` is what the model file is called in the registry; ``libraries`` are the distributions whose
-    versions decide what is learnt, the one that learns first.
+    versions decide what is learnt, the one that learns first; ``quick`` are the parameters in which a trial on
+    small data differs from the defaults.
     """
 
     name: str
@@ -81,10 +82,15 @@ class Algorithm:
     libraries: tuple[str, ...]
     fit: Fit
     load: Callable[[bytes, Task, int], FittedModel]
+    quick: Params = field(default_factory=dict)
 
     def defaults(self) -> Params:
         """The default parameters, read-only."""
         return MappingProxyType({p.name: p.default for p in self.parameters})
+
+    def quickly(self) -> Params:
+        """The parameters of a trial: seconds instead of a minute, for some skill."""
+        return self.resolve(self.quick)
 
     def resolve(self, overrides: Params) -> Params:
         """Defaults with overrides, each within its bounds; InvariantError names the first that is not."""

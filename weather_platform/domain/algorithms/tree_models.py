@@ -104,6 +104,7 @@ DECISION_TREE = Algorithm(
     libraries=LIBRARIES,
     fit=_fit_tree,
     load=_load_tree,
+    quick={"max_features": 0.1},
 )
 
 RANDOM_FOREST = Algorithm(
@@ -122,4 +123,5 @@ RANDOM_FOREST = Algorithm(
     libraries=LIBRARIES,
     fit=_fit_forest,
     load=_load_forest,
+    quick={"n_estimators": 15, "max_depth": 12, "max_samples": 0.2},
 )
