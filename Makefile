@@ -28,7 +28,7 @@ demo: $(READY) ## Run the whole graph on synthetic weather: a Production model a
 	$(BIN)/weather demo
 
 test: $(READY) ## Run all tests.
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## Check style, imports and types.
 	$(BIN)/ruff check .

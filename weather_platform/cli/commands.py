@@ -63,11 +63,12 @@ def demo(
 def forecast(
     station: Annotated[list[str] | None, typer.Option(help="Only this station (repeatable).")] = None,
     date: Annotated[str | None, typer.Option(help="Issue day D, YYYY-MM-DD; default: the newest observed day.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
 ) -> None:
     """Print the Production models' forecasts of one issue day; makes them first if need be."""
     from weather_platform.cli.show import show_forecast
 
-    show_forecast(load_settings(), station or [], date)
+    show_forecast(load_settings(), station or [], date, _known(target or []))
 
 
 @app.command()
