@@ -40,7 +40,7 @@ class Server:
 
     def stop(self) -> None:
         """The store is gone; nothing on the way to it answers any more."""
-        self._process.terminate()
+        self._process.kill()
         self._process.join()
 
 

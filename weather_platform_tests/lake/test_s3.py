@@ -37,7 +37,7 @@ def endpoint() -> Iterator[str]:
     )
     client.create_bucket(Bucket="weather")
     yield address
-    server.terminate()
+    server.kill()
     server.join()
 
 
