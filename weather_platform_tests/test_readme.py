@@ -23,7 +23,7 @@ from weather_platform.settings import PROJECT_DIR
 from weather_platform.sources.synthetic import SyntheticSource
 
 SMALL = {
-    "WEATHER_SYNTHETIC_STATIONS": "10",
+    "WEATHER_SYNTHETIC_STATIONS": "12",
     "WEATHER_SYNTHETIC_YEARS": "4",
     "WEATHER_SYNTHETIC_LAST_DAY": "2015-06-30",
     "WEATHER_THREADS": "1",
@@ -82,7 +82,7 @@ def home(tmp_path_factory: pytest.TempPathFactory, real: "subprocess.Popen[str]"
 def write_weather_aus(path: Path) -> None:
     """Generated weather in the layout of the real table."""
     source = SyntheticSource(
-        seed=42, station_count=10, first_day=date(2012, 1, 1), last_day=date(2015, 6, 30), shift=None,
+        seed=42, station_count=12, first_day=date(2012, 1, 1), last_day=date(2015, 6, 30), shift=None,
         first_month="2007-11", fetched_at=datetime(2015, 7, 1, tzinfo=UTC),
     )  # fmt: skip
     months = [f"{year}-{month:02d}" for year in range(2012, 2016) for month in range(1, 13)]
