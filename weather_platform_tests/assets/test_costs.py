@@ -23,7 +23,7 @@ def test_no_asset_of_the_graph_is_without_a_meter(tmp_path: Path) -> None:
 
 
 def test_every_asset_of_a_whole_run_tells_its_costs_once(first: MadeHome) -> None:
-    told: dict[dg.AssetKey, list[dict[str, float]]] = {}
+    told: dict[tuple[str, dg.AssetKey], list[dict[str, float]]] = {}
     with open_instance(first.settings) as instance:
         for run in instance.get_runs():
             events = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
@@ -31,9 +31,9 @@ def test_every_asset_of_a_whole_run_tells_its_costs_once(first: MadeHome) -> Non
                 made = record.asset_materialization
                 assert made is not None
                 metadata = {name: value.value for name, value in made.metadata.items()}
-                told.setdefault(made.asset_key, []).append(metadata)  # type: ignore[arg-type]
-    assert {key.path[-1] for key in told} >= {"raw_observations", "observations", "split", "xgboost", "forecasts"}
-    for key, materializations in told.items():
+                told.setdefault((run.run_id, made.asset_key), []).append(metadata)  # type: ignore[arg-type]
+    assert {key.path[-1] for _, key in told} >= {"raw_observations", "observations", "split", "xgboost", "forecasts"}
+    for (_, key), materializations in told.items():
         [costs] = [each for each in materializations if WALL_SECONDS in each]
         assert costs[WALL_SECONDS] > 0, key
         assert costs[CPU_SECONDS] > 0, key

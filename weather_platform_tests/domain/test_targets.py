@@ -88,7 +88,7 @@ def test_every_target_is_registered_under_its_name_with_a_metric_that_exists() -
 
 def test_the_gates_are_those_that_were_agreed() -> None:
     assert (RAIN.floor, RAIN.margin, RAIN.refresh_age_days) == (0.60, 0.005, 180)
-    assert (MAX_TEMP.floor, MAX_TEMP.margin, MAX_TEMP.refresh_age_days) == (0.60, 0.02, 180)
+    assert (MAX_TEMP.floor, MAX_TEMP.margin, MAX_TEMP.refresh_age_days) == (0.60, 0.005, 180)
 
 
 def test_the_label_of_a_value_is_the_value_of_the_next_day_itself() -> None:

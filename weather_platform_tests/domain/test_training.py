@@ -189,7 +189,7 @@ def test_other_features_than_those_of_training_are_refused(model: TrainedModel, 
 
 
 def test_seconds_are_recorded_and_part_of_no_digest(model: TrainedModel) -> None:
-    assert set(model.seconds) == {"fit", "calibrate", "measure"}
+    assert set(model.seconds) == {"fit", "calibrate", "gather", "predict", "measure"}
     assert b"seconds" not in model.contract_bytes
 
 
