@@ -5,7 +5,6 @@ from pathlib import Path
 import dagster as dg
 
 from weather_platform.build import build_definitions
-from weather_platform.cli.home import open_instance
 from weather_platform.io_managers.costs import CPU_SECONDS, PEAK_MEMORY_MB, ROWS_PER_SECOND, WALL_SECONDS, metered
 from weather_platform.settings import Settings
 from weather_platform_tests.e2e.homes import MadeHome
@@ -24,7 +23,7 @@ def test_no_asset_of_the_graph_is_without_a_meter(tmp_path: Path) -> None:
 
 def test_every_asset_of_a_whole_run_tells_its_costs_once(first: MadeHome) -> None:
     told: dict[tuple[str, dg.AssetKey], list[dict[str, float]]] = {}
-    with open_instance(first.settings) as instance:
+    with first.dagster() as instance:
         for run in instance.get_runs():
             events = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
             for record in events.records:

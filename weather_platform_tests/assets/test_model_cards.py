@@ -4,7 +4,6 @@ from pathlib import Path
 
 import dagster as dg
 
-from weather_platform.cli.home import open_instance
 from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import CARD_FILE
@@ -24,7 +23,7 @@ def test_the_card_lies_beside_the_model_and_is_shown_where_people_look(first: Ma
         assert f"](plots/{name}.png)" in card
     described = client.get_model_version(TARGET, str(model.version)).description
     assert f"/runs/{model.run_id}/artifacts/{CARD_FILE})" in described
-    with open_instance(first.settings) as instance:
+    with first.dagster() as instance:
         asked = dg.AssetRecordsFilter(asset_key=dg.AssetKey([TARGET, "promotion"]), asset_partitions=["2015"])
         [record] = instance.fetch_materializations(asked, limit=1).records
     assert record.asset_materialization is not None

@@ -12,7 +12,6 @@ from deltalake import DeltaTable
 
 from weather_platform.automation.plan import plan_runs
 from weather_platform.build import build_definitions
-from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import console_of_errors, execute
 from weather_platform.resources.registry import PRODUCTION
 from weather_platform.settings import load_settings, remember_source
@@ -124,7 +123,7 @@ def of_files(home: MadeHome, tmp_path: Path) -> tuple[MadeHome, Path]:
         shutil.rmtree(home.folder / "lake" / table)
     settings = load_settings(home=home.folder, threads=1, source="csv", csv_path=folder)
     remember_source(settings)
-    with open_instance(settings) as instance:
+    with home.dagster() as instance:
         for stage in plan_runs(Coverage(days[0], days[-1]), [2015], 1):
             if stage.job != "learn":
                 execute(build_definitions(settings), instance, stage, console_of_errors(), targets=[TARGET])

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster import DagsterInstance
 
 from weather_platform.cli import main
+from weather_platform.cli.home import open_instance
 from weather_platform.database import Database
 from weather_platform.lake import Lake
 from weather_platform.profiles import application_database, model_registry
@@ -82,6 +84,12 @@ class MadeHome:
     def first_output(self) -> Done:
         """What the run that made this home printed."""
         return Done(**json.loads((self.folder / "output.json").read_text()))
+
+    @contextmanager
+    def dagster(self) -> Iterator[DagsterInstance]:
+        """The Dagster instance of this home. Opening names it in the environment; later tests must not see that."""
+        with environment(clean_environment()), open_instance(self.settings) as instance:
+            yield instance
 
     def start(self, *arguments: str, **env: str) -> subprocess.Popen[str]:
         """Start the real command and leave it running."""
