@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_BLUE, _ORANGE, _GREY, _INK, _FAINT = "#2166ac", "#d6604d", "#8a8f98", "#22262b", "#d9dde2"
-_BASELINE_COLOURS = ("#5aae61", "#9970ab", "#bf812d", "#80cdc1")
+BLUE, ORANGE, GREY, INK, FAINT = "#2166ac", "#d6604d", "#8a8f98", "#22262b", "#d9dde2"
+BASELINE_COLOURS = ("#5aae61", "#9970ab", "#bf812d", "#80cdc1")
 _DPI = 130
 
 _FARTHEST = 5.0
@@ -33,23 +33,23 @@ _FARTHEST = 5.0
 IMPORTANCE_SHOWN = 25
 """Features in the importance plot; the rest is summed up in its caption."""
 
-_STYLE: Any = {
+STYLE: Any = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
-    "axes.edgecolor": _GREY,
-    "axes.labelcolor": _INK,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
     "axes.titlelocation": "left",
     "axes.titlesize": 11.5,
     "axes.titleweight": "bold",
-    "axes.titlecolor": _INK,
+    "axes.titlecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
     "axes.grid": True,
-    "grid.color": _FAINT,
+    "grid.color": FAINT,
     "grid.linewidth": 0.7,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "legend.frameon": False,
 }
 
@@ -74,13 +74,13 @@ def reliability_png(model: TrainedModel, shown: ClassificationDiagnostics, title
     """What was forecast against what happened, over how often each forecast was made."""
     from matplotlib import rc_context
 
-    with rc_context(_STYLE):
-        figure = _figure(6.0, 6.4)
+    with rc_context(STYLE):
+        figure = new_figure(6.0, 6.4)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         bins = shown.reliability
         full = bins.rows > 0
-        upper.plot((0, 1), (0, 1), color=_GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        upper.annotate("perfect", (0.9, 0.9), (3, -12), textcoords="offset points", color=_GREY)
+        upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        upper.annotate("perfect", (0.9, 0.9), (3, -12), textcoords="offset points", color=GREY)
         # Two standard errors as if rows were independent; rows of a day are not, so the truth is wider.
         observed, rows = bins.observed[full], bins.rows[full]
         error = 2 * np.sqrt(np.clip(observed * (1 - observed), 0, None) / rows)
@@ -88,7 +88,7 @@ def reliability_png(model: TrainedModel, shown: ClassificationDiagnostics, title
             bins.forecast[full],
             observed,
             yerr=(np.minimum(error, observed), np.minimum(error, 1 - observed)),
-            color=_BLUE,
+            color=BLUE,
             marker="o",
             markersize=5.5,
             linewidth=1.6,
@@ -100,25 +100,25 @@ def reliability_png(model: TrainedModel, shown: ClassificationDiagnostics, title
         text = f"expected calibration error {ece:.4f}\nBrier score {brier:.4f}\n{_span(model)}"
         upper.text(0.03, 0.97, text, transform=upper.transAxes, va="top", linespacing=1.5)
         edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-        lower.bar(edges[:-1], bins.rows, width=np.diff(edges), align="edge", color=_BLUE, alpha=0.75, ec="white")
+        lower.bar(edges[:-1], bins.rows, width=np.diff(edges), align="edge", color=BLUE, alpha=0.75, ec="white")
         _at_threshold(lower, shown.threshold)
         lower.set(xlabel="forecast probability", ylabel="forecasts")
         lower.grid(axis="x", visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def precision_recall_png(model: TrainedModel, shown: ClassificationDiagnostics, title: str) -> bytes:
     """Precision against recall, with the point the threshold chooses, beside the baselines and their points."""
     from matplotlib import rc_context
 
-    with rc_context(_STYLE):
-        figure = _figure(6.4, 6.2)
+    with rc_context(STYLE):
+        figure = new_figure(6.4, 6.2)
         axes = figure.subplots()
         _f1_contours(axes)
         events = shown.confusion.true_positive + shown.confusion.false_negative
         share = events / model.rows["test"]
         for colour, (name, baseline) in zip(
-            _BASELINE_COLOURS * len(model.baselines), sorted(model.baselines.items()), strict=False
+            BASELINE_COLOURS * len(model.baselines), sorted(model.baselines.items()), strict=False
         ):
             found = baseline.metrics
             label = f"{name}: PR-AUC {found['pr_auc']:.3f}, F1 {found['f1']:.3f}"
@@ -127,20 +127,20 @@ def precision_recall_png(model: TrainedModel, shown: ClassificationDiagnostics, 
                 axes.plot(curve.recall[:-1], curve.precision[:-1], color=colour, linewidth=1.3)
             axes.plot(found["recall"], found["precision"], "o", color=colour, markersize=6, mec="white", label=label)
         found = model.metrics
-        axes.plot(shown.curve.recall, shown.curve.precision, color=_BLUE, linewidth=2)
+        axes.plot(shown.curve.recall, shown.curve.precision, color=BLUE, linewidth=2)
         axes.plot(
             found["recall"],
             found["precision"],
             "o",
-            color=_BLUE,
+            color=BLUE,
             markersize=9,
             mec="white",
             mew=1.5,
             zorder=5,
             label=f"{model.algorithm}: PR-AUC {found['pr_auc']:.3f}, F1 {found['f1']:.3f}",
         )
-        axes.axhline(share, color=_GREY, linewidth=1, linestyle=(0, (4, 3)))
-        axes.annotate(f"always yes: {share:.2f}", (0.01, share), (0, 3), textcoords="offset points", color=_GREY)
+        axes.axhline(share, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
+        axes.annotate(f"always yes: {share:.2f}", (0.01, share), (0, 3), textcoords="offset points", color=GREY)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
         axes.set_title(f"Precision and recall: {title}")
         handles, labels = axes.get_legend_handles_labels()
@@ -152,7 +152,7 @@ def precision_recall_png(model: TrainedModel, shown: ClassificationDiagnostics, 
             alignment="left",
             title_fontsize=9,
         )
-        return _png(figure)
+        return png_of(figure)
 
 
 def forecast_against_observed_png(model: TrainedModel, shown: RegressionDiagnostics, title: str) -> bytes:
@@ -162,15 +162,15 @@ def forecast_against_observed_png(model: TrainedModel, shown: RegressionDiagnost
 
     unit, found = model.contract.unit, model.metrics
     ends = (shown.edges[0], shown.edges[-1])
-    with rc_context(_STYLE):
-        figure = _figure(6.8, 6.2)
+    with rc_context(STYLE):
+        figure = new_figure(6.8, 6.2)
         axes = figure.subplots()
         counted = np.ma.masked_equal(shown.density.T, 0)  # rows of a mesh are the vertical axis
         mesh = axes.pcolormesh(
             shown.edges, shown.edges, counted, cmap="Blues", norm=LogNorm(1, max(2, int(counted.max())))
         )
         figure.colorbar(mesh, ax=axes, label="forecasts", aspect=32, pad=0.02)
-        axes.plot(ends, ends, color=_ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
+        axes.plot(ends, ends, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.set(xlim=ends, ylim=ends, aspect="equal")
         axes.set_xlabel(f"observed, {unit}")
         axes.set_ylabel(f"forecast, {unit}")
@@ -183,7 +183,7 @@ def forecast_against_observed_png(model: TrainedModel, shown: RegressionDiagnost
             _span(model),
         ]  # fmt: skip
         axes.text(0.03, 0.97, "\n".join(lines), transform=axes.transAxes, va="top", linespacing=1.5, fontsize=8.5)
-        return _png(figure)
+        return png_of(figure)
 
 
 def errors_by_month_png(model: TrainedModel, shown: RegressionDiagnostics, title: str) -> bytes:
@@ -196,20 +196,20 @@ def errors_by_month_png(model: TrainedModel, shown: RegressionDiagnostics, title
         dict(zip(("whislo", "q1", "med", "q3", "whishi"), shown.month_error[month], strict=True)) for month in months
     ]
     found = model.metrics
-    with rc_context(_STYLE):
-        figure = _figure(7.6, 5.2)
+    with rc_context(STYLE):
+        figure = new_figure(7.6, 5.2)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
         upper.bxp(
             boxes, positions=months, widths=0.6, showfliers=False, patch_artist=True,
-            boxprops={"facecolor": _BLUE, "alpha": 0.75, "edgecolor": _BLUE},
+            boxprops={"facecolor": BLUE, "alpha": 0.75, "edgecolor": BLUE},
             medianprops={"color": "white", "linewidth": 1.6},
-            whiskerprops={"color": _BLUE}, capprops={"color": _BLUE},
+            whiskerprops={"color": BLUE}, capprops={"color": BLUE},
         )  # fmt: skip
-        upper.axhline(0, color=_GREY, linewidth=1, linestyle=(0, (4, 3)))
+        upper.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
         upper.set_ylabel(f"forecast minus observed, {model.contract.unit}")
         upper.set_title(f"Errors by month: {title}")
-        lower.plot(months, 100 * shown.month_coverage[months], color=_BLUE, marker="o", markersize=5, linewidth=1.4)
-        lower.axhline(100 * INTERVAL_COVERAGE, color=_ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
+        lower.plot(months, 100 * shown.month_coverage[months], color=BLUE, marker="o", markersize=5, linewidth=1.4)
+        lower.axhline(100 * INTERVAL_COVERAGE, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
         lower.set_ylabel("inside the\ninterval, %")
         lower.set_ylim(min(75.0, 100 * float(shown.month_coverage[months].min()) - 2), 100)
         lower.set_xlim(-0.6, len(names) - 0.4)
@@ -218,7 +218,7 @@ def errors_by_month_png(model: TrainedModel, shown: RegressionDiagnostics, title
             f"month of the issue day; {_span(model)}\nboxes: middle half, whiskers: middle 90 %; "
             f"intervals hold {found['coverage_90']:.1%}, mean width {found['interval_width']:.2f} {model.contract.unit}"
         )
-        return _png(figure)
+        return png_of(figure)
 
 
 def importance_png(model: TrainedModel, title: str) -> bytes:
@@ -228,12 +228,12 @@ def importance_png(model: TrainedModel, title: str) -> bytes:
     ranked = sorted(model.importance.items(), key=lambda item: (-item[1], item[0]))
     shown = ranked[:IMPORTANCE_SHOWN]
     rest = sum(share for _, share in ranked[IMPORTANCE_SHOWN:])
-    with rc_context(_STYLE):
-        figure = _figure(7.6, 1.5 + 0.235 * len(shown))
+    with rc_context(STYLE):
+        figure = new_figure(7.6, 1.5 + 0.235 * len(shown))
         axes = figure.subplots()
         names, shares = [name for name, _ in shown], [100 * share for _, share in shown]
-        bars = axes.barh(range(len(shown)), shares, color=_BLUE, alpha=0.85, height=0.72)
-        axes.bar_label(bars, fmt="%.1f", padding=3, color=_INK, fontsize=8.5)
+        bars = axes.barh(range(len(shown)), shares, color=BLUE, alpha=0.85, height=0.72)
+        axes.bar_label(bars, fmt="%.1f", padding=3, color=INK, fontsize=8.5)
         axes.set_yticks(range(len(shown)), names)
         axes.invert_yaxis()
         axes.margins(x=0.1, y=0.015)
@@ -243,8 +243,8 @@ def importance_png(model: TrainedModel, title: str) -> bytes:
         if len(ranked) > len(shown):
             xlabel += f"   (the other {len(ranked) - len(shown)} features together: {100 * rest:.1f} %)"
         axes.set_xlabel(xlabel)
-        figure.suptitle(f"Importance: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK)
-        return _png(figure)
+        figure.suptitle(f"Importance: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+        return png_of(figure)
 
 
 def station_map_png(
@@ -262,12 +262,12 @@ def station_map_png(
 
     latitude, longitude, shown = (np.asarray(each, dtype=float) for each in (latitude_deg, longitude_deg, values))
     order = np.argsort(shown, kind="stable")
-    with rc_context(_STYLE):
-        figure = _figure(6.8, 5.2)
+    with rc_context(STYLE):
+        figure = new_figure(6.8, 5.2)
         axes = figure.subplots()
         dots = axes.scatter(
             longitude[order], latitude[order], c=shown[order], s=46, cmap=colours, vmin=ends[0], vmax=ends[1],
-            edgecolor=_GREY, linewidth=0.5,
+            edgecolor=GREY, linewidth=0.5,
         )  # fmt: skip
         figure.colorbar(dots, ax=axes, label=unit, aspect=32, pad=0.02)
         # A degree of longitude is shorter than one of latitude; the axes keep the whole figure.
@@ -275,26 +275,26 @@ def station_map_png(
         axes.set_xlabel("longitude (degrees)")
         axes.set_ylabel("latitude (degrees)")
         axes.set_title(title)
-        return _png(figure)
+        return png_of(figure)
 
 
 def leaderboard_png(entries: Sequence[Entry], title: str) -> bytes:
     """The metric on test with its interval, a line per candidate in order of validation, and the baselines below."""
     from matplotlib import rc_context
 
-    with rc_context(_STYLE):
-        figure = _figure(7.6, 1.6 + 0.38 * len(entries))
+    with rc_context(STYLE):
+        figure = new_figure(7.6, 1.6 + 0.38 * len(entries))
         axes = figure.subplots()
         for at, entry in enumerate(entries):
             candidate = entry.rank is not None
-            colour = _BLUE if candidate else _GREY
+            colour = BLUE if candidate else GREY
             if entry.test_low is not None and entry.test_high is not None:
                 axes.plot((entry.test_low, entry.test_high), (at, at), color=colour, linewidth=2.2, alpha=0.6)
             axes.plot(entry.test, at, "o" if candidate else "s", color=colour, markersize=7, mec="white")
             if entry.validation is not None:
-                axes.plot(entry.validation, at, "|", color=_ORANGE, markersize=13, mew=2)
+                axes.plot(entry.validation, at, "|", color=ORANGE, markersize=13, mew=2)
             axes.annotate(f"{entry.test:.4f}", (entry.test, at), (0, 7), textcoords="offset points", ha="center",
-                          color=_INK, fontsize=8)  # fmt: skip
+                          color=INK, fontsize=8)  # fmt: skip
         axes.set_yticks(
             range(len(entries)),
             [f"{entry.rank}  {entry.name}" if entry.rank else entry.name for entry in entries],
@@ -306,8 +306,8 @@ def leaderboard_png(entries: Sequence[Entry], title: str) -> bytes:
             f"{entries[0].metric} on {entries[0].test_rows:,} test rows with its 95 % interval; "
             "the orange mark is validation, which ranks"
         )
-        figure.suptitle(f"Leaderboard: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=_INK)
-        return _png(figure)
+        figure.suptitle(f"Leaderboard: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+        return png_of(figure)
 
 
 def drift_png(verdict: DriftVerdict) -> bytes:
@@ -316,16 +316,16 @@ def drift_png(verdict: DriftVerdict) -> bytes:
 
     columns = verdict.columns[::-1]
     shares = [(c.distance or 0.0) / c.threshold if c.distance is not None and c.threshold else 0.0 for c in columns]
-    colours = [_ORANGE if column.status == "drift" else _BLUE for column in columns]
-    with rc_context(_STYLE):
-        figure = _figure(6.4, 0.8 + 0.19 * len(columns))
+    colours = [ORANGE if column.status == "drift" else BLUE for column in columns]
+    with rc_context(STYLE):
+        figure = new_figure(6.4, 0.8 + 0.19 * len(columns))
         axes = figure.subplots()
         axes.barh(range(len(columns)), shares, color=colours, height=0.68)
-        axes.axvline(1.0, color=_INK, linewidth=1.2)
+        axes.axvline(1.0, color=INK, linewidth=1.2)
         for line, column in enumerate(columns):
             if column.status in ("missing", "unknown"):
                 said = "missing all month" if column.status == "missing" else "not compared"
-                axes.annotate(said, (0, line), (3, 0), textcoords="offset points", va="center", color=_GREY, fontsize=8)
+                axes.annotate(said, (0, line), (3, 0), textcoords="offset points", va="center", color=GREY, fontsize=8)
             elif shares[line] > _FARTHEST:
                 axes.annotate(f"{shares[line]:,.0f} x", (_FARTHEST, line), (-4, 0), textcoords="offset points",
                               ha="right", va="center", color="white", fontsize=8)  # fmt: skip
@@ -335,7 +335,7 @@ def drift_png(verdict: DriftVerdict) -> bytes:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"distance from the reference, as a share of the threshold ({verdict.times_usual:g} x usual)")
         axes.set_title(f"Drift of {verdict.month}: {verdict.status}")
-        return _png(figure)
+        return png_of(figure)
 
 
 def markdown_image(name: str, png: bytes) -> str:
@@ -349,14 +349,14 @@ def _f1_contours(axes: "Axes") -> None:
         recall = np.linspace(f1 / 2 + 0.004, 1, 200)
         precision = f1 * recall / (2 * recall - f1)
         inside = precision <= 1.0
-        axes.plot(recall[inside], precision[inside], color=_FAINT, linewidth=1.1, zorder=0)
+        axes.plot(recall[inside], precision[inside], color=FAINT, linewidth=1.1, zorder=0)
         axes.annotate(
             f"F1 {f1:.1f}",
             (1.0, f1 / (2 - f1)),
             (4, 0),
             textcoords="offset points",
             va="center",
-            color=_GREY,
+            color=GREY,
             fontsize=8,
             annotation_clip=False,
         )
@@ -364,7 +364,7 @@ def _f1_contours(axes: "Axes") -> None:
 
 
 def _at_threshold(axes: "Axes", threshold: float) -> None:
-    axes.axvline(threshold, color=_ORANGE, linewidth=1.4)
+    axes.axvline(threshold, color=ORANGE, linewidth=1.4)
     axes.annotate(
         f"threshold {threshold:.2f}",
         (threshold, 0.98),
@@ -372,7 +372,7 @@ def _at_threshold(axes: "Axes", threshold: float) -> None:
         xycoords=("data", "axes fraction"),
         textcoords="offset points",
         va="top",
-        color=_ORANGE,
+        color=ORANGE,
     )
 
 
@@ -380,7 +380,7 @@ def _span(model: TrainedModel) -> str:
     return f"test {model.split.test}, {model.rows['test']:,} rows"
 
 
-def _figure(width: float, height: float) -> "Figure":
+def new_figure(width: float, height: float) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -389,7 +389,7 @@ def _figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _png(figure: "Figure") -> bytes:
+def png_of(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()

@@ -23,12 +23,12 @@ from weather_platform.domain.matured import (
     with_scores,
 )
 from weather_platform.domain.targets import ForecastTarget
-from weather_platform.plots import _BASELINE_COLOURS, _BLUE, _GREY, _INK, _ORANGE, _STYLE, _figure, _png
+from weather_platform.plots import BASELINE_COLOURS, BLUE, GREY, INK, ORANGE, STYLE, new_figure, png_of
 
 VERSIONS_SHOWN = 4
 """Newest model versions in a reliability plot."""
 
-_KINDS = {"live": (_BLUE, "-", "o"), "hindcast": (_ORANGE, "--", "s")}
+_KINDS = {"live": (BLUE, "-", "o"), "hindcast": (ORANGE, "--", "s")}
 
 
 def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title: str) -> bytes:
@@ -42,13 +42,13 @@ def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title
         for kind in _KINDS
         for version in newest
     ]
-    with rc_context(_STYLE):
-        figure = _figure(6.0, 6.4)
+    with rc_context(STYLE):
+        figure = new_figure(6.0, 6.4)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         width = np.diff(bin_edges(target.task, (0, 1)))[0]
         edges = np.array(bin_edges(target.task, bins["bin"].to_pylist()))
         low, high = (0.0, 1.0) if target.task == "classification" else (edges.min(), edges.max() + width)
-        upper.plot((low, high), (low, high), color=_GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+        upper.plot((low, high), (low, high), color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
         for kind, version, line in lines:
             if not line.num_rows:
                 continue
@@ -66,11 +66,11 @@ def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title
         total = combine_bins(bins, ())
         lower.bar(
             bin_edges(target.task, total["bin"].to_pylist()), total["matured"].to_numpy(), width=width, align="edge",
-            color=_BLUE, alpha=0.75, ec="white",
+            color=BLUE, alpha=0.75, ec="white",
         )  # fmt: skip
         lower.set(xlabel=f"forecast, {target.unit}", ylabel="forecasts")
         lower.grid(axis="x", visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def skill_by_month_png(target: ForecastTarget, skill: pa.Table, title: str) -> bytes:
@@ -80,17 +80,17 @@ def skill_by_month_png(target: ForecastTarget, skill: pa.Table, title: str) -> b
     scores = with_scores(combine(skill, ("kind", "month"))).filter(pc.field("matured") > 0)
     months = sorted(set(scores["month"].to_pylist()))
     column = f"{MAIN_ERROR[target.task]}_skill"
-    with rc_context(_STYLE):
-        figure = _figure(9.0, 5.0)
+    with rc_context(STYLE):
+        figure = new_figure(9.0, 5.0)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-        upper.axhline(0, color=_GREY, linewidth=1, linestyle=(0, (4, 3)))
+        upper.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
         stacked = np.zeros(len(months))
         for kind, (bar_colour, style, marker) in _KINDS.items():
             of_kind = scores.filter(pc.field("kind") == kind)
             if not of_kind.num_rows:
                 continue
             at = [months.index(month) for month in of_kind["month"].to_pylist()]
-            for colour, reference in zip((_BLUE, *_BASELINE_COLOURS), REFERENCES, strict=False):
+            for colour, reference in zip((BLUE, *BASELINE_COLOURS), REFERENCES, strict=False):
                 values = of_kind[f"{column}_{reference}"].to_numpy()
                 upper.plot(
                     at, values, color=colour, linestyle=style, marker=marker, markersize=5, linewidth=1.7,
@@ -108,7 +108,7 @@ def skill_by_month_png(target: ForecastTarget, skill: pa.Table, title: str) -> b
         step = -(-len(months) // 24)  # at most 24 labels
         lower.set_xticks(range(0, len(months), step), months[::step], rotation=45, ha="right")
         lower.grid(axis="x", visible=False)
-        return _png(figure)
+        return png_of(figure)
 
 
 def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entry]]) -> bytes:
@@ -119,12 +119,12 @@ def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entr
     lines = [line for year in years for line in boards[year]]
     models = sorted({line.name for line in lines if line.rank is not None})
     baselines = sorted({line.name for line in lines if line.rank is None})
-    with rc_context(_STYLE):
-        figure = _figure(9.0, 5.0)
+    with rc_context(STYLE):
+        figure = new_figure(9.0, 5.0)
         axes = figure.subplots()
         # Side by side around the year, so that intervals of several models can be told apart.
         shifts = dict(zip(models, np.linspace(-0.02, 0.02, len(models)) * len(models), strict=True))
-        for colour, name in zip((_BLUE, _ORANGE, *_BASELINE_COLOURS, _GREY) * len(models), models, strict=False):
+        for colour, name in zip((BLUE, ORANGE, *BASELINE_COLOURS, GREY) * len(models), models, strict=False):
             own = {year: line for year in years for line in boards[year] if line.name == name}
             at = [year + shifts[name] for year in own]
             axes.plot(
@@ -134,7 +134,7 @@ def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entr
             for x, line in zip(at, own.values(), strict=True):
                 if line.test_low is not None and line.test_high is not None:
                     axes.vlines(x, line.test_low, line.test_high, color=colour, linewidth=1.2)
-        for colour, name in zip((_GREY, _INK) * len(baselines), baselines, strict=False):
+        for colour, name in zip((GREY, INK) * len(baselines), baselines, strict=False):
             own = {year: line for year in years for line in boards[year] if line.name == name}
             values = [line.test for line in own.values()]
             axes.plot(list(own), values, color=colour, linestyle=(0, (4, 3)), marker="s", markersize=4, label=name)
@@ -143,4 +143,4 @@ def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entr
         axes.set(ylabel=f"{metric} on test", title=f"{target.title}: {metric} by test year, 95 % intervals")
         axes.grid(axis="x", visible=False)
         figure.legend(loc="outside lower left", ncols=4)
-        return _png(figure)
+        return png_of(figure)
