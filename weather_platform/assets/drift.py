@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from weather_platform.assets.catalogue import REPORT_IO, shared
 from weather_platform.domain.drift import ColumnKind, Watch, WatchedColumn, WatchedRows, sampled_stations
 from weather_platform.domain.feature_table import label_column, training_columns, training_data
-from weather_platform.domain.features import FEATURE_VERSION, OWN_DAY, feature_names
+from weather_platform.domain.features import OWN_DAY
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import Predictor
 from weather_platform.evidently_report import measure, page
@@ -29,7 +29,7 @@ from weather_platform.io_managers.reports import DriftReport
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
-from weather_platform.resources.registry import ModelRegistry, RegisteredModel
+from weather_platform.resources.registry import ModelRegistry
 from weather_platform.settings import Settings
 
 
@@ -60,7 +60,7 @@ def drift_asset(settings: Settings, months: dg.TimeWindowPartitionsDefinition) -
         learned_through = min(model.tuned_through for model in models.values())
         rows = watched_rows(
             _years(lake, features, learned_through),
-            {target: _ready(registry, model) for target, model in models.items()},
+            {target: registry.ready(model) for target, model in models.items()},
             settings.seed,
         )
         watch = Watch(rows, learned_through, settings.seed)
@@ -129,9 +129,3 @@ def _years(lake: LakeResource, features: TablePartitions, learned_through: date)
     snapshot = lake.lake().snapshot("features", features.version)
     stored = [year for year, rows in snapshot.row_counts().items() if rows]
     return TablePartitions(snapshot, [year for year in stored if year in features or int(year) <= learned_through.year])
-
-
-def _ready(registry: ModelRegistry, model: RegisteredModel) -> Predictor:
-    predictor = registry.load(model)
-    predictor.require_features(FEATURE_VERSION, feature_names())
-    return predictor

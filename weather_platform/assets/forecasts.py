@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from weather_platform.assets.catalogue import shared
 from weather_platform.database import FORECASTS_SCHEMA, Database
 from weather_platform.domain.feature_table import training_columns, training_data
-from weather_platform.domain.features import FEATURE_VERSION, feature_names
 from weather_platform.domain.outputs import Forecasts
 from weather_platform.domain.splits import day_number
 from weather_platform.domain.targets import ForecastTarget
@@ -56,8 +55,7 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
     ) -> None:
         issue_days = [date.fromisoformat(key) for key in context.partition_keys]
         model = registry.production(target.name)
-        predictor = registry.load(model)
-        predictor.require_features(FEATURE_VERSION, feature_names())
+        predictor = registry.ready(model)
         asked = (pc.field("day") >= issue_days[0]) & (pc.field("day") <= issue_days[-1])
         table = features.select(training_columns(target)).where(asked).table()
         rows = training_data([table], table.num_rows, target)

@@ -23,11 +23,9 @@ from weather_platform.domain.algorithms import BASELINES
 from weather_platform.domain.alias_moves import due_move, settled_through, unfinished_rollback
 from weather_platform.domain.exams import gather_evidence, standing_exam_days
 from weather_platform.domain.feature_table import training_columns, training_data
-from weather_platform.domain.features import FEATURE_VERSION, feature_names
 from weather_platform.domain.promotion import Contender, Decision, Gates, Verdict, decide
 from weather_platform.domain.splits import Split, split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
-from weather_platform.domain.training import Predictor
 from weather_platform.errors import DigestMismatchError, PartitionMissingError, RegistryError
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import TablePartitions
@@ -190,8 +188,8 @@ def _examine(
         target,
         split,
         training_data([table], table.num_rows, target),
-        (_contender(challenger), _ready(registry, challenger)),
-        (_contender(champion), _ready(registry, champion)) if champion else None,
+        (_contender(challenger), registry.ready(challenger)),
+        (_contender(champion), registry.ready(champion)) if champion else None,
         test=best.metric(f"test_{target.primary_metric}"),
         baselines={
             name: best.metric(f"{name}_{target.primary_metric}")
@@ -201,12 +199,6 @@ def _examine(
         seed=settings.seed,
     )
     return decide(evidence, Gates.of(target))
-
-
-def _ready(registry: ModelRegistry, model: RegisteredModel) -> Predictor:
-    predictor = registry.load(model)
-    predictor.require_features(FEATURE_VERSION, feature_names())
-    return predictor
 
 
 def _contender(model: RegisteredModel) -> Contender:

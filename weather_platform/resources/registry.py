@@ -20,6 +20,7 @@ from typing import Any
 from weather_platform.database import AliasChange, Database, TargetLedger
 from weather_platform.domain.alias_moves import version_name
 from weather_platform.domain.canary import GOLDEN_FILE, golden_from_bytes
+from weather_platform.domain.features import FEATURE_VERSION, feature_names
 from weather_platform.domain.reproduction import CodeVersion, Recipe
 from weather_platform.domain.training import CONTRACT_FILE, Contract, GoldenSample, Predictor, sha256
 from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
@@ -292,6 +293,12 @@ class ModelRegistry:
         data = self._download(model, GOLDEN_FILE)
         _verify(model, GOLDEN_FILE, data, model.tags[GOLDEN_TAG])
         return golden_from_bytes(data, feature_names)
+
+    def ready(self, model: RegisteredModel | ModelReference) -> Predictor:
+        """The model, ready to forecast the features of today; InvariantError when it was trained on others."""
+        predictor = self.load(model)
+        predictor.require_features(FEATURE_VERSION, feature_names())
+        return predictor
 
     def move_production(self, target: str, to_version: int, expected_champion: int | None, audit: Audit) -> AliasMove:
         """Compare and swap: Production goes to `to_version` if it is on `expected_champion` still.

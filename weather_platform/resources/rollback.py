@@ -10,15 +10,13 @@ from dataclasses import replace
 from weather_platform.database import Database
 from weather_platform.domain.alias_moves import rollback_destination, version_below
 from weather_platform.domain.canary import CanaryResult, sing
-from weather_platform.domain.features import FEATURE_VERSION, feature_names
 from weather_platform.errors import CanaryError, WeatherError
 from weather_platform.resources.registry import PRODUCTION, AliasMove, Audit, ModelRegistry, RegisteredModel
 
 
 def require_servable(registry: ModelRegistry, model: RegisteredModel) -> CanaryResult:
     """Raise unless the files are the registered ones, take the features of today and give the predictions on record."""
-    predictor = registry.load(model)
-    predictor.require_features(FEATURE_VERSION, feature_names())
+    predictor = registry.ready(model)
     result = sing(predictor, registry.golden(model, predictor.contract.feature_names))
     if result.differing:
         raise CanaryError(
