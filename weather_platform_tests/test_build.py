@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -13,8 +14,8 @@ import pytest
 
 from weather_platform.assets.models import config_of
 from weather_platform.build import build_definitions
-from weather_platform.domain.algorithms import ALGORITHMS
-from weather_platform.errors import SettingsError
+from weather_platform.domain.algorithms import ALGORITHMS, Algorithm
+from weather_platform.errors import InvariantError, SettingsError
 from weather_platform.settings import PROJECT_DIR, Settings
 from weather_platform.sources.synthetic import SyntheticSource
 from weather_platform_tests.stages import Home
@@ -75,6 +76,21 @@ def test_the_launchpad_shows_every_parameter_with_its_bounds_and_meaning(tmp_pat
         for outside in (parameter.low - 1, parameter.high + 1):
             with pytest.raises(ValueError, match=parameter.name):
                 shown(**{parameter.name: outside})
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS.values(), ids=list(ALGORITHMS))
+def test_a_trial_trains_with_quick_parameters_and_nothing_else_does(tmp_path: Path, algorithm: Algorithm) -> None:
+    in_earnest, in_a_trial = (
+        config_of(algorithm, Settings(home=tmp_path, quick=quick))().model_dump() for quick in (False, True)
+    )
+    assert algorithm.defaults().items() <= in_earnest.items()
+    assert {name: value for name, value in in_a_trial.items() if value != in_earnest[name]} == dict(algorithm.quick)
+
+
+def test_quick_parameters_have_the_bounds_of_all_parameters() -> None:
+    assert ALGORITHMS["xgboost"].quickly()["n_estimators"] < ALGORITHMS["xgboost"].defaults()["n_estimators"]
+    with pytest.raises(InvariantError, match="eta must be between"):
+        replace(ALGORITHMS["xgboost"], quick={"eta": 2.0}).quickly()
 
 
 def test_definitions_do_not_load_with_settings_that_cannot_be_used(tmp_path: Path) -> None:

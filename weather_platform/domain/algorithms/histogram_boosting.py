@@ -106,5 +106,5 @@ HIST_GRADIENT_BOOSTING = Algorithm(
     libraries=LIBRARIES,
     fit=_fit,
     load=_load,
-    quick={"max_iterations": 60, "learning_rate": 0.3, "max_leaf_nodes": 15, "max_features": 0.1},
+    quick={"max_iterations": 40, "learning_rate": 0.3, "max_leaf_nodes": 15, "max_features": 0.1, "max_bins": 63},
 )

@@ -163,5 +163,5 @@ XGBOOST = Algorithm(
     libraries=("xgboost",),
     fit=_fit_xgboost,
     load=_load_xgboost,
-    quick={"n_estimators": 120, "early_stopping_rounds": 10, "eta": 0.3, "max_depth": 4},
+    quick={"n_estimators": 60, "early_stopping_rounds": 10, "eta": 0.3, "max_depth": 4, "max_bin": 64},
 )
