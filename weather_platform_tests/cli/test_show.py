@@ -9,6 +9,9 @@ import dagster as dg
 import pytest
 
 from weather_platform.domain.targets import TARGETS
+from weather_platform.profiles import mlflow_tracking_uri
+from weather_platform.resources.mlflow_client import mlflow_client
+from weather_platform.resources.registry import PRODUCTION
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment, files_of
 from weather_platform_tests.small_models import TARGET
 
@@ -91,6 +94,18 @@ def test_a_day_without_reports_is_refused_before_anything_is_made(first: MadeHom
         done = first.call("forecast", *asked)
         assert (done.code, instance.get_runs_count()) == (1, before)
     assert said in " ".join(done.err.split())
+
+
+def test_a_target_without_a_model_is_left_out_unless_it_is_asked_for(home: MadeHome) -> None:
+    client = mlflow_client(mlflow_tracking_uri(home.settings))
+    client.delete_registered_model_alias(VALUES, PRODUCTION)
+    done = home.call("forecast")
+    assert done.code == 0, done.err
+    assert TARGETS[TARGET].title in done.out
+    assert TARGETS[VALUES].title not in done.out
+    assert f"{VALUES} has no Production model" in home.call("forecast", "--target", VALUES).err
+    client.delete_registered_model_alias(TARGET, PRODUCTION)
+    assert home.call("forecast").code == 1
 
 
 def test_the_run_ends_by_naming_a_station_of_its_own_catalogue(first: MadeHome) -> None:
