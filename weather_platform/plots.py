@@ -8,7 +8,7 @@ needed. The same model gives the same bytes.
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from weather_platform.domain.training import TrainedModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY, INK, FAINT = "#2166ac", "#d6604d", "#8a8f98", "#22262b", "#d9dde2"
@@ -391,5 +392,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def png_of(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
+    # The canvas itself: `savefig` lays the figure out one time more than it draws it.
+    canvas = cast("FigureCanvasAgg", figure.canvas)
+    canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()

@@ -67,7 +67,7 @@ def candidate_asset(
         dagster_type=dg.Any,  # a lazy mapping is no dict, which is what Dagster would ask for
         ins={
             "split": dg.AssetIn(key=[target.name, "split"]),
-            "features": dg.AssetIn(partition_mapping=up_to_the_year()),
+            "features": dg.AssetIn(partition_mapping=up_to_the_year(years)),
         },
         tags={"target": target.name},
         description=f"{algorithm.title}. {algorithm.description}\n\n{__doc__}",

@@ -54,7 +54,7 @@ def promotion_asset(
         partitions_def=years,
         ins={
             "split": dg.AssetIn(key=[target.name, "split"]),
-            "features": dg.AssetIn(partition_mapping=up_to_the_year()),
+            "features": dg.AssetIn(partition_mapping=up_to_the_year(years)),
         },
         deps=[dg.AssetKey([target.name, "leaderboard"])],
         tags={"target": target.name},

@@ -29,9 +29,14 @@ def unsplit_reason(split: TablePartitions, year: str) -> str | None:
     return f"{year} is not split; the metadata of the split says why"
 
 
-def up_to_the_year() -> dg.TimeWindowPartitionMapping:
-    """All years up to the partition's own: the start is clipped at the first partition."""
-    return dg.TimeWindowPartitionMapping(start_offset=-200, allow_nonexistent_upstream_partitions=True)
+def up_to_the_year(years: dg.TimeWindowPartitionsDefinition) -> dg.TimeWindowPartitionMapping:
+    """All years up to the partition's own: the start is clipped at the first partition.
+
+    Dagster walks the offset year by year each time it maps an input, so it is as short as it can be: the years there
+    are, and ten that may yet begin while the code location stays loaded.
+    """
+    before = years.get_num_partitions() + 10
+    return dg.TimeWindowPartitionMapping(start_offset=-before, allow_nonexistent_upstream_partitions=True)
 
 
 def split_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
@@ -43,7 +48,7 @@ def split_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefinition
         partitions_def=years,
         io_manager_key=LAKE_IO,
         dagster_type=dg.Any,
-        ins={"features": dg.AssetIn(partition_mapping=up_to_the_year())},
+        ins={"features": dg.AssetIn(partition_mapping=up_to_the_year(years))},
         tags={"target": target.name},
         description=f"{__doc__}\nTarget: {target.description}",
     )

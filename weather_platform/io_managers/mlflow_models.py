@@ -371,7 +371,7 @@ def _small(png: bytes) -> bytes:
         height = round(full.height * _PLOT_WIDTH_PIXELS / full.width)
         small = full.convert("RGB").resize((_PLOT_WIDTH_PIXELS, height), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    small.quantize(_PLOT_COLOURS).save(buffer, format="png", optimize=True)
+    small.quantize(_PLOT_COLOURS).save(buffer, format="png")
     return buffer.getvalue()
 
 
