@@ -8,7 +8,7 @@ needed. The same model gives the same bytes.
 import base64
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -392,7 +392,7 @@ def new_figure(width: float, height: float) -> "Figure":
 
 def png_of(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
-    # The canvas itself: `savefig` lays the figure out one time more than it draws it.
-    canvas = cast("FigureCanvasAgg", figure.canvas)
+    # The canvas itself, whose print_png has no types: `savefig` lays the figure out once more than it draws it.
+    canvas: Any = figure.canvas
     canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
