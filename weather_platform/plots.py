@@ -21,7 +21,6 @@ from weather_platform.domain.training import TrainedModel
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY, INK, FAINT = "#2166ac", "#d6604d", "#8a8f98", "#22262b", "#d9dde2"
