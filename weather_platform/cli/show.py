@@ -73,9 +73,9 @@ def show_forecast(
     registry = model_registry(settings)
     with closing(application_database(settings)) as database:
         database.migrate()
-        serving = [name for name in TARGETS if registry.alias(name, PRODUCTION) is not None]
-        # Of a home where only some targets have a model, those are meant; asked for by name, each must have one.
-        for target in [TARGETS[name] for name in targets or serving or TARGETS]:
+        learned = [name for name in TARGETS if registry.versions(name)]
+        # A target that was never learned here is not meant unless it is named; one that lost its alias is an error.
+        for target in [TARGETS[name] for name in targets or learned or TARGETS]:
             model = registry.production(target.name)
             if database.forecasts(target.name, day, day, model_version=model.version).num_rows == 0:
                 stage = StageRun("forecast", day.isoformat(), day.isoformat())

@@ -96,16 +96,18 @@ def test_a_day_without_reports_is_refused_before_anything_is_made(first: MadeHom
     assert said in " ".join(done.err.split())
 
 
-def test_a_target_without_a_model_is_left_out_unless_it_is_asked_for(home: MadeHome) -> None:
+def test_a_target_that_was_never_learned_is_left_out_unless_it_is_asked_for(home: MadeHome) -> None:
     client = mlflow_client(mlflow_tracking_uri(home.settings))
-    client.delete_registered_model_alias(VALUES, PRODUCTION)
+    client.delete_registered_model(VALUES)
     done = home.call("forecast")
     assert done.code == 0, done.err
     assert TARGETS[TARGET].title in done.out
     assert TARGETS[VALUES].title not in done.out
     assert f"{VALUES} has no Production model" in home.call("forecast", "--target", VALUES).err
     client.delete_registered_model_alias(TARGET, PRODUCTION)
-    assert home.call("forecast").code == 1
+    refused = home.call("forecast")
+    assert (refused.code, refused.out) == (1, "")
+    assert f"{TARGET} has no Production model" in refused.err
 
 
 def test_the_run_ends_by_naming_a_station_of_its_own_catalogue(first: MadeHome) -> None:
