@@ -80,7 +80,7 @@ def killed(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     after_interrupt = copied(home, home.folder.with_name("after_interrupt"))
     shot = kill_when(home, moved_on(home, "observations"), signal.SIGKILL)
     after_shot = copied(home, home.folder.with_name("after_shot"))
-    again = home.run("run", "--source", "synthetic", **MANY_MONTHS)
+    again = home.call("run", "--source", "synthetic", "--target", "rain_tomorrow", **MANY_MONTHS)
     return {
         "interrupted": interrupted, "after_interrupt": after_interrupt,
         "shot": shot, "after_shot": after_shot, "again": again, "home": home,

@@ -19,7 +19,8 @@ KEPT = ["station", "day", "model_version", "kind", "probability", "threshold", "
 def again(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> tuple[MadeHome, Done]:
     """A copy of the first home in which an old year and the same year were run once more."""
     home = copied(first, tmp_path_factory.mktemp("again") / "home")
-    done = home.run("run", "--year", "2014", "--year", "2015", "--json", str(home.folder / "result.json"))
+    years = ("--year", "2014", "--year", "2015")
+    done = home.call("run", "--target", TARGET, *years, "--json", str(home.folder / "result.json"))
     assert done.code == 0, done.err
     return home, done
 
@@ -88,7 +89,7 @@ def test_the_older_model_saw_nothing_of_its_test_year(again: tuple[MadeHome, Don
 
 def test_the_same_seed_in_another_home_gives_the_same_digest(first: MadeHome, tmp_path: Path) -> None:
     other = empty_home(tmp_path / "a home elsewhere")
-    done = other.run("run", "--json", str(tmp_path / "other.json"))
+    done = other.call("run", "--json", str(tmp_path / "other.json"))
     assert done.code == 0, done.err
     assert other.registry.production(TARGET).digest == first.registry.production(TARGET).digest
     result = json.loads((tmp_path / "other.json").read_text())
