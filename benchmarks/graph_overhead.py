@@ -69,8 +69,9 @@ def dbt_start_up(settings: Any) -> dict[str, float]:
 
 def mlflow_start_up(settings: Any) -> dict[str, float]:
     """Seconds of importing MLflow, and of making and migrating the store of this home."""
-    from weather_platform.profiles import EXPERIMENT, mlflow_tracking_uri
+    from weather_platform.profiles import EXPERIMENT
     from weather_platform.resources.mlflow_client import ensure_experiment, mlflow_client, prepare_mlflow
+    from weather_platform.stores import mlflow_tracking_uri
 
     start = time.perf_counter()
     prepare_mlflow()
@@ -143,11 +144,11 @@ def script(path: Path | None, year: int, trees: int | None) -> dict[str, Any]:
     from weather_platform.domain.targets import TARGETS
     from weather_platform.domain.training import Predictor, TrainingConfig, train
     from weather_platform.lake import Lake, TablePartitions
-    from weather_platform.profiles import application_database
     from weather_platform.resources.dbt import DbtCleaning
     from weather_platform.resources.registry import RegisteredModel
     from weather_platform.resources.source import open_source
     from weather_platform.settings import PROJECT_DIR
+    from weather_platform.stores import application_database
 
     home = Path(tempfile.mkdtemp(prefix="weather-script-"))
     stages: dict[str, float] = {}

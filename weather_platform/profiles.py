@@ -1,8 +1,8 @@
-"""The only place that knows both profiles: which store each resource talks to.
+"""The resources of the graph, for either profile: which store each of them talks to.
 
-What belongs here: addresses made from settings, and the resources built on them. What does not: what a resource does
-(``resources``, ``io_managers``), or any choice made while running: a profile is chosen once, by name, and never
-fallen back from.
+What belongs here: the resources built on the stores of settings. What does not: where the stores are (``stores``), what
+a resource does (``resources``, ``io_managers``), or any choice made while running: a profile is chosen once, by name,
+and never fallen back from.
 """
 
 from collections.abc import Iterator
@@ -22,6 +22,7 @@ from weather_platform.resources.registry import ModelRegistry
 from weather_platform.resources.reports import ReportStore
 from weather_platform.resources.source import source_resource
 from weather_platform.settings import Settings
+from weather_platform.stores import application_database, mlflow_tracking_uri
 
 EXPERIMENT = "weather_platform"
 """The MLflow experiment of all runs."""
@@ -35,29 +36,12 @@ def resources_for(settings: Settings) -> dict[str, Any]:
         "lake": lake,
         LAKE_IO: LakeIOManager(lake=lake),
         "database": _database_resource(settings),
-        "registry": model_registry(settings),
+        "registry": ModelRegistry.from_settings(settings),
         "mlflow": mlflow_resource(mlflow_tracking_uri(settings), EXPERIMENT),
-        MODEL_IO: model_io_manager(model_registry(settings)),
+        MODEL_IO: model_io_manager(ModelRegistry.from_settings(settings)),
         "reports": ReportStore.from_settings(settings),
         REPORT_IO: report_io_manager,
     }
-
-
-def application_database(settings: Settings) -> Database:
-    """The application database; connects at first use."""
-    if settings.database_url is not None:
-        return Database(settings.database_url.get_secret_value())
-    return Database(f"sqlite:///{settings.home / 'weather.db'}")
-
-
-def mlflow_tracking_uri(settings: Settings) -> str:
-    """Tracking and registry address: the server of the stack, or an SQLite file in the home."""
-    return settings.mlflow_tracking_uri or f"sqlite:///{settings.home / 'mlflow.db'}"
-
-
-def model_registry(settings: Settings) -> ModelRegistry:
-    """Versions and aliases; its lock is the application database's."""
-    return ModelRegistry(mlflow_tracking_uri(settings), application_database(settings))
 
 
 def _database_resource(settings: Settings) -> dg.ResourceDefinition:

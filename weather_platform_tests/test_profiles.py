@@ -2,6 +2,8 @@
 
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -10,9 +12,11 @@ import dagster as dg
 import pytest
 
 from weather_platform.errors import LakeError, RegistryError, WeatherError
-from weather_platform.profiles import application_database, mlflow_tracking_uri, model_registry, resources_for
+from weather_platform.profiles import resources_for
 from weather_platform.resources.lake import LakeResource
+from weather_platform.resources.registry import ModelRegistry
 from weather_platform.settings import Settings, load_settings
+from weather_platform.stores import application_database, mlflow_tracking_uri
 from weather_platform_tests.small_models import TARGET
 
 SECRET = "correct-horse"  # noqa: S105
@@ -81,7 +85,7 @@ def test_a_stack_whose_servers_are_down_is_an_error_of_one_line_and_never_replac
     settings = stack(tmp_path / "home", dead_port)
     said = []
     with pytest.raises(RegistryError) as registry:
-        model_registry(settings).aliases(TARGET)
+        ModelRegistry.from_settings(settings).aliases(TARGET)
     said.append(str(registry.value))
     with pytest.raises(WeatherError) as database:
         application_database(settings).migrate()
@@ -100,3 +104,12 @@ def test_the_database_resource_brings_the_tables_up_to_date(tmp_path: Path) -> N
     with dg.build_resources({"database": resources_for(settings)["database"]}) as opened:
         assert opened.database.decisions(TARGET) == []
     assert (tmp_path / "weather.db").exists()
+
+
+def test_the_way_to_the_stores_takes_neither_dagster_nor_mlflow_nor_what_only_training_needs() -> None:
+    program = (
+        "import sys, weather_platform.stores, weather_platform.resources.registry;"
+        "print(sorted({'dagster', 'mlflow', 'pandas', 'scipy.stats', 'sklearn', 'xgboost'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"

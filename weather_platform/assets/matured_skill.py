@@ -20,7 +20,6 @@ from weather_platform.domain.matured import (
     COUNTS,
     HEADINGS,
     MAIN_ERROR,
-    NOTHING_MATURED,
     REFERENCES,
     Matured,
     References,
@@ -28,6 +27,7 @@ from weather_platform.domain.matured import (
     facts_columns,
     fit_references,
     measure_month,
+    nothing_matured,
     with_scores,
 )
 from weather_platform.domain.splits import split_from_manifest
@@ -75,7 +75,7 @@ def matured_skill_asset(target: ForecastTarget, months: dg.TimeWindowPartitionsD
         facts = lru_cache(maxsize=1)(partial(facts_of, target, lake.lake()))  # months of a year follow each other
         for month in context.partition_keys:
             issued = database.forecasts(target.name, *days_of_month(month))
-            matured = NOTHING_MATURED
+            matured = nothing_matured()
             if issued.num_rows:
                 matured = measure_month(target, month, issued, facts(month[:4]), states, references)
             database.replace_matured_skill(

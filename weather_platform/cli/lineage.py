@@ -28,10 +28,9 @@ from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import LakeError, PartitionMissingError, RegistryError
 from weather_platform.io_managers.lake import read_version_key
 from weather_platform.lake import Lake
-from weather_platform.profiles import application_database, model_registry
-from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.registry import PRODUCTION, ModelRegistry, RegisteredModel
 from weather_platform.settings import Settings
+from weather_platform.stores import application_database, open_lake
 
 
 def show_lineage(settings: Settings, target_name: str, station_text: str, day_text: str, version: int | None) -> None:
@@ -39,7 +38,7 @@ def show_lineage(settings: Settings, target_name: str, station_text: str, day_te
     if target_name not in TARGETS:
         raise RegistryError(f"no target {target_name}; there is {', '.join(TARGETS)}")
     target, day = TARGETS[target_name], parse_day(day_text)
-    lake, registry = LakeResource.from_settings(settings).lake(), model_registry(settings)
+    lake, registry = open_lake(settings), ModelRegistry.from_settings(settings)
     [station] = stations_asked(lake, [station_text])
     with closing(application_database(settings)) as database, open_instance(settings) as instance:
         database.migrate()

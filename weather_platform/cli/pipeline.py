@@ -15,9 +15,9 @@ from weather_platform.cli.runs import StageResult, console_of_errors, execute
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import NotEnoughDataError
 from weather_platform.lake.provenance import refuse_other_source
-from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings, remember_source
+from weather_platform.stores import open_lake
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def run_pipeline(settings: Settings, targets: list[str], years: list[int], forec
         coverage = source.coverage()
         plan = plan_runs(coverage, years, forecast_days)
         synthetic = source.synthetic
-        lake = LakeResource.from_settings(settings).lake()
+        lake = open_lake(settings)
         refuse_other_source(lake, source.name)
         refuse_years_without_split(coverage, lake.partitions("raw_observations", "month"), plan)
     remember_source(settings)
@@ -79,7 +79,7 @@ def run_pipeline(settings: Settings, targets: list[str], years: list[int], forec
 
 def row_totals(settings: Settings) -> dict[str, int]:
     """Rows of the lake: raw = clean + quarantined, always."""
-    lake = LakeResource.from_settings(settings).lake()
+    lake = open_lake(settings)
     tables = {"raw": "raw_observations", "clean": "observations", "quarantined": "quarantined_observations"}
     columns = {"raw": "month", "clean": "year", "quarantined": "year"}
     return {name: sum(lake.row_counts(table, columns[name]).values()) for name, table in tables.items()}

@@ -13,8 +13,8 @@ from rich.console import Console
 
 from weather_platform.cli.home import dagster_home
 from weather_platform.errors import SettingsError, WeatherError
-from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.settings import PROJECT_DIR, Settings
+from weather_platform.stores import mlflow_tracking_uri
 
 _GRACE_SECONDS = 15
 _QUIET = {

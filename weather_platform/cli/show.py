@@ -18,10 +18,9 @@ from weather_platform.domain.targets import TARGETS, ForecastTarget, Task
 from weather_platform.errors import PartitionMissingError, SourceError
 from weather_platform.lake import Lake
 from weather_platform.lake.provenance import lake_source
-from weather_platform.profiles import application_database, model_registry
-from weather_platform.resources.lake import LakeResource
-from weather_platform.resources.registry import PRODUCTION
+from weather_platform.resources.registry import PRODUCTION, ModelRegistry
 from weather_platform.settings import Settings
+from weather_platform.stores import application_database, open_lake
 
 if TYPE_CHECKING:
     from weather_platform.cli.pipeline import Outcome
@@ -53,7 +52,7 @@ def show_outcome(settings: Settings, outcome: "Outcome") -> None:
             for reason in promotion["reasons"]:
                 console.print(f"  {reason}", soft_wrap=True)
         show_forecast(settings, [], None, targets=[target])
-    station = LakeResource.from_settings(settings).lake().read("stations", columns=["id"])["id"][0]
+    station = open_lake(settings).read("stations", columns=["id"])["id"][0]
     console.print(
         f"{sum(stage.seconds for stage in outcome.stages):.1f} s in {len(outcome.stages)} Dagster runs; "
         f"`weather ui` shows them, `weather forecast --station {station}` asks again",
@@ -66,11 +65,11 @@ def show_forecast(
 ) -> None:
     """The Production models' forecasts of one issue day. Days that were never forecast are materialised first."""
     console = _console()
-    lake = LakeResource.from_settings(settings).lake()
+    lake = open_lake(settings)
     day = _issue_day(lake, day_text)
     chosen = stations_asked(lake, stations)
     _require_reports(lake, day, chosen)
-    registry = model_registry(settings)
+    registry = ModelRegistry.from_settings(settings)
     with closing(application_database(settings)) as database:
         database.migrate()
         learned = [name for name in TARGETS if registry.versions(name)]
@@ -125,7 +124,7 @@ def _forecast_table(target: ForecastTarget, rows: list[dict[str, Any]]) -> Table
 def show_models(settings: Settings) -> None:
     """Versions of every target, newest first, with aliases and test metrics."""
     console = _console()
-    registry = model_registry(settings)
+    registry = ModelRegistry.from_settings(settings)
     for target, spec in TARGETS.items():
         aliases, metrics = registry.aliases(target), METRICS[spec.task]
         table = Table(title=target, title_justify="left", box=None, padding=(0, 1, 0, 0))
@@ -149,8 +148,8 @@ def show_models(settings: Settings) -> None:
 def show_status(settings: Settings) -> None:
     """Where the home stands, in one screen."""
     console = _console()
-    lake = LakeResource.from_settings(settings).lake()
-    registry = model_registry(settings)
+    lake = open_lake(settings)
+    registry = ModelRegistry.from_settings(settings)
     console.print(f"profile {settings.profile}, home {settings.home}")
     console.print(f"source  {settings.source}; the lake holds {lake_source(lake) or 'nothing yet'}")
     table = Table(title="Lake", title_justify="left")

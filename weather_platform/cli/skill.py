@@ -15,8 +15,8 @@ from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.matured import COUNTS, HEADINGS, SEASONS, combine, with_scores, with_season
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import PartitionMissingError
-from weather_platform.profiles import application_database
 from weather_platform.settings import Settings
+from weather_platform.stores import application_database
 
 SLICES: tuple[tuple[str, ...], ...] = ((), ("model_version",), ("state",), ("season",))
 """What the lines of a table are about, block by block; the first is everything."""

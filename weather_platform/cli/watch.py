@@ -10,10 +10,10 @@ from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import console_of_errors, execute
 from weather_platform.domain.targets import TARGETS
-from weather_platform.profiles import application_database
 from weather_platform.resources.reports import ReportStore
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings
+from weather_platform.stores import application_database
 
 _COLOURS = {"none": "green", "drift": "red", "unknown": "yellow"}
 

@@ -151,8 +151,9 @@ class Matured:
     reliability: pa.Table
 
 
-NOTHING_MATURED = Matured(MATURED_SCHEMA.empty_table(), RELIABILITY_SCHEMA.empty_table())
-"""A month without forecasts."""
+def nothing_matured() -> Matured:
+    """A month without forecasts."""
+    return Matured(MATURED_SCHEMA.empty_table(), RELIABILITY_SCHEMA.empty_table())
 
 
 def facts_columns(target: ForecastTarget) -> tuple[str, ...]:

@@ -5,31 +5,12 @@ access keys of an S3 lake are an object beside the resource, not part of its con
 run record shows them.
 """
 
-from dataclasses import dataclass
-
 import dagster as dg
-from pydantic import Field, SecretStr
+from pydantic import Field
 
 from weather_platform.lake import Lake
 from weather_platform.settings import Settings
-
-
-@dataclass(frozen=True, slots=True)
-class AccessKeys:
-    """The keys of an S3 store; none for a folder. Printing them shows nothing."""
-
-    access_key_id: SecretStr | None = None
-    secret_access_key: SecretStr | None = None
-
-    def options(self, endpoint_url: str | None, region: str) -> dict[str, str]:
-        """As storage options of delta-rs, for this endpoint."""
-        keys = {"AWS_ACCESS_KEY_ID": self.access_key_id, "AWS_SECRET_ACCESS_KEY": self.secret_access_key}
-        options = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
-        options["AWS_REGION"] = region
-        if endpoint_url is not None:
-            options["AWS_ENDPOINT_URL"] = endpoint_url
-            options["AWS_ALLOW_HTTP"] = str(endpoint_url.startswith("http://")).lower()
-        return options
+from weather_platform.stores import AccessKeys, access_keys, lake_at, lake_uri
 
 
 class LakeResource(dg.ConfigurableResource[Lake]):
@@ -44,14 +25,12 @@ class LakeResource(dg.ConfigurableResource[Lake]):
     def from_settings(cls, settings: Settings) -> "LakeResource":
         """The lake of these settings."""
         return cls(
-            uri=settings.lake_uri or str(settings.home / "lake"),
+            uri=lake_uri(settings),
             endpoint_url=settings.s3_endpoint_url,
             region=settings.s3_region,
-            access_keys=AccessKeys(settings.s3_access_key_id, settings.s3_secret_access_key),
+            access_keys=access_keys(settings),
         )
 
     def lake(self) -> Lake:
         """The lake, ready to read and write."""
-        if not self.uri.startswith("s3://"):
-            return Lake(self.uri)
-        return Lake(self.uri, self.access_keys.options(self.endpoint_url, self.region))
+        return lake_at(self.uri, self.access_keys, self.endpoint_url, self.region)

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from weather_platform.database import AliasChange, Database, TargetLedger
 from weather_platform.domain.alias_moves import version_name
@@ -25,6 +25,8 @@ from weather_platform.domain.reproduction import CodeVersion, Recipe
 from weather_platform.domain.training import CONTRACT_FILE, Contract, GoldenSample, Predictor, sha256
 from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
 from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow, run_url
+from weather_platform.settings import Settings
+from weather_platform.stores import application_database, mlflow_tracking_uri
 
 PRODUCTION = "Production"
 PREVIOUS = "Previous"
@@ -134,6 +136,11 @@ class ModelRegistry:
     def __init__(self, tracking_uri: str, database: Database) -> None:
         self._uri = tracking_uri
         self._database = database
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The registry of these settings; its lock is the application database's."""
+        return cls(mlflow_tracking_uri(settings), application_database(settings))
 
     @cached_property
     def _client(self) -> Any:

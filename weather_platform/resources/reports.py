@@ -16,8 +16,8 @@ from deltalake.exceptions import DeltaError
 from deltalake.fs import DeltaStorageHandler
 
 from weather_platform.errors import ReportError
-from weather_platform.resources.lake import AccessKeys
 from weather_platform.settings import Settings
+from weather_platform.stores import access_keys
 
 
 class ReportStore:
@@ -36,7 +36,7 @@ class ReportStore:
         uri = settings.reports_uri or str(settings.home / "reports")
         if not uri.startswith("s3://"):
             return cls(uri)
-        keys = AccessKeys(settings.s3_access_key_id, settings.s3_secret_access_key)
+        keys = access_keys(settings)
         return cls(uri, keys.options(settings.s3_endpoint_url, settings.s3_region))
 
     def address(self, path: str) -> str:

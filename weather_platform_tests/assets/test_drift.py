@@ -13,9 +13,9 @@ from weather_platform.build import build_definitions
 from weather_platform.cli.runs import failure_of
 from weather_platform.domain.features import OWN_DAY
 from weather_platform.domain.targets import TARGETS
-from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.reports import ReportStore
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.small_models import TARGET
 from weather_platform_tests.stages import RANGE_END, RANGE_START

@@ -7,8 +7,8 @@ import pyarrow.compute as pc
 import pytest
 
 from weather_platform.errors import InvariantError
-from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.e2e.test_outages import part
 from weather_platform_tests.small_models import TARGET

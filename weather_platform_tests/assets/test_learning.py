@@ -7,9 +7,9 @@ import dagster as dg
 import pytest
 
 from weather_platform.errors import SourceError
-from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.e2e.test_outages import another_version, nothing_moves, part
 from weather_platform_tests.small_models import TARGET

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 
-from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import CARD_FILE
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.small_models import TARGET
 

@@ -9,8 +9,8 @@ import pytest
 from deltalake import DeltaTable
 
 from weather_platform.code_version import code_version
-from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.cli.test_exit_codes import failed
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.small_models import TARGET

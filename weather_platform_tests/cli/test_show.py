@@ -9,9 +9,9 @@ import dagster as dg
 import pytest
 
 from weather_platform.domain.targets import TARGETS
-from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import PRODUCTION
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment, files_of
 from weather_platform_tests.small_models import TARGET
 

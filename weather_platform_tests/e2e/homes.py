@@ -21,9 +21,9 @@ from weather_platform.cli import main
 from weather_platform.cli.home import open_instance
 from weather_platform.database import Database
 from weather_platform.lake import Lake
-from weather_platform.profiles import application_database, model_registry
 from weather_platform.resources.registry import ModelRegistry
 from weather_platform.settings import PROJECT_DIR, Settings, load_settings
+from weather_platform.stores import application_database
 
 SMALL: Mapping[str, str] = {
     "WEATHER_SYNTHETIC_STATIONS": "12",
@@ -72,7 +72,7 @@ class MadeHome:
 
     @property
     def registry(self) -> ModelRegistry:
-        return model_registry(self.settings)
+        return ModelRegistry.from_settings(self.settings)
 
     @property
     def json(self) -> dict[str, Any]:

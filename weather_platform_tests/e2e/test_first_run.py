@@ -26,9 +26,10 @@ from weather_platform.domain.features import FEATURE_VERSION, build_features, fe
 from weather_platform.domain.splits import day_number
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import TrainingData, sha256
-from weather_platform.profiles import EXPERIMENT, mlflow_tracking_uri
+from weather_platform.profiles import EXPERIMENT
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome, files_of
 from weather_platform_tests.small_models import model_folder
 

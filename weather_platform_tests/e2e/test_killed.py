@@ -17,9 +17,10 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from weather_platform.profiles import EXPERIMENT, mlflow_tracking_uri
+from weather_platform.profiles import EXPERIMENT
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.source import open_source
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import Done, MadeHome, copied, empty_home
 
 OLD, NEW = "synthetic:42", "synthetic:43"

@@ -22,10 +22,10 @@ from weather_platform.cli.runs import failure_of
 from weather_platform.database import AliasChange
 from weather_platform.domain.canary import GOLDEN_FILE, golden_bytes, golden_from_bytes
 from weather_platform.domain.training import CONTRACT_FILE, GOLDEN_ROWS, sha256
-from weather_platform.profiles import mlflow_tracking_uri
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import GOLDEN_TAG, PREVIOUS, PRODUCTION, Audit, ModelRegistry, RegisteredModel
 from weather_platform.settings import PROJECT_DIR
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment, copied
 from weather_platform_tests.e2e.test_outages import (
     DECIDING,
@@ -331,7 +331,7 @@ KILLED = textwrap.dedent(
     """
     import os, signal, sys
     from datetime import UTC, datetime
-    from weather_platform.profiles import application_database, mlflow_tracking_uri
+    from weather_platform.stores import application_database, mlflow_tracking_uri
     from weather_platform.resources.registry import Audit, ModelRegistry
     from weather_platform.resources.rollback import roll_back
     from weather_platform.settings import load_settings

@@ -13,7 +13,8 @@ from pydantic import SecretStr
 
 from weather_platform.errors import LakeError
 from weather_platform.lake import Lake, TablePartitions
-from weather_platform.resources.lake import AccessKeys, LakeResource
+from weather_platform.resources.lake import LakeResource
+from weather_platform.stores import AccessKeys
 from weather_platform_tests.lake.writers import month, replace_months, serve_s3
 
 SECRET = "not-to-be-shown-5Kq"  # noqa: S105
