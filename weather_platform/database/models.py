@@ -276,3 +276,32 @@ class DriftColumnRow(Base):
     reference_known_values: Mapped[int] = mapped_column(sa.Integer)
     missing_share: Mapped[float | None] = mapped_column(sa.Double)
     reference_missing_share: Mapped[float | None] = mapped_column(sa.Double)
+
+
+class UserRow(Base):
+    """Who may ask the endpoint, and for what. `generation` counts what ends all earlier tokens of the user."""
+
+    __tablename__ = "users"
+    __table_args__ = (sa.CheckConstraint("generation >= 1", name="generation"),)
+
+    name: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    password_hash: Mapped[str] = mapped_column(sa.Text)
+    scopes: Mapped[list[str]] = mapped_column(sa.JSON)
+    disabled: Mapped[bool] = mapped_column(sa.Boolean)
+    generation: Mapped[int] = mapped_column(sa.Integer)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class FailedLoginRow(Base):
+    """Failures in a row of one account: a keyed hash of user name and address, which tells neither."""
+
+    __tablename__ = "failed_logins"
+    __table_args__ = (
+        sa.CheckConstraint("failures >= 1", name="failures"),
+        sa.Index(None, "last_failed_at"),
+    )
+
+    account: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    failures: Mapped[int] = mapped_column(sa.Integer)
+    last_failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    locked_until: Mapped[datetime | None] = mapped_column(UtcDateTime)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from weather_platform.domain.drift import DriftVerdict
@@ -75,6 +75,38 @@ class DriftRecord:
     def __post_init__(self) -> None:
         _must_be_aware(self.reported_at, "reported_at")
         require_json(self.verdict.to_dict(), "verdict")
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """One user of the endpoint. Its tokens are those of its generation; disabling and a new password begin another."""
+
+    name: str
+    password_hash: str = field(repr=False)
+    scopes: tuple[str, ...]
+    created_at: datetime
+    disabled: bool = False
+    generation: int = 1
+
+    def __post_init__(self) -> None:
+        _must_be_aware(self.created_at, "created_at")
+        # Refused here: PostgreSQL would tell the whole row that breaks a constraint, and log it.
+        if not self.password_hash.startswith("$argon2id$"):
+            raise InvariantError(f"what is kept of the password of {self.name} is no argon2id hash; hash it first")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedLogins:
+    """How often in a row a login to one account failed, and until when it is refused unseen."""
+
+    failures: int
+    last_failed_at: datetime
+    locked_until: datetime | None
+
+    def __post_init__(self) -> None:
+        _must_be_aware(self.last_failed_at, "last_failed_at")
+        if self.locked_until is not None:
+            _must_be_aware(self.locked_until, "locked_until")
 
 
 def require_json(value: object, where: str) -> None:

@@ -25,11 +25,13 @@ from weather_platform.database.models import (
     Base,
     DriftColumnRow,
     DriftReportRow,
+    FailedLoginRow,
     ForecastRow,
     LeaderboardEntryRow,
     PromotionDecisionRow,
+    UserRow,
 )
-from weather_platform.database.records import AliasChange, DriftRecord, PromotionRecord
+from weather_platform.database.records import AliasChange, DriftRecord, FailedLogins, PromotionRecord, User
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
 from weather_platform.domain.leaderboard import Entry
@@ -73,6 +75,8 @@ _LEADERBOARD = Base.metadata.tables[LeaderboardEntryRow.__tablename__]
 _ALIAS_CHANGES = Base.metadata.tables[AliasChangeRow.__tablename__]
 _DRIFT_REPORTS = Base.metadata.tables[DriftReportRow.__tablename__]
 _DRIFT_COLUMNS = Base.metadata.tables[DriftColumnRow.__tablename__]
+_USERS = Base.metadata.tables[UserRow.__tablename__]
+_FAILED_LOGINS = Base.metadata.tables[FailedLoginRow.__tablename__]
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,28 @@ class TargetLedger:
         return replace(change, id=_append(self.connection, _ALIAS_CHANGES, _plain(change)))
 
 
+@dataclass(frozen=True)
+class LoginLedger:
+    """The failed logins of one account while it is locked; what is written commits with the lock's end."""
+
+    account: str
+    connection: sa.Connection
+
+    def failed(self) -> FailedLogins | None:
+        """What is kept of the account; None if its last login was right, or there was none."""
+        return _failed_logins(self.connection, self.account)
+
+    def write(self, failed: FailedLogins | None, *, forget_before: datetime) -> None:
+        """Keep this of the account (None: nothing), and drop what is kept of accounts that failed last before."""
+        columns = _FAILED_LOGINS.c
+        # Rows that another login holds are left to it: waiting for them here could be waiting for each other.
+        old = sa.select(columns.account).where(columns.last_failed_at < forget_before).with_for_update(skip_locked=True)
+        self.connection.execute(sa.delete(_FAILED_LOGINS).where(columns.account == self.account))
+        self.connection.execute(sa.delete(_FAILED_LOGINS).where(columns.account.in_(old)))
+        if failed is not None:
+            self.connection.execute(sa.insert(_FAILED_LOGINS).values(account=self.account, **asdict(failed)))
+
+
 class Database:
     """The application database behind one SQLAlchemy URL. Connects at first use; threads may share it."""
 
@@ -108,7 +134,7 @@ class Database:
         if self._url.get_backend_name() == "sqlite":
             assert self._url.database is not None, "parse_url refuses SQLite without a file"  # noqa: S101
             Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
-            engine = sa.create_engine(self._url, connect_args={"timeout": _BUSY_SECONDS})
+            engine = sa.create_engine(self._url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
             sa.event.listen(engine, "connect", _prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
             return engine
@@ -149,11 +175,7 @@ class Database:
     def locked(self, target: str) -> Iterator[TargetLedger]:
         """Hold the one lock of this target, across processes, to the end of the block; then commit."""
         with self._transaction(writing=True) as connection:
-            if connection.dialect.name == "postgresql":
-                connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'"))
-                connection.execute(
-                    sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"weather target {target}", 0)))
-                )
+            _only_one(connection, f"weather target {target}")
             yield TargetLedger(target, connection)
 
     def replace_forecasts(
@@ -302,6 +324,51 @@ class Database:
                 for row in connection.execute(reports.order_by("month")).mappings()
             }
 
+    def add_user(self, user: User) -> bool:
+        """Add a user; False, and nothing is changed, if there is one of that name."""
+        taken = sa.select(sa.exists().where(_USERS.c.name == user.name))
+        with self._transaction(writing=True) as connection:
+            _only_one(connection, "weather users")
+            if connection.execute(taken).scalar_one():
+                return False
+            connection.execute(sa.insert(_USERS).values(asdict(user)))
+        return True
+
+    def user(self, name: str) -> User | None:
+        """The user of that name."""
+        with self._transaction() as connection:
+            return next(iter(_users(connection, sa.select(_USERS).where(_USERS.c.name == name))), None)
+
+    def users(self) -> list[User]:
+        """All users by name."""
+        with self._transaction() as connection:
+            return _users(connection, sa.select(_USERS).order_by(_USERS.c.name))
+
+    def set_user_disabled(self, name: str, disabled: bool) -> bool:
+        """Disable a user, or let it in again; False if there is none of that name. Tokens of before stay ended."""
+        return self._change_user(name, {"disabled": disabled})
+
+    def set_user_password(self, name: str, password_hash: str) -> bool:
+        """Give a user another password, which ends its tokens; False if there is none of that name."""
+        return self._change_user(name, {"password_hash": password_hash})
+
+    def failed_logins(self, account: str) -> FailedLogins | None:
+        """What is kept of failed logins to the account."""
+        with self._transaction() as connection:
+            return _failed_logins(connection, account)
+
+    @contextmanager
+    def login_locked(self, account: str) -> Iterator[LoginLedger]:
+        """Hold the one lock of this account, across processes, to the end of the block; then commit."""
+        with self._transaction(writing=True) as connection:
+            _only_one(connection, f"weather login {account}")
+            yield LoginLedger(account, connection)
+
+    def _change_user(self, name: str, values: dict[str, Any]) -> bool:
+        change = sa.update(_USERS).where(_USERS.c.name == name).values(values | {"generation": _USERS.c.generation + 1})
+        with self._transaction(writing=True) as connection:
+            return connection.execute(change.returning(_USERS.c.name)).first() is not None
+
     @contextmanager
     def _transaction(self, *, writing: bool = False) -> Iterator[sa.Connection]:
         """One transaction; whatever the driver raises becomes one line without a password."""
@@ -334,6 +401,13 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     # A writer takes the write lock at once: a reader that turns writer later can fail without waiting.
     writing = connection.get_execution_options().get("weather_writing", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writing else "BEGIN")
+
+
+def _only_one(connection: sa.Connection, name: str) -> None:
+    """Wait until nobody else holds the lock of this name; it falls with the transaction. SQLite has one writer."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.text(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'"))
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
 
 
 def _write_forecasts(connection: sa.Connection, rows: pa.Table) -> None:
@@ -416,6 +490,15 @@ def _alias_changes(
     query = sa.select(_ALIAS_CHANGES).where(columns.target == target, columns.alias == alias)
     query = query.order_by(columns.id.desc()).limit(1) if newest_only else query.order_by(columns.id)
     return [AliasChange(**dict(row)) for row in connection.execute(query).mappings()]
+
+
+def _users(connection: sa.Connection, query: sa.Select[Any]) -> list[User]:
+    return [User(**{**row, "scopes": tuple(row["scopes"])}) for row in connection.execute(query).mappings()]
+
+
+def _failed_logins(connection: sa.Connection, account: str) -> FailedLogins | None:
+    row = connection.execute(sa.select(_FAILED_LOGINS).where(_FAILED_LOGINS.c.account == account)).mappings().first()
+    return FailedLogins(**{name: value for name, value in row.items() if name != "account"}) if row else None
 
 
 def _drift_record(row: dict[str, Any], columns: Iterable[ColumnDrift]) -> DriftRecord:
