@@ -278,8 +278,9 @@ class RefusedEntry(BaseModel):
 class ModelsAnswer(BaseModel):
     """What this worker serves."""
 
-    checked_at: datetime = Field(description="When the registry was last asked successfully.")
+    checked_at: datetime | None = Field(description="When the registry last answered; null: never.")
     registry_error: str | None = Field(description="Why the registry cannot be asked now.")
+    lake_error: str | None = Field(description="Why newer observations cannot be read now.")
     models: list[ModelEntry]
     refused: list[RefusedEntry]
 
@@ -297,7 +298,7 @@ class ReadyAnswer(BaseModel):
 
     ready: bool
     models: dict[str, ReadyModel] = Field(description="Production by target.")
-    checked_seconds_ago: float | None = Field(description="Since the registry was last asked successfully.")
+    checked_seconds_ago: float | None = Field(description="Since the registry last answered; null: never.")
     registry_error: str | None
 
 
