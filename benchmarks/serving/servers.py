@@ -1,0 +1,131 @@
+"""The servers that are compared, each a real process tree on a free loopback port: start, memory, end.
+
+What belongs here: how each contender is started, and when it is ready. What does not: load (`load`), figures.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+HERE = Path(__file__).resolve().parent
+BIN = Path(sys.executable).parent
+_START_SECONDS = 120.0
+_END_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server that answers: its port, its first process, and how long it took to be ready."""
+
+    name: str
+    port: int
+    process: subprocess.Popen[bytes]
+    ready_seconds: float
+    log: Path
+
+    def memory_mb(self) -> dict[int, tuple[str, float]]:
+        """Resident memory of every process of the tree, with its command line."""
+        root = psutil.Process(self.process.pid)
+        found = {}
+        for each in [root, *root.children(recursive=True)]:
+            try:
+                found[each.pid] = " ".join(each.cmdline()), each.memory_info().rss / 2**20
+            except psutil.NoSuchProcess:
+                continue  # it ended while we looked
+        return found
+
+    def cpu_seconds(self) -> float:
+        """Processor time of the whole tree so far."""
+        root = psutil.Process(self.process.pid)
+        times = [each.cpu_times() for each in [root, *root.children(recursive=True)]]
+        return sum(each.user + each.system for each in times)
+
+
+@contextmanager
+def running(
+    name: str, command: Sequence[str], ready_path: str, port: int, log: Path, env: Mapping[str, str] | None = None
+) -> Iterator[Server]:
+    """The server from when `ready_path` answers 200; its whole process group is ended afterwards."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("WEATHER_")} | dict(env or {})
+    start = time.perf_counter()
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        )
+    try:
+        while not _answers(port, ready_path):
+            if process.poll() is not None or time.perf_counter() - start > _START_SECONDS:
+                tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
+                raise SystemExit(f"{name} did not become ready:\n{tail}")
+            time.sleep(0.02)
+        yield Server(name, port, process, time.perf_counter() - start, log)
+    finally:
+        _end(process)
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+def _answers(port: int, path: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:  # noqa: S310 - loopback
+            return bool(answer.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the whole group to end, and make it."""
+    for sign in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, sign)
+        except ProcessLookupError:
+            break
+        try:
+            process.wait(_END_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()
+
+
+def bare(model_file: Path, log: Path) -> AbstractContextManager[Server]:
+    """The bare route under uvicorn: one worker, uvicorn's fastest parts, no access log."""
+    port = free_port()
+    command = [
+        str(BIN / "uvicorn"), "bare:app", "--app-dir", str(HERE), "--port", str(port), "--no-access-log",
+        "--loop", "uvloop", "--http", "httptools", "--log-level", "warning",
+    ]  # fmt: skip
+    return running("bare FastAPI", command, "/ready", port, log, {"BARE_MODEL_FILE": str(model_file)})
+
+
+def mlflow_serve(model_folder: Path, log: Path) -> AbstractContextManager[Server]:
+    """`mlflow models serve` in this environment, one worker."""
+    port = free_port()
+    command = [
+        str(BIN / "mlflow"), "models", "serve", "-m", str(model_folder), "--env-manager", "local",
+        "--port", str(port), "--workers", "1",
+    ]  # fmt: skip
+    # It starts its server by name.
+    env = {"PATH": f"{BIN}:{os.environ['PATH']}", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return running("mlflow models serve", command, "/ping", port, log, env)
+
+
+def weather_serve(home: Path, env: Mapping[str, str], workers: int, log: Path) -> AbstractContextManager[Server]:
+    """`weather serve` on this home."""
+    port = free_port()
+    command = [str(BIN / "weather"), "serve", "--port", str(port), "--workers", str(workers)]
+    return running("weather serve", command, "/readyz", port, log, {"WEATHER_HOME": str(home), **env})
