@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from weather_platform.assets.drift import drift_asset
+from weather_platform.assets.endpoint import endpoint_asset
 from weather_platform.assets.features import features_asset
 from weather_platform.assets.forecasts import forecasts_asset
 from weather_platform.assets.leaderboard import leaderboard_asset
@@ -24,6 +25,7 @@ from weather_platform.assets.splits import split_asset
 from weather_platform.automation.jobs import stage_jobs
 from weather_platform.automation.rollback import rollback_job
 from weather_platform.checks.drift import drift_checks
+from weather_platform.checks.endpoint import endpoint_checks
 from weather_platform.checks.features import features_checks
 from weather_platform.checks.forecasts import forecasts_checks
 from weather_platform.checks.leaderboard import leaderboard_checks
@@ -70,6 +72,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
             production_asset(target),
             forecasts_asset(target, days),
             matured_skill_asset(target, months),
+            endpoint_asset(target),
         ]
         checks += [
             *split_checks(target),
@@ -78,6 +81,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
             *production_checks(target),
             *forecasts_checks(target),
             *matured_skill_checks(target),
+            *endpoint_checks(target),
         ]
     return dg.Definitions(
         assets=assets,

@@ -1,7 +1,7 @@
-"""A typed client of the service, for programs: `with WeatherClient(url, user, password) as client: client.predict(...)`.
+"""A typed client of the service: `with WeatherClient(url, user, password) as client: client.predict(...)`.
 
-What belongs here: the calls, their arguments and answers as plain types, tokens and their renewal, errors. What does not:
-anything of the server; a test holds these types against the service's OpenAPI document, field by field.
+What belongs here: the calls, their arguments and answers as plain types, tokens and their renewal, errors. What does
+not: anything of the server; a test holds these types against the service's OpenAPI document, field by field.
 
 A client may be shared by threads. It asks for a token when it needs the first one, and for another before one expires.
 """
@@ -12,14 +12,13 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from functools import cache
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NotRequired, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
 from pydantic import TypeAdapter, ValidationError
-from typing_extensions import NotRequired, TypedDict
+from typing_extensions import TypedDict
 
 from weather_platform.errors import WeatherError
 
@@ -101,7 +100,7 @@ class TokenAnswer:
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """What one model says of the day after the issue day: a probability with its label, or a value with its interval."""
+    """What one model says of the day after the issue day: a probability with a label, or a value with its interval."""
 
     station: str
     day: date
@@ -367,8 +366,8 @@ class WeatherClient:
             if time.monotonic() >= self._renew_at:
                 asked_at = time.monotonic()
                 answer = self._read(TokenAnswer, self._sent("POST", "/v1/token", json=self._credentials))
-                life = answer.expires_in
-                self._token, self._renew_at = answer.access_token, asked_at + max(life - _RENEW_BEFORE_SECONDS, life / 2)
+                life = max(answer.expires_in - _RENEW_BEFORE_SECONDS, answer.expires_in / 2)
+                self._token, self._renew_at = answer.access_token, asked_at + life
             return self._token
 
     def _asked(
@@ -400,15 +399,17 @@ class WeatherClient:
         try:
             answer = self._http.request(method, path, **sent)
         except httpx.HTTPError as error:
-            said = str(error) or type(error).__name__
-            raise ServiceError(None, f"no answer from {self._url} ({said}); is `weather serve` running there?") from error
+            said = (
+                f"no answer from {self._url} ({str(error) or type(error).__name__}); is `weather serve` running there?"
+            )
+            raise ServiceError(None, said) from error
         if answer.is_success:
             return answer
         raise _problem(answer)
 
     def _read(self, kind: type[_Answer], answer: httpx.Response) -> _Answer:
         try:
-            return _adapter(kind).validate_json(answer.content)
+            read: _Answer = _ADAPTERS[kind].validate_json(answer.content)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
@@ -417,11 +418,13 @@ class WeatherClient:
                 f"the answer of {answer.url.path} is not what this client knows ({where}: {first['msg']}); "
                 "client and service are of different versions",
             ) from error
+        return read
 
 
-@cache
-def _adapter(kind: type[_Answer]) -> "TypeAdapter[_Answer]":
-    return TypeAdapter(kind)
+_ADAPTERS: Mapping[type, TypeAdapter[Any]] = {
+    kind: TypeAdapter(kind)
+    for kind in (TokenAnswer, PredictAnswer, BatchAnswer, StationAnswer, ExplainAnswer, StationsAnswer, ModelsAnswer)
+}
 
 
 def _predict_body(

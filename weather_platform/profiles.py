@@ -16,6 +16,7 @@ from weather_platform.database import Database
 from weather_platform.io_managers.lake import LakeIOManager
 from weather_platform.io_managers.mlflow_models import model_io_manager
 from weather_platform.io_managers.reports import report_io_manager
+from weather_platform.resources.endpoint import Endpoint
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.mlflow_tracking import mlflow_resource
 from weather_platform.resources.registry import ModelRegistry
@@ -41,6 +42,7 @@ def resources_for(settings: Settings) -> dict[str, Any]:
         MODEL_IO: model_io_manager(ModelRegistry.from_settings(settings)),
         "reports": ReportStore.from_settings(settings),
         REPORT_IO: report_io_manager,
+        "endpoint": Endpoint.from_settings(settings),
     }
 
 

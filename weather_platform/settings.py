@@ -81,6 +81,14 @@ class Settings(BaseSettings):
         None, description="SQLAlchemy URL of the application database; default: SQLite in <home>."
     )
 
+    endpoint_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]",
+        description="Address of the service that the endpoint asset, `weather predict` and `weather loadtest` ask.",
+    )
+    user: str | None = Field(None, min_length=1, description="User of the service that they sign in as.")
+    password: SecretStr | None = Field(None, description="Password of that user.")
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:

@@ -20,7 +20,7 @@ from weather_platform.stores import application_database, mlflow_tracking_uri
 from weather_platform_tests.small_models import TARGET
 
 SECRET = "correct-horse"  # noqa: S105
-KEYS = {"source", "lake", "lake_io", "database", "registry", "mlflow", "model_io", "reports", "report_io"}
+KEYS = {"endpoint", "source", "lake", "lake_io", "database", "registry", "mlflow", "model_io", "reports", "report_io"}
 
 
 @pytest.fixture(autouse=True)

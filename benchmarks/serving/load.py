@@ -64,7 +64,7 @@ class Result:
 
 
 def _encoded(host: str, port: int, request: dict[str, Any]) -> bytes:
-    body = request.get("body", "").encode()
+    body: bytes = request.get("body", "").encode()
     lines = [
         f"{request.get('method', 'POST')} {request['path']} HTTP/1.1",
         f"Host: {host}:{port}",
@@ -169,9 +169,7 @@ class Generator:
 
     async def _connected(self) -> Connection:
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(
-            lambda: Connection(self._done), self._plan.host, self._plan.port
-        )
+        _, connection = await loop.create_connection(lambda: Connection(self._done), self._plan.host, self._plan.port)
         return connection
 
     def _send(self, connection: Connection, due: float) -> None:

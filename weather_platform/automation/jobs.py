@@ -13,7 +13,7 @@ LEARNING_STAGES = ("splits", "models", "production")
 
 
 def stage_jobs() -> list[UnresolvedAssetJobDefinition]:
-    """`ingest` (months), `process` (years), `learn` (years), `forecast` (days), `watch` (months)."""
+    """`ingest` (months), `process` (years), `learn` (years), `forecast` (days), `watch` (months), `endpoint`."""
     groups, every = dg.AssetSelection.groups, dg.AssetSelection.from_string
     return [
         _job("ingest", groups(*RAW_STAGES), "Station catalogue and raw observations, by month."),
@@ -29,6 +29,7 @@ def stage_jobs() -> list[UnresolvedAssetJobDefinition]:
             every('key:"*/matured_skill" or key:"drift_report"'),
             "How each month looked to the Production models, and what its forecasts were worth, by month.",
         ),
+        _job("endpoint", groups("endpoint"), "Whether the running service answers as the graph does; it must run."),
     ]
 
 

@@ -286,6 +286,14 @@ class Database:
         with self._transaction() as connection:
             return matured_rows.read_months(connection, target, first_month, last_month)
 
+    def newest_forecast_day(self, target: str, model_version: int) -> date | None:
+        """The newest issue day that this version has forecast; None when it has forecast none."""
+        columns = _FORECASTS.c
+        asked = (columns.target == target, columns.model_version == model_version)
+        with self._transaction() as connection:
+            newest: date | None = connection.execute(sa.select(sa.func.max(columns.day)).where(*asked)).scalar_one()
+        return newest
+
     def count_forecasts(self, target: str, first_day: date, last_day: date) -> int:
         """How many forecasts of these days (inclusive) there are, of all versions."""
         columns = _FORECASTS.c
