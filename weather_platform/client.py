@@ -30,6 +30,9 @@ DEFAULT_URL = "http://127.0.0.1:3000"
 
 ARROW = "application/vnd.apache.arrow.stream"
 
+PRODUCTION = "Production"
+"""The alias of the models that the forecasting routes answer with."""
+
 _JSON = "application/json"
 _RENEW_BEFORE_SECONDS = 30.0
 """So long before its end a token is renewed, or at half its life if that is later."""
@@ -273,9 +276,9 @@ class WeatherClient:
     """Asks one service as one user. Every call raises ServiceError when there is no answer to give."""
 
     def __init__(self, url: str, username: str, password: str, *, timeout_seconds: float = 30.0) -> None:
-        self._url = url.rstrip("/")
+        self.url = url.rstrip("/")
         self._credentials = {"username": username, "password": password}
-        self._http = httpx.Client(base_url=self._url, timeout=timeout_seconds)
+        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
         self._lock = threading.Lock()
         self._token, self._renew_at = "", 0.0
 
@@ -400,7 +403,7 @@ class WeatherClient:
             answer = self._http.request(method, path, **sent)
         except httpx.HTTPError as error:
             said = (
-                f"no answer from {self._url} ({str(error) or type(error).__name__}); is `weather serve` running there?"
+                f"no answer from {self.url} ({str(error) or type(error).__name__}); is `weather serve` running there?"
             )
             raise ServiceError(None, said) from error
         if answer.is_success:

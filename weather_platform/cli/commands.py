@@ -72,6 +72,42 @@ def forecast(
 
 
 @app.command()
+def predict(
+    station: Annotated[str, typer.Argument(help="Station, as in the service's catalogue.")],
+    date: Annotated[str | None, typer.Option(help="Issue day D, YYYY-MM-DD; default: the newest observed day.")] = None,
+    target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
+    observed: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE of an observed column, before what is stored (repeatable); empty: not observed."),
+    ] = None,
+    url: Annotated[str | None, typer.Option(help="Address of the service; default: WEATHER_ENDPOINT_URL.")] = None,
+) -> None:
+    """Ask a running service for a station-day. Signs in as WEATHER_USER with WEATHER_PASSWORD, or asks for both."""
+    from weather_platform.cli.predict import show_prediction
+
+    show_prediction(load_settings(), url, station, date, _known(target or []), observed or [])
+
+
+@app.command()
+def loadtest(
+    target: Annotated[str | None, typer.Option(help="What is asked for; default: the first that is served.")] = None,
+    connections: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Connections, each with one request at a time.")
+    ] = 8,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, help="Requests per second; default: as fast as they are answered.")
+    ] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, max=86_400, help="How long.")] = 10.0,
+    url: Annotated[str | None, typer.Option(help="Address of the service; default: WEATHER_ENDPOINT_URL.")] = None,
+) -> None:
+    """Ask a running service again and again: req/s, p50, p95, p99, errors. Exit code 1 if a request failed."""
+    from weather_platform.cli.loadtest import Load, run_loadtest
+
+    _known([target] if target else [])
+    run_loadtest(load_settings(), url, target, Load(connections, seconds, rate))
+
+
+@app.command()
 def rollback(
     target: Annotated[str, typer.Argument(help="The target whose Production alias goes back.")],
     reason: Annotated[str, typer.Option(help="Why, for the audit that nobody can change.")],

@@ -45,7 +45,14 @@ USAGE = [
     (["rollback", TARGET, "--reason", "x" * 501], "--reason takes 8 to 500 characters"),
     (["rollback", TARGET, "--reason", "no good at all", "--to", "0"], "should be greater than or equal to 1"),
     (["rollback", "snow_tomorrow", "--reason", "no good at all"], "no target snow_tomorrow"),
-    (["predict"], "No such command"),
+    (["predict"], "Missing argument 'STATION'"),
+    (["predict", "Sydney", "--target", "snow_tomorrow"], "no target snow_tomorrow"),
+    (["predict", "Sydney", "--password", "secret"], "No such option"),
+    (["loadtest", "--connections", "0"], "should be greater than or equal to 1"),
+    (["loadtest", "--rate", "0"], "should be greater than or equal to 0.01"),
+    (["loadtest", "--seconds", "0"], "should be greater than or equal to 0.1"),
+    (["loadtest", "--target", "snow_tomorrow"], "no target snow_tomorrow"),
+    (["snow"], "No such command"),
 ]
 
 

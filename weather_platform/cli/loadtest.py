@@ -1,0 +1,160 @@
+"""`weather loadtest`: how fast a running service answers, and whether it always does.
+
+What belongs here: sending, counting and timing. What does not: comparing with other servers (``benchmarks``).
+
+Every station of the service is asked for its newest day in turn, over connections that are kept alive. With a rate,
+requests are due at fixed moments, and the time that one waits for a free connection counts: a service that stalls
+cannot hide it.
+"""
+
+import asyncio
+import json
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+import aiohttp
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from weather_platform.cli.runs import console_of_errors
+from weather_platform.cli.sign_in import signed_in
+from weather_platform.client import PRODUCTION, WeatherClient
+from weather_platform.errors import PartitionMissingError, WeatherError
+from weather_platform.settings import Settings
+
+_ANSWER_SECONDS = 30.0
+_SHOW_SECONDS = 0.5
+_LOOK_AT_TOKEN_SECONDS = 5.0
+
+
+@dataclass
+class Outcome:
+    """What came back until now."""
+
+    latencies_s: list[float] = field(default_factory=list)
+    errors: Counter[str] = field(default_factory=Counter)
+
+    def percentile_ms(self, share: float) -> float:
+        """The latency that this share of the answers kept to."""
+        ranked = sorted(self.latencies_s)
+        return ranked[min(len(ranked) - 1, int(share * len(ranked)))] * 1e3
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much to ask: `rate` is requests a second over all connections, None as fast as they are answered."""
+
+    connections: int
+    seconds: float
+    rate: float | None
+
+
+def run_loadtest(settings: Settings, url: str | None, target: str | None, load: Load) -> None:
+    """Ask, show progress, print the figures. WeatherError, one line, when any request was not answered with 200."""
+    with signed_in(settings, url) as client:
+        bodies = _bodies(client, target or _any_target(client))
+        outcome, seconds = asyncio.run(_asked(client, bodies, load))
+    console = Console(highlight=False)
+    answered, failed = len(outcome.latencies_s), outcome.errors.total()
+    if answered:
+        shares = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
+        said = ", ".join(f"{name} {outcome.percentile_ms(share):.1f} ms" for name, share in shares.items())
+        console.print(f"{answered / seconds:,.0f} req/s, {said}", soft_wrap=True)
+    console.print(
+        f"{answered + failed:,} requests in {seconds:.1f} s over {load.connections} connections, {failed} errors"
+    )
+    if failed:
+        reasons = ", ".join(f"{reason} ({count})" for reason, count in outcome.errors.most_common())
+        raise WeatherError(f"{failed} of {answered + failed} requests failed: {reasons}")
+
+
+def _any_target(client: WeatherClient) -> str:
+    for model in client.models().models:
+        if model.alias == PRODUCTION:
+            return model.target
+    raise PartitionMissingError("the service has no Production model, so there is nothing to ask; promote one first")
+
+
+def _bodies(client: WeatherClient, target: str) -> list[bytes]:
+    known = client.stations()
+    if known.last_day is None:
+        raise PartitionMissingError(
+            "the service has no observations yet, so there is nothing to ask; run the graph first"
+        )
+    day = known.last_day.isoformat()
+    return [json.dumps({"target": target, "station": each.id, "day": day}).encode() for each in known.stations]
+
+
+async def _asked(client: WeatherClient, bodies: list[bytes], load: Load) -> tuple[Outcome, float]:
+    outcome = Outcome()
+    due: asyncio.Queue[float] = asyncio.Queue()
+    headers = {"Authorization": f"Bearer {client.token()}", "Content-Type": "application/json"}
+    timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
+    connector = aiohttp.TCPConnector(limit=load.connections)
+    start = time.perf_counter()
+    end = start + load.seconds
+    numbers = iter(range(1 << 62))
+
+    async def one(session: aiohttp.ClientSession, began: float) -> None:
+        body = bodies[next(numbers) % len(bodies)]
+        try:
+            async with session.post(f"{client.url}/v1/predict", data=body, headers=headers) as answer:
+                await answer.read()
+                reason = None if answer.status == 200 else f"{answer.status} {answer.reason}"
+        except (aiohttp.ClientError, TimeoutError) as error:
+            reason = type(error).__name__
+        if reason is None:
+            outcome.latencies_s.append(time.perf_counter() - began)
+        else:
+            outcome.errors[reason] += 1
+
+    async def worker(session: aiohttp.ClientSession) -> None:
+        while (now := time.perf_counter()) < end:
+            if load.rate is None:
+                await one(session, now)
+                continue
+            try:
+                began = await asyncio.wait_for(due.get(), end - now)
+            except TimeoutError:
+                return
+            await one(session, began)
+
+    async def dispatch(rate: float) -> None:
+        sent = 0
+        while True:
+            now = time.perf_counter()
+            while start + sent / rate <= now:
+                due.put_nowait(now)
+                sent += 1
+            await asyncio.sleep(start + sent / rate - now)
+
+    async def renew() -> None:
+        while True:
+            await asyncio.sleep(_LOOK_AT_TOKEN_SECONDS)
+            headers["Authorization"] = f"Bearer {await asyncio.to_thread(client.token)}"
+
+    async def show() -> None:
+        columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+        with Progress(*columns, console=console_of_errors(), transient=True) as progress:
+            task = progress.add_task("asking", total=load.seconds)
+            while True:
+                passed = max(time.perf_counter() - start, 1e-9)
+                told = f"{len(outcome.latencies_s) / passed:,.0f} req/s, {outcome.errors.total()} errors"
+                progress.update(task, completed=passed, description=told)
+                await asyncio.sleep(_SHOW_SECONDS)
+
+    async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
+        beside = [asyncio.create_task(each) for each in (show(), renew())]
+        if load.rate is not None:
+            beside.append(asyncio.create_task(dispatch(load.rate)))
+        try:
+            await asyncio.gather(*(worker(session) for _ in range(load.connections)))
+        finally:
+            for task in beside:
+                task.cancel()
+            ended = await asyncio.gather(*beside, return_exceptions=True)
+    for error in ended:
+        if isinstance(error, Exception):
+            raise error
+    return outcome, time.perf_counter() - start
