@@ -1,8 +1,8 @@
 """Observations -> feature matrix: the ONE implementation, called by training and by serving.
 
 What belongs here: every number a model may see, its name, unit and meaning. What does not: labels
-(``targets``), which rows train (``splits``), the geometry of neighbours (``neighbours``), reading or writing
-tables.
+(``targets``), which rows train (``splits``), the geometry of neighbours (``neighbours``), what a request sends
+(``live``), reading or writing tables.
 
 A row is a station and a day D. It knows what all stations reported up to and including D, and nothing later.
 Its bits do not depend on what is computed with it: one row alone, a year or a million rows give the same
@@ -15,6 +15,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from itertools import pairwise
 from typing import Any
 
@@ -44,6 +45,7 @@ __all__ = [
     "feature_names",
     "missing_share",
     "neighbour_weights",
+    "own_values",
 ]
 
 HISTORY_DAYS = 30
@@ -53,7 +55,7 @@ CODE_REVISION = 1
 """Raise by one when any feature's value changes while its name stays."""
 
 _RAIN_WINDOWS_DAYS = (3, 7, 30)
-_CELLS_AT_ONCE = 16_384
+_CELLS_AT_ONCE = 4_096
 """Station-days computed together: keeps the working set inside the processor's cache, changes no result."""
 
 
@@ -229,9 +231,11 @@ FEATURE_VERSION: str = "{}-{}".format(
 """Which features these are: the code's revision and a digest of the names in order."""
 
 # Half-degree table of wind directions, and the season of each day of the year: the same bits in every batch.
-_SIN = np.array([round(math.sin(math.radians(i / 2)), 15) for i in range(720)])
-_COS = np.array([round(math.cos(math.radians(i / 2)), 15) for i in range(720)])
+_COMPONENTS = np.array([[round(f(math.radians(i / 2)), 15) for f in (math.sin, math.cos)] for i in range(720)])
 _SEASON = np.array([[f(2 * math.pi * i / 365.25) for f in (math.sin, math.cos)] for i in range(366)])
+
+
+_EPOCH = date(1970, 1, 1).toordinal()
 
 
 def feature_names() -> list[str]:
@@ -285,7 +289,7 @@ class History:
             )
         inside = (station >= 0) & (day >= self._origin) & (day <= last_day)
         used = slice(None) if inside.all() else np.flatnonzero(inside)
-        cell = (day[used].astype(np.intp) - self._origin) * self._stations + station[used]
+        cell = (np.asarray(day[used], dtype=np.intp) - self._origin) * self._stations + station[used]
         self._observed = np.zeros(cells, dtype=np.bool_)
         self._observed[cell] = True
         if np.count_nonzero(self._observed) != len(cell):
@@ -297,32 +301,28 @@ class History:
             )
 
         self._own = np.full((cells, len(_OWN)), np.nan)
-        for name, values in _station_days(observations, used):
-            self._own[cell, _AT[name]] = values
+        columns = [_column(observations, c.name)[used] for c in OBSERVATION_COLUMNS]
+        for start in range(0, len(cell), _CELLS_AT_ONCE):
+            here = slice(start, start + _CELLS_AT_ONCE)
+            observed = np.empty((len(cell[here]), len(columns)))
+            for j, values in enumerate(columns):
+                observed[:, j] = values[here]
+            self._own[cell[here]] = own_values(observed)
         self._rain = np.ascontiguousarray(self._own[:, _AT["rainfall_mm"]])
         self._rain_day = np.ascontiguousarray(self._own[:, _AT["rain_day"]])
         self._sources = self._neighbour_sources()
-
-        days = np.arange(self._origin, last_day + 1).astype("datetime64[D]")
-        of_year = (days - days.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.intp)
-        self._season = _SEASON[of_year]
+        self._season = _season(np.arange(self._origin, last_day + 1))
         self._place = np.column_stack((grid.latitude_deg, grid.longitude_deg, grid.elevation_m))
 
     def _neighbour_sources(self) -> NDArray[np.float32]:
         """(day, station, value or presence) of what neighbours tell: missing is value 0, presence 0."""
-        shape = (self._days, self._stations, 2 * _VALUES)
-        sources = np.zeros(shape, dtype=np.float32)
+        sources = np.zeros((self._days, self._stations, 2 * _VALUES), dtype=np.float32)
         flat = sources.reshape(-1, 2 * _VALUES)
         block = max(_CELLS_AT_ONCE, self._stations)
-        pressure = _AT["pressure_3pm_hpa"]
         for start in range(self._stations, len(flat), block):  # the first day only serves as a yesterday
             stop = min(start + block, len(flat))
-            values = self._own[start:stop][:, _NEIGHBOUR_OWN]
-            values[:, _CHANGE] -= self._own[start - self._stations : stop - self._stations, pressure]
-            values[:, _PRESSURE] -= _PRESSURE_ORIGIN_HPA
-            known = ~np.isnan(values)
-            np.copyto(flat[start:stop, :_VALUES], values, where=known, casting="same_kind")
-            flat[start:stop, _VALUES:] = known
+            before = self._own[start - self._stations : stop - self._stations]
+            _tell(flat[start:stop], self._own[start:stop], before)
         return sources
 
     def observed_rows(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
@@ -381,40 +381,95 @@ class History:
             )
         return station, day
 
+    def features_of_one(
+        self, station: int, day: int, laid: Mapping[tuple[int, int], NDArray[np.float64]], *, held: bool = True
+    ) -> NDArray[np.float32]:
+        """The features of one station-day as if the block held the ``own_values`` of ``laid`` in place of its own.
+
+        ``laid`` goes by (station, day) and has the row that is asked for. ``held`` False: as if the block held
+        nothing else; only then may the day lie outside of it. Nothing is copied but what the row needs.
+        """
+        if held and not self.first_day <= day <= self.last_day:
+            raise InvariantError(
+                f"features: a row outside {_date(self.first_day)} to {_date(self.last_day)} was asked for; "
+                "build the history for those days"
+            )
+        own = laid[station, day]
+        if held:
+            at = day - self._origin
+            cell = at * self._stations + station
+            before = self._own[cell - self._stations]
+            window = slice(cell - _LAGS[-1] * self._stations, cell + 1, self._stations)
+            rain, rain_day = self._rain[window][::-1].copy(), self._rain_day[window][::-1].copy()
+            told = self._sources[at]
+        else:
+            before = _NOTHING
+            rain, rain_day = np.full(len(_LAGS), np.nan), np.full(len(_LAGS), np.nan)
+            told = np.zeros((self._stations, 2 * _VALUES), dtype=np.float32)
+        rain[0], rain_day[0] = own[_AT["rainfall_mm"]], own[_AT["rain_day"]]
+        if len(laid) > 1:
+            before = laid.get((station, day - 1), before)
+            for lag in range(1, len(_LAGS)):
+                earlier = laid.get((station, day - lag))
+                if earlier is not None:
+                    rain[lag], rain_day[lag] = earlier[_AT["rainfall_mm"]], earlier[_AT["rain_day"]]
+            told = self._told_with(laid, station, day, told, held=held)
+        out = np.empty((1, len(FEATURES)), dtype=np.float32)
+        _derive(
+            out,
+            own=own[None],
+            before=before[None],
+            season=_SEASON[_day_of_year(day)],
+            place=self._place[station],
+            rain=rain[:, None],
+            rain_day=rain_day[:, None],
+            sums=(self.weights.of_station(station) @ told)[None],
+        )
+        return out
+
+    def _told_with(
+        self,
+        laid: Mapping[tuple[int, int], NDArray[np.float64]],
+        station: int,
+        day: int,
+        told: NDArray[np.float32],
+        *,
+        held: bool,
+    ) -> NDArray[np.float32]:
+        """What the neighbours of a station tell on a day, with the laid rows in place of the block's."""
+        changed = [n for n in self.weights.neighbours(station).tolist() if (n, day) in laid or (n, day - 1) in laid]
+        if not changed:
+            return told
+
+        def own_of(neighbour: int, on: int) -> NDArray[np.float64]:
+            row = laid.get((neighbour, on))
+            if row is not None:
+                return row
+            return self._own[(on - self._origin) * self._stations + neighbour] if held else _NOTHING
+
+        told = told.copy()
+        rows = np.empty((len(changed), 2 * _VALUES), dtype=np.float32)
+        _tell(rows, *(np.array([own_of(n, on) for n in changed]) for on in (day, day - 1)))
+        told[changed] = rows
+        return told
+
     def _fill(self, out: NDArray[np.float32], station: NDArray[np.intp], day: NDArray[np.intp]) -> None:
         """Compute rows of a bounded number of days (counted from the block's first) into ``out``."""
         cell = day * self._stations + station
-        own = self._own[cell]
-        before = self._own[cell - self._stations]
-        out[:, _OWN_AT] = own
-        place = out[:, _PLACE_AT]
-        place[:, :2] = self._season[day]
-        place[:, 2:] = self._place[station]
-        out[:, _YESTERDAY_AT] = before[:, _YESTERDAY_COLUMNS]
-        pressure = own[:, _AT["pressure_3pm_hpa"]]
-        differences = out[:, _DIFFERENCES_AT]
-        differences[:, 0] = pressure - before[:, _AT["pressure_3pm_hpa"]]
-        differences[:, 1] = pressure - own[:, _AT["pressure_9am_hpa"]]
-        self._fill_rain(out[:, _RAIN_AT], cell)
-        self._fill_neighbours(out[:, _NEIGHBOURS_AT], station, day)
-        out[:, _CONTRASTS_AT] = out[:, _MINUENDS] - out[:, _SUBTRAHENDS]
-        np.copyto(out, np.float32(np.nan), where=np.isnan(out))
-
-    def _fill_rain(self, out: NDArray[np.float32], cell: NDArray[np.intp]) -> None:
         window = cell - _LAGS[:, None] * self._stations
-        rain = self._rain[window]
-        known = ~np.isnan(rain)
-        total = np.cumsum(np.where(known, rain, 0.0), axis=0)  # strictly in the order of the lags
-        count = np.cumsum(known, axis=0)
-        with np.errstate(invalid="ignore"):
-            for j, days in enumerate(_RAIN_WINDOWS_DAYS):
-                out[:, j] = total[days - 1] / count[days - 1]
-        rain_day = self._rain_day[window]
-        wet = rain_day == 1.0
-        since = np.where(wet.any(axis=0), wet.argmax(axis=0), float(_RAIN_WINDOWS_DAYS[-1]))
-        out[:, -1] = np.where(np.isnan(rain_day).all(axis=0), np.nan, since)
+        _derive(
+            out,
+            own=self._own[cell],
+            before=self._own[cell - self._stations],
+            season=self._season[day],
+            place=self._place[station],
+            rain=self._rain[window],
+            rain_day=self._rain_day[window],
+            sums=self._neighbour_sums(station, day),
+        )
 
-    def _fill_neighbours(self, out: NDArray[np.float32], station: NDArray[np.intp], day: NDArray[np.intp]) -> None:
+    def _neighbour_sums(self, station: NDArray[np.intp], day: NDArray[np.intp]) -> NDArray[np.float32]:
+        """(row, field, value or presence): the weighted sums of what the neighbours of each row tell."""
         stations, at_station = np.unique(station, return_inverse=True)
         days, at_day = np.unique(day, return_inverse=True)
         sources = self._sources[days].transpose(1, 0, 2).reshape(self._stations, -1)
@@ -423,18 +478,90 @@ class History:
         sums = (self.weights.of_stations(stations) @ sources).reshape(
             len(stations), len(FIELDS), len(days), 2 * _VALUES
         )
-        of_row = sums[at_station, :, at_day]
-        with np.errstate(invalid="ignore"):
-            means = of_row[:, :, :_VALUES] / of_row[:, :, _VALUES:]
-        means[:, :, _PRESSURE] += np.float32(_PRESSURE_ORIGIN_HPA)
-        out[:] = means.reshape(len(station), -1)
+        return sums[at_station, :, at_day]
+
+
+def _tell(out: NDArray[np.float32], own: NDArray[np.float64], before: NDArray[np.float64]) -> None:
+    """What station-days tell their neighbours, values then presences; ``before`` are those of the day before."""
+    values = own.take(_NEIGHBOUR_OWN, axis=1)
+    values[:, _CHANGE] -= before[:, _AT["pressure_3pm_hpa"]]
+    values[:, _PRESSURE] -= _PRESSURE_ORIGIN_HPA
+    known = ~np.isnan(values)
+    out[:, :_VALUES] = np.where(known, values, 0.0)
+    out[:, _VALUES:] = known
+
+
+def _derive(
+    out: NDArray[np.float32],
+    *,
+    own: NDArray[np.float64],
+    before: NDArray[np.float64],
+    season: NDArray[np.float64],
+    place: NDArray[np.float64],
+    rain: NDArray[np.float64],
+    rain_day: NDArray[np.float64],
+    sums: NDArray[np.float32],
+) -> None:
+    """The features of rows from what each row needs: every formula is here, for one row and for a million.
+
+    ``rain`` and ``rain_day`` are (lag, row), today first; ``sums`` are those of ``_neighbour_sums``.
+    """
+    out[:, _OWN_AT] = own
+    out[:, _SEASON_AT] = season
+    out[:, _POSITION_AT] = place
+    out[:, _YESTERDAY_AT] = before.take(_YESTERDAY_COLUMNS, axis=1)
+    pressure = own[:, _AT["pressure_3pm_hpa"]]
+    out[:, _DIFFERENCES_AT.start] = pressure - before[:, _AT["pressure_3pm_hpa"]]
+    out[:, _DIFFERENCES_AT.start + 1] = pressure - own[:, _AT["pressure_9am_hpa"]]
+
+    known = ~np.isnan(rain)
+    total = np.where(known, rain, 0.0).cumsum(axis=0)  # strictly in the order of the lags
+    count = known.cumsum(axis=0)
+    wet = rain_day == 1.0
+    since = np.where(wet.any(axis=0), wet.argmax(axis=0), float(_RAIN_WINDOWS_DAYS[-1]))
+    since[np.isnan(rain_day).all(axis=0)] = np.nan
+    out[:, _RAIN_AT.stop - 1] = since
+
+    with np.errstate(invalid="ignore"):
+        out[:, _RAIN_MEANS_AT] = (total.take(_WINDOW_ENDS, axis=0) / count.take(_WINDOW_ENDS, axis=0)).T
+        means = sums[:, :, :_VALUES] / sums[:, :, _VALUES:]
+    means[:, :, _PRESSURE] += np.float32(_PRESSURE_ORIGIN_HPA)
+    out[:, _NEIGHBOURS_AT] = means.reshape(len(out), -1)
+    out[:, _CONTRASTS_AT] = out.take(_MINUENDS, axis=1) - out.take(_SUBTRAHENDS, axis=1)
+    np.copyto(out, np.float32(np.nan), where=np.isnan(out))
 
 
 _LAGS = np.arange(_RAIN_WINDOWS_DAYS[-1], dtype=np.intp)
+_WINDOW_ENDS = np.array(_RAIN_WINDOWS_DAYS) - 1
+_RAIN_MEANS_AT = slice(_RAIN_AT.start, _RAIN_AT.stop - 1)
+_SEASON_AT = slice(_PLACE_AT.start, _PLACE_AT.start + 2)
+_POSITION_AT = slice(_PLACE_AT.start + 2, _PLACE_AT.stop)
+_NOTHING = np.full(len(_OWN), np.nan)
+"""The own values of a station-day that reported nothing."""
 _YESTERDAY_COLUMNS = np.array([_AT[name] for name in _YESTERDAY_OF])
 _NAMES = [f.name for f in FEATURES]
 _MINUENDS = np.array([_NAMES.index(minuend) for _, minuend, _ in _CONTRASTS])
 _SUBTRAHENDS = np.array([_NAMES.index(subtrahend) for _, _, subtrahend in _CONTRASTS])
+
+_OBSERVED_AT = {c.name: i for i, c in enumerate(OBSERVATION_COLUMNS)}
+_NUMBERS_AT = np.array([_OBSERVED_AT[c.name] for c in _NUMBERS])
+_SPEEDS_AT = np.array([_OBSERVED_AT[speed] for _, speed, _, _ in _WINDS])
+_DIRECTIONS_AT = np.array([_OBSERVED_AT[direction] for _, _, direction, _ in _WINDS])
+
+
+def own_values(observed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What station-days say by themselves, as OWN_DAY: from rows of the contract's columns in its order."""
+    own = np.empty((len(observed), len(_OWN)))
+    own[:, : len(_NUMBERS)] = observed.take(_NUMBERS_AT, axis=1)
+    speed, direction = observed.take(_SPEEDS_AT, axis=1), observed.take(_DIRECTIONS_AT, axis=1)
+    unknown = np.isnan(direction)
+    half_degrees = np.where(unknown, 0.0, np.rint(direction * 2)).astype(np.intp) % len(_COMPONENTS)
+    components = -speed[:, :, None] * _COMPONENTS.take(half_degrees, axis=0)
+    np.copyto(components, np.nan, where=(unknown & (speed != 0))[:, :, None])  # only a calm needs no direction
+    own[:, len(_NUMBERS) : -1] = components.reshape(len(observed), -1)
+    rain = observed[:, _OBSERVED_AT["rainfall_mm"]]
+    own[:, -1] = np.where(np.isnan(rain), observed[:, _OBSERVED_AT["rain_today"]], rain > RAIN_DAY_MM)
+    return own
 
 
 def build_features(
@@ -455,6 +582,18 @@ def build_features(
     return History(observations, grid, weights, first_day=first_day, last_day=last_day).features(rows)
 
 
+def _season(days: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Sine and cosine of the season of each day."""
+    dates = days.astype("datetime64[D]")
+    return np.asarray(_SEASON[(dates - dates.astype("datetime64[Y]").astype("datetime64[D]")).astype(np.intp)])
+
+
+def _day_of_year(day: int) -> int:
+    """Days since the first of January."""
+    on = date.fromordinal(_EPOCH + day)
+    return on.toordinal() - date(on.year, 1, 1).toordinal()
+
+
 def _date(day: int | np.integer) -> str:
     return str(np.datetime64(int(day), "D"))
 
@@ -466,24 +605,3 @@ def _column(observations: Mapping[str, NDArray[Any]], name: str) -> NDArray[Any]
         raise InvariantError(
             f"features: the observations have no column {name}; pass every column of the contract"
         ) from None
-
-
-def _station_days(
-    observations: Mapping[str, NDArray[Any]], used: NDArray[np.intp] | slice
-) -> list[tuple[str, NDArray[np.float64]]]:
-    """The station-day columns of the dense block, for the rows that are used."""
-
-    def values(name: str) -> NDArray[np.float64]:
-        return np.asarray(_column(observations, name)[used], dtype=np.float64)
-
-    columns = [(c.name, values(c.name)) for c in _NUMBERS]
-    for name, speed_name, direction_name, _ in _WINDS:
-        speed, direction = values(speed_name), values(direction_name)
-        known = ~np.isnan(direction)
-        half_degrees = np.where(known, np.rint(direction * 2), 0).astype(np.intp) % 720
-        blind = ~known & (speed != 0)  # a calm needs no direction
-        for axis, table in (("eastward", _SIN), ("northward", _COS)):
-            columns.append((f"{name}_{axis}_kmh", np.where(blind, np.nan, -speed * table[half_degrees])))
-    rain, flag = values("rainfall_mm"), values("rain_today")
-    columns.append(("rain_day", np.where(np.isnan(rain), flag, rain > RAIN_DAY_MM)))
-    return columns

@@ -9,7 +9,7 @@ four compass sectors, because what lies to the west today is often here tomorrow
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,15 +78,26 @@ class NeighbourWeights:
     """Row ``station * len(FIELDS) + field``, column neighbour: its weight in that field (float32)."""
 
     matrix: sparse.csr_array
+    _one: dict[int, sparse.csr_array] = field(default_factory=dict, init=False, repr=False)
+    """The rows of single stations, once asked for."""
 
     def of_station(self, station: int) -> sparse.csr_array:
         """The rows of one station, as views: what one forecast needs."""
+        known = self._one.get(station)
+        if known is not None:
+            return known
         first, m = station * len(FIELDS), self.matrix
         indptr = m.indptr[first : first + len(FIELDS) + 1]
         start, stop = indptr[0], indptr[-1]
-        return sparse.csr_array(
+        one = sparse.csr_array(
             (m.data[start:stop], m.indices[start:stop], indptr - start), shape=(len(FIELDS), m.shape[1])
         )
+        self._one[station] = one
+        return one
+
+    def neighbours(self, station: int) -> NDArray[np.integer]:
+        """The stations that count for a station in any field, in the order of the catalogue."""
+        return np.unique(self.of_station(station).indices)
 
     def of_stations(self, stations: NDArray[np.intp]) -> sparse.csr_array:
         """The rows of several stations, in the order asked for."""
@@ -107,16 +118,16 @@ def neighbour_weights(grid: StationGrid) -> NeighbourWeights:
     station, neighbour, distance = _nearest(grid, width)
     bearing = bearing_deg(latitude[station], longitude[station], latitude[neighbour], longitude[neighbour])
     rows, columns, weights = [], [], []
-    for number, field in enumerate(FIELDS):
-        inside = distance <= REACH * field.radius_km
-        if field.sector_deg is not None:
-            inside &= (bearing - field.sector_deg + 45.0) % 360.0 < 90.0
+    for number, around in enumerate(FIELDS):
+        inside = distance <= REACH * around.radius_km
+        if around.sector_deg is not None:
+            inside &= (bearing - around.sector_deg + 45.0) % 360.0 < 90.0
         kept = np.flatnonzero(inside)
         first_of_station = np.searchsorted(station[kept], np.arange(count))
         kept = kept[np.arange(len(kept)) - first_of_station[station[kept]] < MAX_NEIGHBOURS]
         rows.append(station[kept] * len(FIELDS) + number)
         columns.append(neighbour[kept])
-        weights.append(np.exp(-0.5 * (distance[kept] / field.radius_km) ** 2))
+        weights.append(np.exp(-0.5 * (distance[kept] / around.radius_km) ** 2))
     matrix = sparse.csr_array(
         (np.concatenate(weights).astype(np.float32), (np.concatenate(rows), np.concatenate(columns))),
         shape=shape,

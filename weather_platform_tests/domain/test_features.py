@@ -23,6 +23,7 @@ from weather_platform.domain.features import (
     build_features,
     feature_names,
     missing_share,
+    own_values,
 )
 from weather_platform.domain.neighbours import FIELDS, MAX_NEIGHBOURS, StationGrid, neighbour_weights
 from weather_platform.domain.observations import COMPASS_POINTS, OBSERVATION_COLUMNS
@@ -462,6 +463,18 @@ def test_features_of_a_day_without_an_observation_or_outside_the_history_are_ref
             history.features((np.array([0]), np.array([day])))
     with pytest.raises(InvariantError, match="one day per station"):
         history.features((np.array([0, 0]), np.array([TODAY])))
+
+
+def test_a_laid_row_needs_a_day_of_the_history_unless_the_history_counts_as_empty() -> None:
+    history = History(observed([{"rainfall_mm": 4.0}]), ONE, neighbour_weights(ONE), first_day=TODAY, last_day=TODAY)
+    dry = own_values(np.array([[0.0 if c.name == "rainfall_mm" else np.nan for c in OBSERVATION_COLUMNS]]))[0]
+    day = TODAY + 1
+    with pytest.raises(InvariantError, match="outside 2015-06-15 to 2015-06-15"):
+        history.features_of_one(0, day, {(0, day): dry})
+    empty = history.features_of_one(0, day, {(0, day): dry}, held=False)
+    assert same_bits(empty, built([{"day": day, "rainfall_mm": 0.0}], day=day).values)
+    laid = history.features_of_one(0, TODAY, {(0, TODAY): dry})
+    assert same_bits(laid, built([{"rainfall_mm": 0.0}]).values)
 
 
 def test_a_window_that_ends_before_it_starts_and_a_missing_column_are_refused() -> None:
