@@ -89,6 +89,19 @@ class Settings(BaseSettings):
     user: str | None = Field(None, min_length=1, description="User of the service that they sign in as.")
     password: SecretStr | None = Field(None, description="Password of that user.")
 
+    prediction_log_capacity: int = Field(
+        50_000,
+        ge=1,
+        le=10_000_000,
+        description="Answers that may wait for the prediction log in one process; more are dropped and counted.",
+    )
+    prediction_log_batch: int = Field(
+        1_000, ge=1, le=100_000, description="Answers that the prediction log writes in one transaction."
+    )
+    prediction_log_interval_seconds: float = Field(
+        0.5, ge=0.01, le=60, description="Longest time that an answer waits before the prediction log writes it."
+    )
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:

@@ -1,11 +1,19 @@
-"""The application database: forecasts, promotion decisions, alias changes, drift and users, on SQLite or PostgreSQL.
+"""The application database, on SQLite or PostgreSQL: forecasts, decisions, alias changes, drift, users and answers.
 
 What belongs here: tables, migrations and small typed functions over them. What does not: deciding anything
 (``domain``), talking to MLflow (``resources``), or Dagster. Decisions and alias changes are append-only: the
 database itself refuses to change them.
 """
 
-from weather_platform.database.records import AliasChange, DriftRecord, FailedLogins, PromotionRecord, User
+from weather_platform.database.records import (
+    AliasChange,
+    DriftRecord,
+    FailedLogins,
+    LoggedForecast,
+    LogWriter,
+    PromotionRecord,
+    User,
+)
 from weather_platform.database.store import FORECASTS_SCHEMA, Database, LoginLedger, TargetLedger
 
 __all__ = [
@@ -14,6 +22,8 @@ __all__ = [
     "Database",
     "DriftRecord",
     "FailedLogins",
+    "LogWriter",
+    "LoggedForecast",
     "LoginLedger",
     "PromotionRecord",
     "TargetLedger",

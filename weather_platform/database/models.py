@@ -305,3 +305,40 @@ class FailedLoginRow(Base):
     failures: Mapped[int] = mapped_column(sa.Integer)
     last_failed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     locked_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class PredictionLogRow(Base):
+    """One forecast that the endpoint answered. `value` is a probability, or in the unit of the target."""
+
+    __tablename__ = "prediction_log"
+    __table_args__ = (sa.Index(None, "request_id"), sa.Index(None, "target", "at"))
+
+    id: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True)
+    request_id: Mapped[str] = mapped_column(sa.Text)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    subject: Mapped[str] = mapped_column(sa.Text)
+    route: Mapped[str] = mapped_column(sa.Text)
+    target: Mapped[str] = mapped_column(sa.Text)
+    station: Mapped[str | None] = mapped_column(sa.Text)
+    day: Mapped[date | None] = mapped_column(sa.Date)
+    model_version: Mapped[int] = mapped_column(sa.Integer)
+    model_digest: Mapped[str] = mapped_column(sa.Text)
+    features_sha256: Mapped[str] = mapped_column(sa.Text)
+    value: Mapped[float] = mapped_column(sa.Double)
+    seconds: Mapped[float] = mapped_column(sa.Double)
+
+
+class PredictionLogWriterRow(Base):
+    """The account of one process that writes the prediction log. Every answer is in one of the three counts;
+    `lost` is known when the process has ended."""
+
+    __tablename__ = "prediction_log_writers"
+    __table_args__ = (sa.CheckConstraint("(lost IS NULL) = (ended_at IS NULL)", name="ended"),)
+
+    writer: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    process_id: Mapped[int] = mapped_column(sa.BigInteger)
+    started_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    written: Mapped[int] = mapped_column(sa.BigInteger)
+    dropped: Mapped[int] = mapped_column(sa.BigInteger)
+    lost: Mapped[int | None] = mapped_column(sa.BigInteger)
+    ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

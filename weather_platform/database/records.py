@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import date, datetime
 
 from weather_platform.domain.drift import DriftVerdict
 from weather_platform.domain.promotion import Verdict
@@ -33,6 +33,37 @@ class PromotionRecord:
     def __post_init__(self) -> None:
         _must_be_aware(self.decided_at, "decided_at")
         require_json(self.evidence, "evidence")
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedForecast:
+    """One forecast that the endpoint answered: who asked, what the model saw (as a hash) and what it said."""
+
+    request_id: str
+    at: datetime
+    subject: str
+    route: str
+    target: str
+    station: str | None
+    day: date | None
+    model_version: int
+    model_digest: str
+    features_sha256: str
+    value: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LogWriter:
+    """The account of one process that writes the prediction log; `lost` is None until it has ended."""
+
+    writer: str
+    process_id: int
+    started_at: datetime
+    written: int = 0
+    dropped: int = 0
+    lost: int | None = None
+    ended_at: datetime | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

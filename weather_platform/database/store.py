@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from weather_platform.database import matured as matured_rows
+from weather_platform.database import predictions
 from weather_platform.database.models import (
     AliasChangeRow,
     Base,
@@ -31,7 +32,15 @@ from weather_platform.database.models import (
     PromotionDecisionRow,
     UserRow,
 )
-from weather_platform.database.records import AliasChange, DriftRecord, FailedLogins, PromotionRecord, User
+from weather_platform.database.records import (
+    AliasChange,
+    DriftRecord,
+    FailedLogins,
+    LoggedForecast,
+    LogWriter,
+    PromotionRecord,
+    User,
+)
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
 from weather_platform.domain.leaderboard import Entry
@@ -377,13 +386,38 @@ class Database:
         with self._transaction(writing=True) as connection:
             return connection.execute(change.returning(_USERS.c.name)).first() is not None
 
+    def append_predictions(self, writer: LogWriter, forecasts: Sequence[LoggedForecast]) -> None:
+        """Write answers of the endpoint and count them in the account of their writer, all of it or nothing.
+
+        They are the next ones after `writer.written`; a second call with the same ones changes nothing.
+        """
+        with self._transaction(writing=True) as connection:
+            predictions.append(connection, writer, forecasts)
+
+    def settle_predictions(self, writer: LogWriter, accepted: int, ended_at: datetime) -> int:
+        """Close the account of a writer that took `accepted` answers; gives how many of them were lost."""
+        with self._transaction(writing=True) as connection:
+            return predictions.settle(connection, writer, accepted, ended_at)
+
+    def predictions(
+        self, *, request_id: str | None = None, target: str | None = None, newest: int | None = None
+    ) -> list[LoggedForecast]:
+        """Logged answers in the order of writing: of a request, of a target, or only so many of the newest."""
+        with self._transaction() as connection:
+            return predictions.read(connection, request_id=request_id, target=target, newest=newest)
+
+    def prediction_log_writers(self) -> list[LogWriter]:
+        """The accounts of all processes that ever wrote the prediction log, oldest first."""
+        with self._transaction() as connection:
+            return predictions.writers(connection)
+
     @contextmanager
     def _transaction(self, *, writing: bool = False) -> Iterator[sa.Connection]:
         """One transaction; whatever the driver raises becomes one line without a password."""
         try:
             with self.engine.execution_options(weather_writing=writing).begin() as connection:
                 yield connection
-        except IntegrityError as error:
+        except (IntegrityError, DataError) as error:
             raise InvariantError(
                 f"{place(self._url)} refused the rows: {_first_line(error)}; nothing was written"
             ) from error

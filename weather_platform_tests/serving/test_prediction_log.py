@@ -1,0 +1,446 @@
+"""The prediction log on both dialects: what reaches the database, what waits, what is lost, and that it is all said."""
+
+import logging
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from weather_platform.database import Database, LogWriter
+from weather_platform.errors import InvariantError, WeatherError
+from weather_platform.serving.prediction_log import PredictionLog
+from weather_platform.settings import load_settings
+from weather_platform_tests.database.conftest import database, postgresql_uri, url
+from weather_platform_tests.serving.answers import NOON, Told, answer, answers
+
+__all__ = ["database", "postgresql_uri", "url"]
+
+NEVER_SECONDS = 3600.0
+"""An interval that does not pass: only a full batch or the end makes the writer write."""
+
+
+def opened(database: Database, folder: Path, told: Told, **changes: Any) -> PredictionLog:
+    """A log that has begun."""
+    options: dict[str, Any] = {"capacity": 10_000, "batch": 100, "interval_seconds": 0.02}
+    log = PredictionLog(database, folder, told, **(options | changes))
+    log.start()
+    return log
+
+
+def eventually(reached: Callable[[], bool], seconds: float = 30) -> None:
+    """Wait until it is so."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "it did not come to that"
+        time.sleep(0.005)
+
+
+@contextmanager
+def outage(url: str) -> Iterator[None]:
+    """The database answers nobody: PostgreSQL refuses connections, the file of SQLite has lost its tables."""
+    if url.startswith("sqlite"):
+        engine = sa.create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE prediction_log RENAME TO elsewhere"))
+        yield
+        with engine.begin() as connection:
+            connection.execute(sa.text("ALTER TABLE elsewhere RENAME TO prediction_log"))
+        engine.dispose()
+        return
+    name = sa.make_url(url).database
+    admin = sa.create_engine(
+        url.replace("postgresql://", "postgresql+psycopg2://").replace(f"/{name}?", "/postgres?"),
+        isolation_level="AUTOCOMMIT",
+    )
+    with admin.connect() as connection:
+        connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        connection.execute(sa.text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"))  # noqa: S608
+        yield
+        connection.execute(sa.text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+    admin.dispose()
+
+
+@contextmanager
+def write_lock(url: str) -> Iterator[None]:
+    """Another process is writing, and takes its time."""
+    engine = sa.create_engine(url.replace("postgresql://", "postgresql+psycopg2://"))
+    with engine.connect() as connection:
+        if url.startswith("sqlite"):
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.exec_driver_sql("LOCK TABLE prediction_log_writers IN ACCESS EXCLUSIVE MODE")
+        yield
+        connection.rollback()
+    engine.dispose()
+
+
+# ---------------------------------------------------------------- what reaches the database
+
+
+def test_every_answer_is_in_the_database_after_the_end_in_its_order_and_bit_for_bit(
+    database: Database, tmp_path: Path
+) -> None:
+    told = Told()
+    log = opened(database, tmp_path / "counts", told, interval_seconds=NEVER_SECONDS)
+    sent = [*answers(250), answer(250, station=None, day=None, value=1 / 3, seconds=1e-9)]
+    log.put(sent[:1])
+    log.put(sent[1:])
+    assert log.close(30) == 0
+    assert database.predictions() == sent
+    assert (log.depth, log.written, log.dropped) == (0, 251, 0)
+    assert (told.written, told.dropped, told.lost, told.failures, told.depths[-1]) == (251, 0, 0, 0, 0)
+
+
+def test_an_answer_is_written_while_the_service_runs_without_waiting_for_a_full_batch(
+    database: Database, tmp_path: Path
+) -> None:
+    log = opened(database, tmp_path, Told())
+    log.put([answer()])
+    eventually(lambda: len(database.predictions()) == 1)
+    log.close(30)
+
+
+def test_a_full_batch_does_not_wait_for_the_interval(database: Database, tmp_path: Path) -> None:
+    log = opened(database, tmp_path, Told(), interval_seconds=NEVER_SECONDS)
+    log.put(answers(99))
+    time.sleep(0.1)
+    assert log.written == 0
+    log.put(answers(1, first=99))
+    eventually(lambda: log.written == 100)
+    log.close(30)
+
+
+def test_answers_are_found_by_request_and_by_target_and_the_newest_come_last(
+    database: Database, tmp_path: Path
+) -> None:
+    log = opened(database, tmp_path, Told())
+    log.put([answer(1), answer(1, station="Perth"), answer(2, target="max_temp_tomorrow", value=21.4)])
+    log.close(30)
+    assert [row.station for row in database.predictions(request_id="request-1")] == ["Hobart", "Perth"]
+    assert database.predictions(request_id="request-3") == []
+    assert [row.value for row in database.predictions(target="max_temp_tomorrow")] == [21.4]
+    assert [row.request_id for row in database.predictions(newest=2)] == ["request-1", "request-2"]
+
+
+def test_the_settings_make_the_log_of_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEATHER_PREDICTION_LOG_CAPACITY", "3")
+    database = Database(f"sqlite:///{tmp_path}/weather.db")
+    database.migrate()
+    log = PredictionLog.from_settings(load_settings(home=tmp_path), database, Told())
+    log.start()
+    assert len(list((tmp_path / "serving" / "prediction_log").iterdir())) == 1
+    log.put(answers(4))
+    assert (log.close(30), log.written, log.dropped) == (0, 3, 1)
+
+
+# ---------------------------------------------------------------- what does not fit, and what is refused
+
+
+def test_what_finds_the_queue_full_is_dropped_counted_and_told_once(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told()
+    log = opened(database, tmp_path, told, capacity=50, interval_seconds=NEVER_SECONDS)
+    log.put(answers(40))
+    log.put(answers(30, first=40))
+    log.put(answers(5, first=70))
+    assert (log.depth, log.dropped, told.dropped) == (50, 25, 25)
+    assert caplog.text.count("its queue of 50 is full") == 1
+    log.close(30)
+    assert database.predictions() == answers(50)
+    assert "has room again; dropped since the start: 25" in caplog.text
+    (account,) = database.prediction_log_writers()
+    assert (account.written, account.dropped, account.lost) == (50, 25, 0)
+
+
+def test_what_fits_is_neither_dropped_nor_told(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told()
+    log = opened(database, tmp_path, told, capacity=50, interval_seconds=NEVER_SECONDS)
+    log.put(answers(50))
+    log.close(30)
+    assert (log.dropped, told.dropped, caplog.text) == (0, 0, "")
+
+
+def test_an_answer_that_the_database_refuses_is_dropped_alone(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = Told()
+    log = opened(database, tmp_path, told, interval_seconds=NEVER_SECONDS)
+    sent = answers(60)
+    sent[17] = answer(17, model_version=None)
+    sent[59] = answer(59, value=None)
+    log.put(sent)
+    assert log.close(30) == 0
+    assert database.predictions() == [row for at, row in enumerate(sent) if at not in (17, 59)]
+    assert (log.written, log.dropped, told.written, told.dropped) == (58, 2, 58, 2)
+    assert caplog.text.count("refused the rows") == 2
+    (account,) = database.prediction_log_writers()
+    assert (account.written, account.dropped, account.lost) == (58, 2, 0)
+
+
+def test_text_that_no_database_can_hold_is_written_with_marks_in_its_place(database: Database, tmp_path: Path) -> None:
+    log = opened(database, tmp_path, Told())
+    log.put([answer(station="Ho\0bart"), answer(station="Ho\ud800bart"), answer(station="Höbart", subject="a\0")])
+    assert log.close(30) == 0
+    stored = [(row.station, row.subject) for row in database.predictions()]
+    assert stored == [("Ho\ufffdbart", "ada"), ("Ho?bart", "ada"), ("Höbart", "a\ufffd")]
+
+
+def test_an_answer_after_the_end_is_counted_as_dropped(database: Database, tmp_path: Path) -> None:
+    told = Told()
+    log = opened(database, tmp_path, told)
+    log.close(30)
+    log.put(answers(2))
+    assert (log.depth, log.dropped, told.dropped) == (0, 2, 2)
+    assert database.predictions() == []
+
+
+def test_a_commit_whose_answer_got_lost_is_not_repeated(database: Database) -> None:
+    writer = LogWriter("w", 1, NOON)
+    database.append_predictions(writer, answers(3))
+    database.append_predictions(writer, answers(3))
+    assert len(database.predictions()) == 3
+    with pytest.raises(InvariantError, match="has 3 answers, not 1"):
+        database.append_predictions(LogWriter("w", 1, NOON, written=1), answers(1))
+
+
+# ---------------------------------------------------------------- outages
+
+
+def test_nobody_who_puts_waits_for_a_database_that_is_busy(database: Database, url: str, tmp_path: Path) -> None:
+    log = opened(database, tmp_path, Told(), batch=10)
+    with write_lock(url):
+        for number in range(1_000):
+            log.put([answer(number)])
+        time.sleep(0.3)
+        assert (log.depth, log.written) == (1_000, 0)
+    eventually(lambda: log.depth == 0)
+    log.close(30)
+    assert database.predictions() == answers(1_000)
+
+
+def test_an_outage_fills_the_queue_and_afterwards_everything_is_written_once(
+    database: Database, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    told = Told()
+    log = opened(database, tmp_path, told, capacity=300)
+    log.put(answers(50))
+    eventually(lambda: log.written == 50)
+    assert (told.failures, caplog.text) == (0, "")
+    with outage(url):
+        log.put(answers(260, first=50))
+        eventually(lambda: told.failures >= 3)
+        assert log.depth == 260
+        log.put(answers(60, first=310))
+        assert (log.depth, log.dropped) == (300, 20)
+        assert caplog.text.count("the prediction log waits:") == 1
+        assert "is written again" not in caplog.text
+    eventually(lambda: log.depth == 0)
+    log.put(answers(1, first=1_000))
+    assert log.close(30) == 0
+    assert database.predictions() == [*answers(350), answer(1_000)]
+    assert caplog.text.count("the prediction log is written again") == 1
+
+
+def test_a_database_that_is_not_there_yet_is_waited_for(url: str, tmp_path: Path) -> None:
+    database = Database(url)
+    told = Told()
+    log = opened(database, tmp_path, told)
+    log.put(answers(3))
+    eventually(lambda: told.failures > 0)
+    database.migrate()
+    eventually(lambda: log.written == 3)
+    assert log.close(30) == 0
+    database.close()
+
+
+def test_the_end_during_an_outage_comes_in_time_says_what_is_lost_and_the_next_start_counts_it(
+    database: Database, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = opened(database, tmp_path, told := Told(), interval_seconds=NEVER_SECONDS)
+    log.put(answers(100))
+    eventually(lambda: log.written == 100)
+    with outage(url):
+        log.put(answers(7, first=100))
+        started = time.monotonic()
+        assert log.close(1.0) == 7
+        assert time.monotonic() - started < 5
+        assert "7 answers are not in the prediction log" in caplog.text
+    assert told.lost == 0
+    ended_without_a_word(log)
+    opened(database, tmp_path, later := Told()).close(30)
+    assert later.lost == 7
+    assert "of 107 answers 7 are lost" in caplog.text
+    assert [account.lost for account in database.prediction_log_writers()] == [7, 0]
+
+
+def ended_without_a_word(log: PredictionLog) -> None:
+    """Let go of the lock on the counts, as the end of the process would."""
+    log._account.close()
+
+
+def test_a_folder_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    log = PredictionLog(
+        Database(f"sqlite:///{tmp_path}/w.db"), tmp_path / "file", Told(), capacity=1, batch=1, interval_seconds=1
+    )
+    with pytest.raises(WeatherError, match=r"cannot keep its counts in .*; make it a folder"):
+        log.start()
+
+
+# ---------------------------------------------------------------- processes
+
+SERVES = textwrap.dedent("""
+    import sys, time
+    from pathlib import Path
+    from weather_platform.database import Database
+    from weather_platform.serving.prediction_log import PredictionLog
+    from weather_platform_tests.serving.answers import Told, answers
+
+    url, folder, first, count, interval = sys.argv[1:]
+    log = PredictionLog(
+        Database(url), Path(folder), Told(), capacity=100_000, batch=500, interval_seconds=float(interval)
+    )
+    log.start()
+""")
+"""How the programs of these tests begin."""
+
+
+def started(body: str, url: str, folder: Path, *, first: int = 0, count: int, interval: float) -> subprocess.Popen[str]:
+    arguments = [url, str(folder), str(first), str(count), str(interval)]
+    program = SERVES + textwrap.dedent(body)
+    return subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
+
+
+def killed_after(process: subprocess.Popen[str], line: str) -> None:
+    """Wait for the line, then end the process as the kernel would."""
+    assert process.stdout is not None
+    for said in process.stdout:
+        if said.strip() == line:
+            break
+    else:
+        raise AssertionError(f"it ended before it said {line}")
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+
+
+def test_a_kill_loses_only_what_was_not_written_and_the_next_start_says_how_many(
+    database: Database, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = started(
+        """
+        log.put(answers(500))
+        while log.depth > 0:
+            time.sleep(0.001)
+        time.sleep(0.2)  # until the writer waits for the next batch
+        log.put(answers(123, first=500))
+        print("ready", flush=True)
+        time.sleep(60)
+        """,
+        url, tmp_path, count=0, interval=NEVER_SECONDS,
+    )  # fmt: skip
+    killed_after(process, "ready")
+    assert database.predictions() == answers(500)
+    log = opened(database, tmp_path, told := Told())
+    assert log.close(30) == 0
+    assert told.lost == 123
+    assert f"process {process.pid}, which served from" in caplog.text
+    assert "of 623 answers 123 are lost" in caplog.text
+    dead, own = database.prediction_log_writers()
+    assert (dead.process_id, dead.written, dead.lost, own.lost) == (process.pid, 500, 123, 0)
+    caplog.clear()
+    opened(database, tmp_path, again := Told()).close(30)
+    assert (again.lost, caplog.text) == (0, "")
+    assert list(tmp_path.glob("*.counts")) == []
+
+
+def test_a_kill_in_the_middle_of_writing_leaves_counts_that_add_up(
+    database: Database, url: str, tmp_path: Path
+) -> None:
+    process = started(
+        """
+        for number in range(1_000_000):
+            log.put(answers(5, first=5 * number))
+            if number == 2_000:
+                print("ready", flush=True)
+            time.sleep(0.0001)
+        """,
+        url, tmp_path, count=0, interval=0.01,
+    )  # fmt: skip
+    killed_after(process, "ready")
+    stored = database.predictions()
+    (account,) = database.prediction_log_writers()
+    assert 0 < account.written == len(stored)
+    assert stored == answers(len(stored)), "the first ones, each once"
+    opened(database, tmp_path, told := Told()).close(30)
+    (account,) = [account for account in database.prediction_log_writers() if account.process_id == process.pid]
+    assert account.lost == told.lost
+    assert account.written == len(stored)
+    assert account.written + account.lost >= 10_005
+    assert (account.written + account.lost) % 5 == 0
+
+
+def test_an_outage_at_the_next_start_delays_the_count_of_the_lost_and_does_not_change_it(
+    database: Database, url: str, tmp_path: Path
+) -> None:
+    process = started(
+        """
+        log.put(answers(40))
+        print("ready", flush=True)
+        time.sleep(60)
+        """,
+        url, tmp_path, count=0, interval=NEVER_SECONDS,
+    )  # fmt: skip
+    killed_after(process, "ready")
+    other = Database(url)
+    with write_lock(url):
+        log = opened(other, tmp_path, told := Told())
+        log.put(answers(2))
+        time.sleep(0.2)
+        assert told.lost == 0
+    eventually(lambda: log.written == 2)
+    log.close(30)
+    assert told.lost == 40
+    other.close()
+
+
+def test_two_processes_write_to_one_database_at_once_and_neither_takes_the_other_for_dead(
+    database: Database, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    body = """
+        for number in range(int(count)):
+            log.put(answers(10, first=int(first) + 10 * number))
+            time.sleep(0.0005)
+        print(log.close(60), log.dropped, flush=True)
+    """
+    both = [started(body, url, tmp_path, first=first, count=1_000, interval=0.005) for first in (0, 10_000)]
+    told = Told()
+    log = opened(database, tmp_path, told)
+    log.put(answers(100, first=20_000))
+    assert [process.communicate(timeout=120)[0].split() for process in both] == [["0", "0"], ["0", "0"]]
+    log.close(30)
+    stored = database.predictions()
+    assert sorted(stored, key=lambda row: row.at) == answers(20_100)
+    assert [(account.written, account.lost) for account in database.prediction_log_writers()].count((10_000, 0)) == 2
+    assert (told.lost, caplog.text) == (0, "")
+
+
+def test_a_file_of_counts_that_was_cut_short_is_said_and_put_away(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "gone.counts").write_bytes(b"1234")
+    opened(database, tmp_path, told := Told()).close(30)
+    assert "gone.counts was cut short" in caplog.text
+    assert (told.lost, list(tmp_path.glob("*.counts"))) == (0, [])
