@@ -308,7 +308,10 @@ class FailedLoginRow(Base):
 
 
 class PredictionLogRow(Base):
-    """One forecast that the endpoint answered. `value` is a probability, or in the unit of the target."""
+    """One answer of the endpoint. `value` is a probability, or in the unit of the target: the mean of its forecasts.
+
+    An answer of many forecasts (`rows`) has no station and no day.
+    """
 
     __tablename__ = "prediction_log"
     __table_args__ = (sa.Index(None, "request_id"), sa.Index(None, "target", "at"))
@@ -324,6 +327,7 @@ class PredictionLogRow(Base):
     model_version: Mapped[int] = mapped_column(sa.Integer)
     model_digest: Mapped[str] = mapped_column(sa.Text)
     features_sha256: Mapped[str] = mapped_column(sa.Text)
+    rows: Mapped[int] = mapped_column(sa.Integer)
     value: Mapped[float] = mapped_column(sa.Double)
     seconds: Mapped[float] = mapped_column(sa.Double)
 

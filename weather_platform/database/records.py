@@ -37,7 +37,10 @@ class PromotionRecord:
 
 @dataclass(frozen=True, slots=True)
 class LoggedForecast:
-    """One forecast that the endpoint answered: who asked, what the model saw (as a hash) and what it said."""
+    """One answer of the endpoint: who asked, what the model saw (as a hash) and what it said.
+
+    An answer of many forecasts (`rows`) has no station and no day, and the mean of its forecasts as its value.
+    """
 
     request_id: str
     at: datetime
@@ -51,6 +54,7 @@ class LoggedForecast:
     features_sha256: str
     value: float
     seconds: float
+    rows: int = 1
 
 
 @dataclass(frozen=True, slots=True)

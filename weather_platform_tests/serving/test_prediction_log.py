@@ -90,7 +90,7 @@ def test_every_answer_is_in_the_database_after_the_end_in_its_order_and_bit_for_
 ) -> None:
     told = Told()
     log = opened(database, tmp_path / "counts", told, interval_seconds=NEVER_SECONDS)
-    sent = [*answers(250), answer(250, station=None, day=None, value=1 / 3, seconds=1e-9)]
+    sent = [*answers(250), answer(250, station=None, day=None, value=1 / 3, seconds=1e-9, rows=10_000)]
     log.put(sent[:1])
     log.put(sent[1:])
     assert log.close(30) == 0

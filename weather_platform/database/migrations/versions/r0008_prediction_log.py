@@ -23,6 +23,7 @@ def upgrade() -> None:
         sa.Column("model_version", sa.Integer(), nullable=False),
         sa.Column("model_digest", sa.Text(), nullable=False),
         sa.Column("features_sha256", sa.Text(), nullable=False),
+        sa.Column("rows", sa.Integer(), nullable=False),
         sa.Column("value", sa.Double(), nullable=False),
         sa.Column("seconds", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_prediction_log")),
