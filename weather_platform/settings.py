@@ -102,6 +102,32 @@ class Settings(BaseSettings):
         0.5, ge=0.01, le=60, description="Longest time that an answer waits before the prediction log writes it."
     )
 
+    jwt_secret: SecretStr | None = Field(
+        None, description="Secret that signs tokens (HS256), at least 32 bytes; or set WEATHER_JWT_KEY_FILE."
+    )
+    jwt_key_file: Path | None = Field(
+        None, description="PEM file of the Ed25519 private key that signs tokens (EdDSA); only its owner may read it."
+    )
+    jwt_previous_secrets: SecretStr | None = Field(
+        None, description="Secrets that signed before, separated by commas: their tokens stay valid."
+    )
+    jwt_previous_key_files: str | None = Field(
+        None,
+        description="PEM files of Ed25519 keys (public or private) that signed before, separated by commas: "
+        "their tokens stay valid.",
+    )
+    jwt_issuer: str = Field("weather_platform", min_length=1, max_length=200, description="Issuer (iss) of tokens.")
+    jwt_audience: str = Field(
+        "weather_endpoint", min_length=1, max_length=200, description="Audience (aud) that tokens are for."
+    )
+    jwt_lifetime_seconds: int = Field(900, ge=30, le=900, description="Seconds from the issue of a token to its end.")
+    rate_limit_per_second: float = Field(
+        1000.0,
+        gt=0,
+        le=1_000_000,
+        description="Requests a second that one user may send to one worker, averaged over two seconds.",
+    )
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
@@ -109,7 +135,7 @@ class Settings(BaseSettings):
             raise ValueError(f"'{value}' is not a time zone; use a name such as Australia/Sydney")
         return value
 
-    @field_validator("home", "csv_path")
+    @field_validator("home", "csv_path", "jwt_key_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None

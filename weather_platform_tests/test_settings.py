@@ -79,6 +79,12 @@ def test_without_any_setting_the_platform_is_embedded_synthetic_and_in_sydney(
         ("SYNTHETIC_SHIFT_TEMP_C", "15", "15.1", "less than or equal to 15"),
         ("SYNTHETIC_SHIFT_RAIN_FACTOR", "0.1", "0", "greater than or equal to 0.1"),
         ("SYNTHETIC_SHIFT_RAIN_FACTOR", "10", "11", "less than or equal to 10"),
+        ("JWT_ISSUER", "us", "", "at least 1 character"),
+        ("JWT_AUDIENCE", "them", "", "at least 1 character"),
+        ("JWT_LIFETIME_SECONDS", "30", "29", "greater than or equal to 30"),
+        ("JWT_LIFETIME_SECONDS", "900", "901", "less than or equal to 900"),
+        ("RATE_LIMIT_PER_SECOND", "0.5", "0", "greater than 0"),
+        ("RATE_LIMIT_PER_SECOND", "1000000", "1000001", "less than or equal to 1000000"),
     ],
 )
 def test_a_value_outside_its_bounds_is_refused_by_name_and_one_inside_is_taken(
@@ -151,6 +157,8 @@ def test_the_embedded_profile_refuses_each_setting_of_a_server(monkeypatch: pyte
 def test_secrets_show_in_no_text_of_the_settings_and_in_no_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in STACK.items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WEATHER_JWT_SECRET", f"signs-{SECRET}")
+    monkeypatch.setenv("WEATHER_JWT_PREVIOUS_SECRETS", f"signed-{SECRET},before-{SECRET}")
     settings = load_settings()
     for text in (repr(settings), str(settings), str(settings.model_dump()), settings.model_dump_json()):
         assert SECRET not in text

@@ -1,0 +1,69 @@
+"""How often somebody may try: the backoff of failed logins, and token buckets.
+
+What belongs here: pure rules and counters of one process. What does not: where failed logins are kept (``database``,
+so that all workers count together), or who is asked about (``auth``).
+"""
+
+from collections import OrderedDict
+from datetime import datetime, timedelta
+from threading import Lock
+from time import monotonic
+
+from weather_platform.database import FailedLogins
+
+FAILURES_BEFORE_LOCK = 5
+FIRST_LOCK = timedelta(seconds=30)
+LONGEST_LOCK = timedelta(minutes=15)
+FORGET_AFTER = timedelta(hours=24)
+"""Failures of so long ago count no more."""
+
+
+def locked_seconds(failed: FailedLogins | None, now: datetime) -> float:
+    """How long logins to the account are still refused unseen; 0 if they are looked at."""
+    if failed is None or failed.locked_until is None:
+        return 0.0
+    # Never longer than the longest lock, should the clock have been set back.
+    return max(0.0, min((failed.locked_until - now).total_seconds(), LONGEST_LOCK.total_seconds()))
+
+
+def after_failure(failed: FailedLogins | None, now: datetime) -> FailedLogins:
+    """What is kept after one more failure: from the fifth in a row on a lock, twice as long each time."""
+    earlier = failed.failures if failed is not None and now - failed.last_failed_at < FORGET_AFTER else 0
+    failures = earlier + 1
+    beyond = failures - FAILURES_BEFORE_LOCK
+    lock = min(FIRST_LOCK * 2 ** min(beyond, 20), LONGEST_LOCK) if beyond >= 0 else None
+    return FailedLogins(failures=failures, last_failed_at=now, locked_until=now + lock if lock is not None else None)
+
+
+class RateLimit:
+    """A token bucket for each key, in this process: `burst` at once, then `per_second` on average.
+
+    Bounded: of more than `keys` keys those that asked longest ago are forgotten, which is in their favour. Threads may
+    share it.
+    """
+
+    def __init__(self, per_second: float, burst: float, *, keys: int = 10_000) -> None:
+        self._per_second, self._burst, self._keys = per_second, max(1.0, burst), keys
+        self._buckets: OrderedDict[str, list[float]] = OrderedDict()
+        self._lock = Lock()
+
+    def wait_seconds(self, key: str) -> float:
+        """Take one; 0 if there was one, else the seconds until there is."""
+        with self._lock:
+            return self._take(key, monotonic())
+
+    def _take(self, key: str, now: float) -> float:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            while len(self._buckets) >= self._keys:
+                self._buckets.popitem(last=False)
+            self._buckets[key] = [self._burst - 1.0, now]
+            return 0.0
+        left = min(self._burst, bucket[0] + (now - bucket[1]) * self._per_second)
+        bucket[1] = now
+        self._buckets.move_to_end(key)
+        if left < 1.0:
+            bucket[0] = left
+            return (1.0 - left) / self._per_second
+        bucket[0] = left - 1.0
+        return 0.0
