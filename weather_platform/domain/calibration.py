@@ -84,7 +84,7 @@ def fit_calibration(labels: NDArray[np.float32], raw: Floats) -> Calibration:
 
 
 def _log_odds(raw: Floats) -> Floats:
-    return np.asarray(logit(np.clip(raw, _TINY, 1 - _TINY)))
+    return np.asarray(logit(np.minimum(np.maximum(raw, _TINY), 1 - _TINY)))
 
 
 def _loss(slope: float, intercept: float, x: Floats, y: Floats) -> tuple[float, Floats]:

@@ -7,6 +7,7 @@ how its rows are added up (`linear_models`, `tree_models`, `histogram_boosting`)
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class EstimatorModel(ABC):
     task: Task
     threads: int
 
-    @property
+    @cached_property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(self.estimator.feature_names_in_)
 

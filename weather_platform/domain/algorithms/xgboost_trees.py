@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
+from weather_platform.domain.algorithms.flat_trees import FEW_ROWS, FlatTrees
 from weather_platform.domain.algorithms.spec import Algorithm, FitRows, FloatMatrix, Mask, Parameter, Params
 from weather_platform.domain.targets import Task
 from weather_platform.errors import InvariantError, RegistryError
@@ -29,9 +31,13 @@ class XGBoostModel:
     booster: Any
     task: Task
 
-    @property
+    @cached_property
     def feature_names(self) -> tuple[str, ...]:
         return tuple(self.booster.feature_names)
+
+    @cached_property
+    def _flat(self) -> FlatTrees | None:
+        return FlatTrees.of(self.booster)
 
     @property
     def notes(self) -> Mapping[str, int]:
@@ -45,8 +51,12 @@ class XGBoostModel:
             )
         if len(values) == 0:
             return np.empty(0)
-        # Always this one call: margins in float32, then one double-precision sigmoid whose loop is scalar.
-        margin = self.booster.inplace_predict(np.ascontiguousarray(values), predict_type="margin")
+        # Margins in float32, the same from the booster and from its arrays, then one double-precision sigmoid whose
+        # loop is scalar.
+        if len(values) <= FEW_ROWS and self._flat is not None:
+            margin = self._flat.margins(values)
+        else:
+            margin = self.booster.inplace_predict(np.ascontiguousarray(values), predict_type="margin")
         raw = np.asarray(margin, dtype=np.float64)
         return np.asarray(expit(raw)) if self.task == "classification" else raw
 
