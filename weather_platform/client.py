@@ -233,8 +233,9 @@ class RefusedEntry:
 class ModelsAnswer:
     """What the service serves."""
 
-    checked_at: datetime
+    checked_at: datetime | None
     registry_error: str | None
+    lake_error: str | None
     models: tuple[ModelEntry, ...]
     refused: tuple[RefusedEntry, ...]
 

@@ -45,7 +45,7 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
     if settings.profile == "stack":
         del commands["MLflow"], ports["MLflow"]  # the stack has a server of its own
     for name, wanted in ports.items():
-        _require_free(name, host, wanted)
+        require_free(name, host, wanted, "--port" if name == "Dagster" else "--mlflow-port")
     # Started in the background by a script, SIGINT is ignored, and the children would inherit that and never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -75,14 +75,16 @@ def _require_running(servers: Mapping[str, "subprocess.Popen[bytes]"]) -> None:
             raise WeatherError(f"{name} ended with code {server.returncode}; its last lines above say why")
 
 
-def _require_free(name: str, host: str, port: int) -> None:
-    """SettingsError when the port is taken: both servers would only say so in the middle of a long trace."""
-    other = "another --port" if name == "Dagster" else "another --mlflow-port"
+def require_free(name: str, host: str, port: int, option: str) -> None:
+    """SettingsError when the port is taken: servers would only say so in the middle of a long trace."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        with socket.create_server((host, port)):
+        with socket.create_server((host, port), family=family):
             pass
     except OSError as error:
-        raise SettingsError(f"{name} cannot listen on {host}:{port}: {error.strerror}; choose {other}") from None
+        raise SettingsError(
+            f"{name} cannot listen on {host}:{port}: {error.strerror}; choose another {option}"
+        ) from None
 
 
 def _answers(host: str, port: int) -> bool:

@@ -133,20 +133,19 @@ class BatchRequest(BaseModel):
 
 
 class TokenRequest(BaseModel):
-    """Who asks. The same fields may come as a form."""
+    """Who asks, as a form or as JSON. Fields that OAuth clients add are passed over."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-    username: str = Field(min_length=1, max_length=128)
-    password: str = Field(min_length=1, max_length=1024)
-    grant_type: Literal["password"] = "password"
+    username: str = Field(min_length=1)
+    password: str = Field(min_length=1)
+    grant_type: Literal["password", ""] | None = None
+    scope: str | None = Field(None, description="Scopes that the token shall have; default: all.")
 
 
 class TokenAnswer(BaseModel):
     """A bearer token: send it as `Authorization: Bearer <access_token>`."""
 
     access_token: str
-    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - the kind of token, not one
+    token_type: Literal["Bearer"]
     expires_in: int = Field(description="Seconds until it is refused.")
     scope: str = Field(description="Scopes, separated by blanks.")
 
@@ -377,7 +376,6 @@ _T = TypeVar("_T")
 
 PREDICT_REQUEST = TypeAdapter(PredictRequest)
 BATCH_REQUEST = TypeAdapter(BatchRequest)
-TOKEN_REQUEST = TypeAdapter(TokenRequest)
 
 
 def read_json(adapter: "TypeAdapter[_T]", body: bytes) -> _T:
