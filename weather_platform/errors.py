@@ -57,5 +57,9 @@ class CanaryError(WeatherError):
     """A model that was loaded does not say again what it said when it was tested."""
 
 
+class ServingStateError(WeatherError):
+    """The state folder of the service is missing a file, or holds what was not written by the follower."""
+
+
 class RollbackRefusedError(WeatherError):
     """There is no version to go back to, or the one that was asked for may not serve; nothing moved."""

@@ -101,6 +101,15 @@ class Settings(BaseSettings):
     prediction_log_interval_seconds: float = Field(
         0.5, ge=0.01, le=60, description="Longest time that an answer waits before the prediction log writes it."
     )
+    serving_poll_seconds: float = Field(
+        2.0, ge=0.1, le=300, description="Seconds between two looks of the service at the registry and the lake."
+    )
+    serving_keep_seconds: float = Field(
+        600.0,
+        ge=0,
+        le=30 * 86_400,
+        description="Seconds for which the service keeps the files of a version that no alias names any more.",
+    )
 
     jwt_secret: SecretStr | None = Field(
         None, description="Secret that signs tokens (HS256), at least 32 bytes; or set WEATHER_JWT_KEY_FILE."

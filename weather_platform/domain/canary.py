@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.ipc
 
 from weather_platform.domain.training import GoldenSample, Predictor
-from weather_platform.errors import RegistryError
+from weather_platform.errors import CanaryError, RegistryError
 
 GOLDEN_FILE = "golden.arrow"
 """What the golden sample is called beside the model file: Arrow's file format, data and nothing else."""
@@ -34,6 +34,17 @@ def sing(predictor: Predictor, golden: GoldenSample) -> CanaryResult:
     differs = found.view(np.int64) != golden.expected.view(np.int64)
     apart = np.abs(found - golden.expected)[differs]
     return CanaryResult(len(found), int(np.count_nonzero(differs)), float(apart.max(initial=0.0)))
+
+
+def require_reproduction(predictor: Predictor, golden: GoldenSample, name: str) -> CanaryResult:
+    """CanaryError unless the model says of its sample what is on record; ``name`` is how the line calls it."""
+    result = sing(predictor, golden)
+    if result.differing:
+        raise CanaryError(
+            f"{name} does not reproduce its recorded test predictions ({result.differing} of {result.rows} rows "
+            f"differ, by up to {result.largest_difference:.3g})"
+        )
+    return result
 
 
 def golden_bytes(golden: GoldenSample, feature_names: tuple[str, ...]) -> bytes:

@@ -86,6 +86,7 @@ class Snapshot:
         self._delta = delta
         self.table = table
         self.version: int = delta.version()
+        self.table_id: str = str(delta.metadata().id)
         self.schema: pa.Schema = pa.schema(delta.schema().to_arrow())
 
     @property

@@ -293,13 +293,17 @@ class ModelRegistry:
 
     def golden(self, model: RegisteredModel, feature_names: tuple[str, ...]) -> GoldenSample:
         """The recorded test predictions of a version; DigestMismatchError unless the file is the registered one."""
+        return golden_from_bytes(self.verified_golden(model), feature_names)
+
+    def verified_golden(self, model: RegisteredModel) -> bytes:
+        """The golden sample as it is stored; DigestMismatchError unless it is the registered one."""
         if GOLDEN_TAG not in model.tags:
             raise RegistryError(
                 f"{model.name} has no {GOLDEN_TAG} tag to verify its predictions by; promote another version"
             )
         data = self._download(model, GOLDEN_FILE)
         _verify(model, GOLDEN_FILE, data, model.tags[GOLDEN_TAG])
-        return golden_from_bytes(data, feature_names)
+        return data
 
     def ready(self, model: RegisteredModel | ModelReference) -> Predictor:
         """The model, ready to forecast the features of today; InvariantError when it was trained on others."""

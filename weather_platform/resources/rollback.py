@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from weather_platform.database import Database
 from weather_platform.domain.alias_moves import rollback_destination, version_below
-from weather_platform.domain.canary import CanaryResult, sing
+from weather_platform.domain.canary import CanaryResult, require_reproduction
 from weather_platform.errors import CanaryError, WeatherError
 from weather_platform.resources.registry import PRODUCTION, AliasMove, Audit, ModelRegistry, RegisteredModel
 
@@ -17,13 +17,8 @@ from weather_platform.resources.registry import PRODUCTION, AliasMove, Audit, Mo
 def require_servable(registry: ModelRegistry, model: RegisteredModel) -> CanaryResult:
     """Raise unless the files are the registered ones, take the features of today and give the predictions on record."""
     predictor = registry.ready(model)
-    result = sing(predictor, registry.golden(model, predictor.contract.feature_names))
-    if result.differing:
-        raise CanaryError(
-            f"{model.name} does not reproduce its recorded test predictions ({result.differing} of {result.rows} rows "
-            f"differ, by up to {result.largest_difference:.3g})"
-        )
-    return result
+    golden = registry.golden(model, predictor.contract.feature_names)
+    return require_reproduction(predictor, golden, model.name)
 
 
 def keep_or_back_out(registry: ModelRegistry, database: Database, model: RegisteredModel, audit: Audit) -> CanaryResult:

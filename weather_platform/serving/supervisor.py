@@ -1,0 +1,77 @@
+"""Keeps the follower of a home running for as long as this process does.
+
+What belongs here: starting it, starting it again when it ends, ending it. What does not: what it does (``follower``).
+One worker of a server does this. The follower itself notices when that worker is gone, and of the followers of several
+servers of one home one follows while the others wait.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+from threading import Event, Lock, Thread
+from time import monotonic
+
+from weather_platform.settings import Settings
+
+_FIRST_PAUSE_SECONDS = 1.0
+_LONGEST_PAUSE_SECONDS = 30.0
+_GRACE_SECONDS = 5.0
+
+_log = logging.getLogger(__name__)
+
+
+class FollowerSupervisor:
+    """The follower as a child of this process. It gets the environment of this process and the home of the settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.restarts = 0
+        """How often it had to be started again."""
+        self._environment = {"WEATHER_HOME": str(settings.home)}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._stopping = Event()
+        self._changing = Lock()
+        self._thread = Thread(target=self._watch, name="follower-supervisor", daemon=True)
+
+    @property
+    def pid(self) -> int | None:
+        """The process that follows at present."""
+        return self._process.pid if self._process else None
+
+    def start(self) -> None:
+        """Start the follower and watch over it; returns at once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the follower, and do not start it again."""
+        with self._changing:
+            self._stopping.set()
+            if self._process is not None:
+                self._process.terminate()
+        if self._thread.is_alive():
+            self._thread.join(_GRACE_SECONDS)
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def _watch(self) -> None:
+        pause = _FIRST_PAUSE_SECONDS
+        while (process := self._started()) is not None:
+            began = monotonic()
+            code = process.wait()
+            if self._stopping.is_set():
+                return
+            pause = _FIRST_PAUSE_SECONDS if monotonic() - began > _LONGEST_PAUSE_SECONDS else pause
+            _log.warning("the follower ended with %s; it is started again in %.0f s", code, pause)
+            if self._stopping.wait(pause):
+                return
+            self.restarts += 1
+            pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+
+    def _started(self) -> subprocess.Popen[bytes] | None:
+        command = [sys.executable, "-m", "weather_platform.serving.follower", "--parent", str(os.getpid())]
+        with self._changing:
+            if self._stopping.is_set():
+                return None
+            self._process = subprocess.Popen(command, env=os.environ | self._environment)
+            return self._process
