@@ -7,14 +7,21 @@ Each worker writes its numbers to files of its own in one folder (prometheus_cli
 that is asked for the metrics adds up the files of all. Counters and histograms of a worker that died stay, so that no
 sum goes down; its gauges go. When no worker is left, the next one begins with an empty folder. A worker holds a lock on
 a file as long as it lives: process ids come again, locks do not.
+
+What every request counts is counted in memory, which takes a fifth of the time of the files, and brought to them four
+times a second.
 """
 
 import fcntl
 import os
+import threading
 import time
+from bisect import bisect_left
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Literal, Protocol, Self
 
@@ -39,6 +46,7 @@ NO_ROUTE = "unmatched"
 CLIENT_GONE = 499
 """The status of a request whose client left before it was answered."""
 
+_FLUSH_SECONDS = 0.25
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"})
 _SINCE = {
     "weather_alias_since_timestamp_seconds": (
@@ -208,9 +216,22 @@ class ServingMetrics:
             "Attempts to write the prediction log that failed and are repeated.",
             registry=registry,
         )
-        # One look-up instead of prometheus_client's labels(), which builds and locks.
-        self._request_counters: dict[tuple[str, str, int], Counter] = {}
-        self._request_timers: dict[tuple[str, str], Histogram] = {}
+        self._flushing = threading.Lock()
+        self._counting = threading.Lock()  # of what follows, which `flush` brings to the metrics
+        self._running = 0
+        self._counted: dict[Counter, defaultdict[tuple[str, ...], int]] = {
+            counter: defaultdict(int) for counter in (self._requests, self._missing_fields)
+        }
+        self._observed: dict[Histogram, defaultdict[tuple[str, ...], _Observed]] = {
+            histogram: defaultdict(partial(_Observed, bounds))
+            for histogram, bounds in (
+                (self._request_seconds, REQUEST_SECONDS),
+                (self._probabilities, PROBABILITIES),
+                (self._values, VALUES),
+            )
+        }
+        self._request_counts = self._counted[self._requests]
+        self._request_times = self._observed[self._request_seconds]
         self._shown_models: set[tuple[str, ...]] = set()
         self._shown_aliases: set[tuple[str, str]] = set()
 
@@ -226,32 +247,62 @@ class ServingMetrics:
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         metrics = cls(CollectorRegistry())
         metrics._source = _Source(CollectorRegistry(), share)
+        threading.Thread(target=metrics._flush_for_ever, name="metrics", daemon=True).start()
         return metrics
 
     def exposition(self) -> bytes:
         """All metrics as Prometheus reads them. Reads files: not for the event loop."""
+        self.flush()
         registry = CollectorRegistry()
         registry.register(self._source)
         return generate_latest(registry)
+
+    def flush(self) -> None:
+        """Bring what was counted in memory to where the other workers see it."""
+        with self._flushing:
+            with self._counting:
+                running = self._running
+                counted = [
+                    (counter, labels, count) for counter, of in self._counted.items() for labels, count in of.items()
+                ]
+                observed = [
+                    (histogram, labels, each.cells, each.total)
+                    for histogram, of in self._observed.items()
+                    for labels, each in of.items()
+                ]
+                for of in self._counted.values():
+                    of.clear()
+                for seen in self._observed.values():
+                    seen.clear()
+            self._in_flight.set(running)
+            for counter, labels, count in counted:
+                counter.labels(*labels).inc(count)
+            for histogram, labels, cells, total in observed:
+                # prometheus_client observes one number at a time: its cells are added to instead.
+                child = histogram.labels(*labels)
+                for cell, count in zip(child._buckets, cells, strict=True):
+                    if count:
+                        cell.inc(count)
+                child._sum.inc(total)
+
+    def _flush_for_ever(self) -> None:
+        while True:
+            time.sleep(_FLUSH_SECONDS)
+            self.flush()
 
     # ------------------------------------------------------------------------------------------------ requests
 
     def request_started(self) -> None:
         """A request has come in."""
-        self._in_flight.inc()
+        with self._counting:
+            self._running += 1
 
     def request_finished(self, route: str, method: str, status: int, seconds: float) -> None:
         """It was answered; `route` is a template, never the path that was asked for."""
-        self._in_flight.dec()
-        counted = route, method, status
-        counter = self._request_counters.get(counted)
-        if counter is None:
-            counter = self._request_counters[counted] = self._requests.labels(route, method, str(status))
-        counter.inc()
-        timer = self._request_timers.get((route, method))
-        if timer is None:
-            timer = self._request_timers[route, method] = self._request_seconds.labels(route, method)
-        timer.observe(seconds)
+        with self._counting:
+            self._running -= 1
+            self._request_counts[route, method, str(status)] += 1
+            self._request_times[route, method].add(seconds)
 
     def auth_refused(self, reason: str) -> None:
         """A request or a login was refused; the reason is one of a few words."""
@@ -261,20 +312,22 @@ class ServingMetrics:
 
     def forecast(self, target: str, task: Literal["classification", "regression"], value: float) -> None:
         """A probability or a value was answered."""
-        (self._probabilities if task == "classification" else self._values).labels(target).observe(value)
+        with self._counting:
+            self._observed[self._of_task(task)][target,].add(value)
 
     def forecasts(
         self, target: str, task: Literal["classification", "regression"], forecast: NDArray[np.floating]
     ) -> None:
         """The same of many at once."""
-        histogram, bounds = (self._probabilities, PROBABILITIES) if task == "classification" else (self._values, VALUES)
-        child = histogram.labels(target)
-        # prometheus_client observes one number at a time: its cells are added to instead. `le` includes the bound.
+        histogram = self._of_task(task)
+        bounds = PROBABILITIES if task == "classification" else VALUES
         cells = np.bincount(np.searchsorted(bounds, forecast, side="left"), minlength=len(bounds) + 1)
-        for cell, count in zip(child._buckets, cells.tolist(), strict=True):
-            if count:
-                cell.inc(count)
-        child._sum.inc(float(np.sum(forecast, dtype=np.float64)))
+        total = float(np.sum(forecast, dtype=np.float64))
+        with self._counting:
+            self._observed[histogram][target,].add_cells(cells.tolist(), total)
+
+    def _of_task(self, task: Literal["classification", "regression"]) -> Histogram:
+        return self._probabilities if task == "classification" else self._values
 
     def unknown_station(self) -> None:
         """A station was asked for that is not in the catalogue."""
@@ -282,8 +335,10 @@ class ServingMetrics:
 
     def missing_fields(self, names: Iterable[str], rows: int = 1) -> None:
         """In this many station-days these fields of the contract were neither sent nor stored."""
-        for name in names:
-            self._missing_fields.labels(name).inc(rows)
+        counted = self._counted[self._missing_fields]
+        with self._counting:
+            for name in names:
+                counted[name,] += rows
 
     # -------------------------------------------------------------------------------------------------- models
 
@@ -340,6 +395,25 @@ class ServingMetrics:
     def log_write_failed(self) -> None:
         """The database could not be written; it is tried again."""
         self._log_failures.inc()
+
+
+class _Observed:
+    """A histogram in the making."""
+
+    __slots__ = ("_bounds", "cells", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._bounds = bounds
+        self.cells = [0] * (len(bounds) + 1)
+        self.total = 0.0
+
+    def add(self, number: float) -> None:
+        self.cells[bisect_left(self._bounds, number)] += 1  # a bound belongs to the cell below it
+        self.total += number
+
+    def add_cells(self, cells: Sequence[int], total: float) -> None:
+        self.cells = [mine + more for mine, more in zip(self.cells, cells, strict=True)]
+        self.total += total
 
 
 class MetricsMiddleware:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Thread
 from types import TracebackType
 from typing import Any, Self
 
@@ -373,6 +374,8 @@ def test_the_metrics_of_two_workers_add_up_whichever_is_asked(workers: tuple[Wor
         worker.ask("metrics.auth_refused('expired')")
         since = f"__import__('datetime').datetime.fromtimestamp({now - 3600 * hours}, __import__('datetime').UTC)"
         worker.ask(f"metrics.serving([Model(since={since})], refused=1, registry_lag_seconds={10 * count})")
+    for worker in workers:
+        worker.ask("metrics.flush()")
     one, other = first.ask("reading(metrics)"), second.ask("reading(metrics)")
     assert moved(one, other) == {}
     assert one["weather_http_requests_total,method=POST,route=/v1/predict,status=200"] == 5
@@ -390,6 +393,38 @@ def test_the_metrics_of_two_workers_add_up_whichever_is_asked(workers: tuple[Wor
     assert one["weather_registry_staleness_seconds"] == pytest.approx(20, abs=15)
 
 
+def test_what_one_worker_counts_reaches_the_others_by_itself(workers: tuple[Worker, Worker]) -> None:
+    first, second = workers
+    assert requests(second.ask("reading(metrics)")) == {}
+    first.ask("metrics.request_started()")
+    first.ask("metrics.request_finished('/v1/predict', 'POST', 200, 0.004)")
+    deadline = time.monotonic() + 20
+    while requests(second.ask("reading(metrics)")) != {"method=POST,route=/v1/predict,status=200": 1}:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_nothing_that_several_threads_count_at_once_is_missed_or_counted_twice(metrics: ServingMetrics) -> None:
+    def count() -> None:
+        for _ in range(2_000):
+            metrics.request_started()
+            metrics.request_finished("/v1/predict", "POST", 200, 0.004)
+            metrics.forecast("rain_tomorrow", "classification", 0.5)
+            metrics.missing_fields(["sunshine_h"])
+
+    threads = [Thread(target=count) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        metrics.flush()
+    found = reading(metrics)
+    assert found["weather_http_requests_total,method=POST,route=/v1/predict,status=200"] == 8_000
+    assert found["weather_http_request_duration_seconds_count,method=POST,route=/v1/predict"] == 8_000
+    assert found["weather_forecast_probability_count,target=rain_tomorrow"] == 8_000
+    assert found["weather_missing_fields_total,field=sunshine_h"] == 8_000
+    assert found["weather_http_requests_in_flight"] == 0
+
+
 def test_two_workers_that_serve_different_versions_show_both(workers: tuple[Worker, Worker]) -> None:
     for worker, version in zip(workers, (3, 4), strict=True):
         worker.ask(f"metrics.serving([Model(version={version})], refused=0, registry_lag_seconds=0)")
@@ -405,6 +440,8 @@ def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(workers:
         worker.ask("metrics.log_written(10)")
         worker.ask("metrics.serving([Model(version=3)], refused=0, registry_lag_seconds=0)")
     second.ask("metrics.serving([Model(version=4)], refused=2, registry_lag_seconds=0)")
+    second.ask("metrics.flush()")
+    assert first.ask("reading(metrics)")["weather_http_requests_in_flight"] == 2
     second.end(signal.SIGKILL)
     found = first.ask("reading(metrics)")
     assert found["weather_prediction_log_written_rows_total"] == 20
