@@ -49,6 +49,10 @@ class ReproductionError(WeatherError):
     """A registered model could not be made again bit for bit; the line says what differs."""
 
 
+class NotExactError(WeatherError):
+    """An exact answer was asked for, and the algorithm has none."""
+
+
 class PromotionConflictError(WeatherError):
     """The champion changed between the decision and the move of the alias, so nothing moved."""
 

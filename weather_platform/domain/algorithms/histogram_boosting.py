@@ -7,7 +7,8 @@ from scipy.special import expit
 
 from weather_platform.domain.algorithms.estimators import LIBRARIES, EstimatorModel, Floats, loaded, named, whole
 from weather_platform.domain.algorithms.skops_files import FILE_NAME
-from weather_platform.domain.algorithms.spec import Algorithm, FitRows, FloatMatrix, Parameter, Params
+from weather_platform.domain.algorithms.spec import Algorithm, Explanation, FitRows, FloatMatrix, Parameter, Params
+from weather_platform.domain.algorithms.tree_shares import Tree, shapley_values
 from weather_platform.domain.targets import Task
 
 _CLASSES: Mapping[Task, str] = {
@@ -33,11 +34,41 @@ class HistogramModel(EstimatorModel):
         return {"trees": len(self.estimator._predictors)}
 
     def predict_slice(self, values: FloatMatrix) -> Floats:
+        raw = self._raw(values)
+        return np.asarray(expit(raw)) if self.task == "classification" else raw
+
+    @property
+    def _baseline(self) -> float:
+        return float(self.estimator._baseline_prediction.item())
+
+    def _raw(self, values: FloatMatrix) -> Floats:
         rows = values.astype(np.float64)
-        raw = np.full(len(rows), float(self.estimator._baseline_prediction.item()))
+        raw = np.full(len(rows), self._baseline)
         for (tree,) in self.estimator._predictors:
             raw += tree.predict(rows, _NO_CATEGORIES, _NO_COLUMNS, self.threads)
-        return np.asarray(expit(raw)) if self.task == "classification" else raw
+        return raw
+
+    def explain(self, row: FloatMatrix) -> Explanation:
+        """Shapley values; an unknown feature follows both branches by their numbers of training rows."""
+        base, of_feature = self._baseline, np.zeros(len(self.feature_names))
+        for (tree,) in self.estimator._predictors:
+            nodes = tree.nodes
+            value = row[0].astype(np.float64)[nodes["feature_idx"]]
+            goes_left = np.where(np.isnan(value), nodes["missing_go_to_left"] == 1, value <= nodes["num_threshold"])
+            mean, worth = shapley_values(
+                Tree(
+                    left=np.where(nodes["is_leaf"] == 1, -1, nodes["left"].astype(np.intp)),
+                    right=nodes["right"].astype(np.intp),
+                    feature=nodes["feature_idx"],
+                    cover=nodes["count"].astype(np.float64),
+                    value=nodes["value"],
+                ),
+                goes_left,
+                len(of_feature),
+            )
+            base += mean
+            of_feature += worth
+        return Explanation(base, of_feature, float(self._raw(row)[0]))
 
     def feature_weights(self) -> Floats:
         """The gain of every split, by feature."""

@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from weather_platform.domain.algorithms.estimators import LIBRARIES, EstimatorModel, Floats, loaded, named, whole
 from weather_platform.domain.algorithms.skops_files import FILE_NAME
-from weather_platform.domain.algorithms.spec import Algorithm, FitRows, FloatMatrix, Parameter, Params
+from weather_platform.domain.algorithms.spec import Algorithm, Explanation, FitRows, FloatMatrix, Parameter, Params
 from weather_platform.domain.targets import Task
 
 _TYPES = frozenset(
@@ -56,14 +56,28 @@ class LinearModel(EstimatorModel):
         )
 
     def predict_slice(self, values: FloatMatrix) -> Floats:
-        fill, indicated, mean, scale, weight, intercept = self._parts
+        raw = self._raw(self._terms(values))
+        return np.asarray(expit(raw)) if self.task == "classification" else raw
+
+    def _terms(self, values: FloatMatrix) -> Floats:
+        """Weight times standardised value of each column: the features, then the indicators."""
+        fill, indicated, mean, scale, weight, _ = self._parts
         missing = np.isnan(values)
         columns = np.hstack([np.where(missing, fill, values), missing[:, indicated]])
         columns -= mean
         columns /= scale
         columns *= weight
-        raw = np.cumsum(columns, axis=1, out=columns)[:, -1] + intercept
-        return np.asarray(expit(raw)) if self.task == "classification" else raw
+        return columns
+
+    def _raw(self, terms: Floats) -> Floats:
+        return np.asarray(np.cumsum(terms, axis=1)[:, -1] + self._parts[-1])
+
+    def explain(self, row: FloatMatrix) -> Explanation:
+        """The terms of a row, that of an indicator with its feature's; the base is what the average row gives."""
+        terms = self._terms(row)
+        of_feature = terms[0, : len(self.feature_names)].copy()
+        of_feature[self._parts[1]] += terms[0, len(of_feature) :]
+        return Explanation(self._parts[-1], of_feature, float(self._raw(terms)[0]))
 
     def feature_weights(self) -> Floats:
         """The size of the standardised weights; that of an indicator counts for its feature."""

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,26 @@ class FittedModel(Protocol):
 
     def to_bytes(self) -> bytes:
         """The model file: a format without executable content, the same bytes for the same model."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What each feature adds to the raw value of one row: ``base`` and all of ``of_feature`` add up to ``raw``.
+
+    For a classification all of them are log-odds.
+    """
+
+    base: float
+    of_feature: NDArray[np.float64]
+    raw: float
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """A fitted model that says exactly how its features make a raw value."""
+
+    def explain(self, row: FloatMatrix) -> Explanation:
+        """Of one row, in the order of the model's features."""
 
 
 Fit = Callable[[FitRows, Task, Params, int, int], FittedModel]

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from weather_platform.domain.algorithms.flat_trees import FEW_ROWS, FlatTrees
-from weather_platform.domain.algorithms.spec import Algorithm, FitRows, FloatMatrix, Mask, Parameter, Params
+from weather_platform.domain.algorithms.spec import (
+    Algorithm,
+    Explanation,
+    FitRows,
+    FloatMatrix,
+    Mask,
+    Parameter,
+    Params,
+)
 from weather_platform.domain.targets import Task
 from weather_platform.errors import InvariantError, RegistryError
 
@@ -51,14 +59,26 @@ class XGBoostModel:
             )
         if len(values) == 0:
             return np.empty(0)
-        # Margins in float32, the same from the booster and from its arrays, then one double-precision sigmoid whose
-        # loop is scalar.
-        if len(values) <= FEW_ROWS and self._flat is not None:
-            margin = self._flat.margins(values)
-        else:
-            margin = self.booster.inplace_predict(np.ascontiguousarray(values), predict_type="margin")
-        raw = np.asarray(margin, dtype=np.float64)
+        # Margins in float32, then one double-precision sigmoid whose loop is scalar.
+        raw = self._margins(values).astype(np.float64)
         return np.asarray(expit(raw)) if self.task == "classification" else raw
+
+    def _margins(self, values: FloatMatrix) -> NDArray[np.float32]:
+        """The same bits from the booster as from its arrays."""
+        if len(values) <= FEW_ROWS and self._flat is not None:
+            return self._flat.margins(values)
+        return np.asarray(self.booster.inplace_predict(np.ascontiguousarray(values), predict_type="margin"))
+
+    def explain(self, row: FloatMatrix) -> Explanation:
+        """XGBoost's Shapley values; an unknown feature follows both branches by their hessians in training.
+
+        They add up to the margin within the rounding of float32.
+        """
+        import xgboost
+
+        table = xgboost.DMatrix(row, feature_names=list(self.feature_names), nthread=1)
+        shares = self.booster.predict(table, pred_contribs=True)[0].astype(np.float64)
+        return Explanation(float(shares[-1]), shares[:-1], float(self._margins(row)[0]))
 
     def importance(self) -> dict[str, float]:
         gain = self.booster.get_score(importance_type="total_gain")
