@@ -3,6 +3,7 @@
 A test compares the files with what this program would write, so the tables cannot be out of date.
 """
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from dagster import TimeWindowPartitionsDefinition
 from weather_platform.build import build_definitions
 from weather_platform.domain.features import FEATURE_VERSION, FEATURES
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
+from weather_platform.serving.app import documented_api
 from weather_platform.settings import Settings
 
 GRAINS = {"%Y-%m": "month", "%Y": "year", "%Y-%m-%d": "day"}
@@ -19,7 +21,17 @@ REFERENCE = Path(__file__).parent / "reference"
 
 def pages() -> dict[str, str]:
     """File name -> text of every generated page."""
-    return {"settings.md": _settings(), "columns.md": _columns(), "features.md": _features(), "assets.md": _assets()}
+    return {
+        "settings.md": _settings(),
+        "columns.md": _columns(),
+        "features.md": _features(),
+        "assets.md": _assets(),
+        "openapi.json": _openapi(),
+    }
+
+
+def _openapi() -> str:
+    return json.dumps(documented_api().openapi(), indent=1, ensure_ascii=False) + "\n"
 
 
 def _settings() -> str:

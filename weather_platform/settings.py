@@ -81,6 +81,10 @@ class Settings(BaseSettings):
         None, description="SQLAlchemy URL of the application database; default: SQLite in <home>."
     )
 
+    serving_workers: int = Field(1, ge=1, le=64, description="Worker processes of the service.")
+    serving_open_metrics: bool = Field(
+        False, description="Whether the service gives its /metrics without a token; otherwise it needs the scope admin."
+    )
     endpoint_url: str | None = Field(
         None,
         pattern=r"^https?://[^/]",

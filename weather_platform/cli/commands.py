@@ -227,6 +227,20 @@ def ui(
     serve_user_interfaces(load_settings(), host, port, mlflow_port)
 
 
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
+    workers: Annotated[
+        int | None, typer.Option(min=1, max=64, help="Worker processes; default: WEATHER_SERVING_WORKERS, or 1.")
+    ] = None,
+) -> None:
+    """Serve what is promoted over HTTP, until Ctrl-C. Needs WEATHER_JWT_SECRET (or _KEY_FILE) and a user."""
+    from weather_platform.cli.serve import serve as run_service
+
+    run_service(load_settings(**({} if workers is None else {"serving_workers": workers})), host, port)
+
+
 def _known(targets: list[str]) -> list[str]:
     from weather_platform.domain.targets import TARGETS
 

@@ -1,0 +1,118 @@
+"""The routes of those who run the service: alive, ready, metrics, documentation.
+
+What belongs here: these routes. What does not: what is measured (`observability.metrics`), following the aliases
+(`model_store`).
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fastapi import Request, Response
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import FileResponse
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from weather_platform.serving.answers import JsonAnswer
+from weather_platform.serving.contract import LiveAnswer, ReadyAnswer, RequestRefusedError
+from weather_platform.serving.http import documented, reference, router
+from weather_platform.serving.services import PRODUCTION, services_of
+
+OPERATIONS = router()
+DOCS = "/docs"
+OPENAPI = "/openapi.json"
+METRICS = "/metrics"
+TITLE = "weather_platform"
+
+_ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
+
+
+@OPERATIONS.get(
+    "/livez", summary="Whether the process answers", tags=["operations"], **documented(LiveAnswer, is_open=True)
+)
+async def livez(request: Request) -> Response:  # noqa: ARG001 - every route takes the request
+    """Always 200 while the process can answer."""
+    return JsonAnswer({"live": True})
+
+
+@OPERATIONS.get(
+    "/readyz",
+    summary="Whether verified models are loaded",
+    tags=["operations"],
+    **documented(
+        ReadyAnswer, is_open=True,
+        responses={503: {
+            "description": "No verified Production model is loaded yet.",
+            "content": {"application/json": {"schema": reference(ReadyAnswer)}},
+        }},
+    ),
+)  # fmt: skip
+async def readyz(request: Request) -> Response:
+    """200 from the first verified Production model on; it stays so while the registry is away, and says how long."""
+    served = services_of(request).store.served
+    now = datetime.now(UTC)
+    checked_at = None if served is None else served.checked_at
+    models = {
+        target: {
+            "version": aliases[PRODUCTION].version,
+            "digest": aliases[PRODUCTION].digest,
+            "age_seconds": (now - aliases[PRODUCTION].since).total_seconds(),
+        }
+        for target, aliases in ({} if served is None else served.models).items()
+        if PRODUCTION in aliases
+    }
+    ready = bool(models) and served is not None and served.recent is not None
+    return JsonAnswer(
+        {
+            "ready": ready,
+            "models": models,
+            "checked_seconds_ago": None if checked_at is None else (now - checked_at).total_seconds(),
+            "registry_error": None if served is None else served.registry_error,
+        },
+        200 if ready else 503,
+    )
+
+
+@OPERATIONS.get(
+    METRICS,
+    summary="Prometheus metrics",
+    tags=["operations"],
+    **documented(None, also={"text/plain": {"schema": {"type": "string"}}}),
+)
+async def metrics(request: Request) -> Response:
+    """Of all workers together. Needs the scope `admin` unless the settings open it."""
+    services = services_of(request)
+    services.tell_metrics()
+    text = await asyncio.to_thread(services.metrics.exposition)
+    return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def openapi(request: Request) -> Response:
+    """The OpenAPI document."""
+    return JsonAnswer(request.app.openapi())
+
+
+async def docs(request: Request) -> Response:  # noqa: ARG001 - every route takes the request
+    """The OpenAPI document to read and try, without anything from the network."""
+    return get_swagger_ui_html(
+        openapi_url=OPENAPI,
+        title=TITLE,
+        swagger_js_url=f"{DOCS}/{_ASSETS[0]}",
+        swagger_css_url=f"{DOCS}/{_ASSETS[1]}",
+        swagger_favicon_url="data:,",
+    )
+
+
+async def asset(request: Request) -> Response:
+    """A file of the documentation page; BentoML brings it."""
+    from bentoml._internal import server
+
+    name = request.path_params["name"]
+    if name not in _ASSETS:
+        raise RequestRefusedError(404, "there is no such file")
+    return FileResponse(Path(server.__file__).parent / "static_content" / name)
+
+
+OPERATIONS.add_api_route(OPENAPI, openapi, methods=["GET"], include_in_schema=False, response_model=None)
+OPERATIONS.add_api_route(DOCS, docs, methods=["GET"], include_in_schema=False, response_model=None)
+OPERATIONS.add_api_route(f"{DOCS}/{{name}}", asset, methods=["GET"], include_in_schema=False, response_model=None)

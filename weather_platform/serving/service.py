@@ -1,0 +1,66 @@
+"""The BentoML service: one class, whose workers each hold one application.
+
+What belongs here: what BentoML is told. What does not: the application (`app`), the parts of a worker and their order
+(`worker`), the command (`cli.serve`).
+
+BentoML starts the processes and watches over them, and packs the code (`bentoml build`). Requests go to the application
+directly: BentoML's own routes, access log, metrics and traces are not in the way, as the application has its own.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import bentoml
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from weather_platform.serving.worker import Worker, prepare
+from weather_platform.settings import load_settings
+
+if TYPE_CHECKING:
+    BentoService = Any
+else:
+    from _bentoml_sdk import Service as BentoService
+
+_worker = Worker()
+
+
+class FrontDoor:
+    """ASGI: requests to the application of the worker, the events of the server's life to BentoML."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._bentoml = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await (self._bentoml if scope["type"] == "lifespan" else _worker)(scope, receive, send)
+
+
+class DirectService(BentoService):  # type: ignore[misc]
+    """A service whose workers answer with the application itself."""
+
+    def to_asgi(self, is_main: bool = True) -> ASGIApp:
+        """What a worker runs."""
+        return FrontDoor(super().to_asgi(is_main))
+
+
+@bentoml.service(
+    name="weather",
+    service_class=DirectService,
+    workers=load_settings().serving_workers,
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+)
+class WeatherService:
+    """Forecasts of tomorrow's weather by the promoted models."""
+
+    def __init__(self) -> None:
+        _worker.start(load_settings(), is_first=bentoml.server_context.worker_index in (None, 1))
+
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    @staticmethod
+    def ready() -> None:
+        """Once, before any worker: what no worker could start without is refused here, in one line."""
+        prepare(load_settings())
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]
+    def close(self) -> None:
+        """After the last answer of the worker."""
+        _worker.stop()

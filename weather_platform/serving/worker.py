@@ -1,0 +1,84 @@
+"""One worker of the endpoint: its parts, the order in which they start, and the order in which they end.
+
+What belongs here: that order. What does not: what a part does, BentoML (`service`).
+
+It ends from the front to the back: when `stop` is called no more requests come in; the follower and the models are let
+go, the prediction log writes what it still holds, and at last the database is closed.
+"""
+
+import logging
+from contextlib import ExitStack, closing
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from weather_platform.observability.metrics import ServingMetrics
+from weather_platform.serving.answers import problem
+from weather_platform.serving.app import create_app
+from weather_platform.serving.auth import Authenticator
+from weather_platform.serving.forecasting import Forecaster
+from weather_platform.serving.model_store import ModelStore, StoreEvent
+from weather_platform.serving.prediction_log import PredictionLog
+from weather_platform.serving.supervisor import FollowerSupervisor
+from weather_platform.settings import Settings
+from weather_platform.stores import application_database
+
+_LOG_SECONDS = 15.0
+"""How long the prediction log may write at the end."""
+
+_logger = logging.getLogger(__name__)
+
+
+def prepare(settings: Settings) -> None:
+    """What is done once for all workers. A one-line error when no worker could start."""
+    with closing(application_database(settings)) as database:
+        Authenticator.from_settings(settings, database)
+        database.migrate()
+
+
+class Worker:
+    """ASGI: the application, from `start` to `stop`."""
+
+    def __init__(self) -> None:
+        self._app: ASGIApp = problem(503, "the worker is starting; come back in a second")
+        self._parts = ExitStack()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    def start(self, settings: Settings, *, is_first: bool) -> None:
+        """Make and start every part. The first worker also keeps the follower running."""
+        # BentoML would have every request written into its log.
+        logging.getLogger("uvicorn.access").propagate = False
+        metrics = ServingMetrics.shared(settings.home / "serving" / "metrics")
+        database = self._parts.enter_context(closing(application_database(settings)))
+        log = PredictionLog.from_settings(settings, database, metrics)
+        log.start()
+        self._parts.callback(log.close, _LOG_SECONDS)
+        authenticator = Authenticator.from_settings(settings, database)
+        authenticator.start()
+        self._parts.callback(authenticator.stop)
+
+        def tell(event: StoreEvent) -> None:
+            metrics.store_event(event)
+            _tell(event)
+
+        store = ModelStore(settings, tell)
+        store.start()
+        self._parts.callback(store.stop)
+        if is_first:
+            follower = FollowerSupervisor(settings)
+            follower.start()
+            self._parts.callback(follower.stop)
+        self._app = create_app(settings, store, authenticator, log, metrics, Forecaster())
+
+    def stop(self) -> None:
+        """End every part, the last one first."""
+        self._parts.close()
+
+
+def _tell(event: StoreEvent) -> None:
+    """Into the log, once per change."""
+    name = f"{event.target}@{event.alias} version {event.version}" if event.target else "what is served"
+    reason = f": {event.reason}" if event.reason else ""
+    level = logging.INFO if event.kind in ("swapped", "fresh", "withdrawn") else logging.WARNING
+    _logger.log(level, "%s: %s%s", event.kind, name, reason)

@@ -1,0 +1,137 @@
+"""Real servers of the service: the command itself on a free loopback port, and what tests ask of it."""
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from weather_platform.database import User
+from weather_platform.serving.users import Passwords
+from weather_platform.settings import PROJECT_DIR
+from weather_platform_tests.e2e.homes import WEATHER, MadeHome, clean_environment
+
+SECRET = secrets.token_urlsafe(48)
+PASSWORD = "seven green umbrellas 41"  # noqa: S105
+READY_SECONDS = 90.0
+END_SECONDS = 40.0
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def add_user(home: MadeHome, name: str, *scopes: str) -> None:
+    """A user whose password is PASSWORD."""
+    with closing(home.database) as database:
+        database.migrate()
+        hashed = Passwords().hash(PASSWORD)
+        assert database.add_user(User(name=name, password_hash=hashed, scopes=scopes, created_at=datetime.now(UTC)))
+
+
+@dataclass
+class Server:
+    """One running `weather serve`."""
+
+    home: MadeHome
+    port: int
+    process: "subprocess.Popen[str]"
+    output: Path
+    tokens: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def text(self) -> str:
+        """What it has printed so far."""
+        return self.output.read_text()
+
+    def client(self, user: str | None = "ada", **options: Any) -> httpx.Client:
+        """A client with a token of the user; None: without one."""
+        headers = {} if user is None else {"Authorization": f"Bearer {self.token(user)}"}
+        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **options)
+
+    def token(self, user: str = "ada") -> str:
+        """A token of the user; the same one each time."""
+        if user not in self.tokens:
+            answer = httpx.post(f"{self.url}/v1/token", json={"username": user, "password": PASSWORD}, timeout=30)
+            assert answer.status_code == 200, answer.text
+            self.tokens[user] = answer.json()["access_token"]
+        return self.tokens[user]
+
+    def wait_until_ready(self) -> None:
+        """Until /readyz says so."""
+        give_up = time.monotonic() + READY_SECONDS
+        while time.monotonic() < give_up:
+            if self.process.poll() is not None:
+                raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.text}")
+            try:
+                if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        raise AssertionError(f"the server was not ready within {READY_SECONDS} s:\n{self.text}")
+
+    def processes(self) -> list[psutil.Process]:
+        """The server and all its children."""
+        parent = psutil.Process(self.process.pid)
+        return [parent, *parent.children(recursive=True)]
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Ask it to end and wait for it; gives its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(END_SECONDS)
+
+
+def start(home: MadeHome, folder: Path, *options: str, **env: str) -> Server:
+    """Start the real command and do not wait."""
+    port = free_port()
+    output = folder / f"server-{port}.log"
+    environment: Mapping[str, str] = clean_environment() | dict(home.env) | {"WEATHER_JWT_SECRET": SECRET} | env
+    with output.open("w") as sink:
+        process = subprocess.Popen(
+            [str(WEATHER), "serve", "--port", str(port), *options],
+            cwd=PROJECT_DIR, env=environment, text=True, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+    return Server(home, port, process, output)
+
+
+@contextmanager
+def running(home: MadeHome, folder: Path, *options: str, **env: str) -> Iterator[Server]:
+    """A server that is ready, ended afterwards with all its processes."""
+    server = start(home, folder, *options, **env)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        _end_for_sure(server)
+
+
+def _end_for_sure(server: Server) -> None:
+    if server.process.poll() is not None:
+        return
+    processes = server.processes()
+    try:
+        server.end()
+    except subprocess.TimeoutExpired:
+        os.killpg(server.process.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    for process in alive:
+        process.kill()
