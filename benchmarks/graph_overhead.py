@@ -1,6 +1,6 @@
 """The whole graph against the same domain calls in a plain script, on the real table, in one go.
 
-    python benchmarks/graph_overhead.py [--path FILE] [--year 2015] [--trees N] [--json FILE]
+    python benchmarks/graph_overhead.py [--path FILE] [--year 2015] [--json FILE]
 
 Without --path it looks for the real table beside the checkout and else uses synthetic weather. The graph is the
 product's own `weather run` (Dagster with its instance, MLflow, checks, plots) on a fresh temporary home. The script
@@ -14,8 +14,7 @@ of no rows are taken off both sides.
 
 Work inside an asset is its step without what Dagster records of it.
 
-`--trees` limits the trees of the model: training is the same call on both sides and takes most of the time, so
-fewer trees show what the graph adds. The bar is for the default.
+All algorithms of one target are trained on both sides.
 """
 
 import os
@@ -31,8 +30,6 @@ from typing import Any
 from common import REAL_TABLE, Report, Timed, alone, parser
 
 TARGET = "rain_tomorrow"
-ALGORITHM = "xgboost"
-TRAINING = f"{TARGET}__{ALGORITHM}"
 FORECAST_DAYS = 14
 RATIO_BAR = 1.25
 RAW_TO_FEATURES_BAR_S = 4.0
@@ -84,7 +81,7 @@ def mlflow_start_up(settings: Any) -> dict[str, float]:
     return {"mlflow_import": imported - start, "mlflow_migration": time.perf_counter() - imported}
 
 
-def graph(path: Path | None, year: int, trees: int | None) -> dict[str, Any]:
+def graph(path: Path | None, year: int) -> dict[str, Any]:
     """The product's own run: seconds of every step, and how many of them Dagster spent on recording."""
     from dagster import DagsterInstance
 
@@ -94,7 +91,6 @@ def graph(path: Path | None, year: int, trees: int | None) -> dict[str, Any]:
     home = Path(tempfile.mkdtemp(prefix="weather-graph-"))
     try:
         settings = settings_of(home, path)
-        limit_trees(trees)
         found: dict[str, Any] = dbt_start_up(settings) | mlflow_start_up(settings)
         recording = Timed(DagsterInstance, "handle_new_event", recorded_in)
         plots, logging = Timed(mlflow_models, "model_plots"), Timed(mlflow_models, "log_candidate")
@@ -107,13 +103,13 @@ def graph(path: Path | None, year: int, trees: int | None) -> dict[str, Any]:
         found["runs"] = {f"{stage.run.job} run": stage.seconds for stage in outcome.stages}
         found["steps"] = {key: value for stage in outcome.stages for key, value in stage.step_seconds.items()}
         [trained] = outcome.targets[TARGET]["years"].values()
-        found["value"] = trained[ALGORITHM]["f1"]
+        found["values"] = {name: metrics["f1"] for name, metrics in trained.items()}
     finally:
         shutil.rmtree(home, ignore_errors=True)
     return found
 
 
-def script(path: Path | None, year: int, trees: int | None) -> dict[str, Any]:
+def script(path: Path | None, year: int) -> dict[str, Any]:
     """The same domain calls without Dagster and MLflow: seconds of every stage."""
     import pyarrow.compute as pc
 
@@ -154,11 +150,10 @@ def script(path: Path | None, year: int, trees: int | None) -> dict[str, Any]:
     stages: dict[str, float] = {}
     try:
         settings = settings_of(home, path)
-        limit_trees(trees)
         found: dict[str, Any] = dbt_start_up(settings)
         start, cpu = time.perf_counter(), time.process_time()
         lap = partial(_lap, stages, [start])
-        target, algorithm = TARGETS[TARGET], ALGORITHMS[ALGORITHM]
+        target = TARGETS[TARGET]
 
         lake = Lake(str(home / "lake"))
         with closing(open_source(settings, settings.now())) as source:
@@ -209,8 +204,12 @@ def script(path: Path | None, year: int, trees: int | None) -> dict[str, Any]:
 
         wide = features.select(training_columns(target))
         data = training_data(wide.values(), sum(wide.row_counts.values()), target)
-        model = train(target, algorithm, data, split, TrainingConfig(settings.seed, settings.threads))
-        lap(f"{TARGET}__{ALGORITHM}")
+        models = {}
+        for name, algorithm in ALGORITHMS.items():
+            if target.task in algorithm.tasks:
+                models[name] = train(target, algorithm, data, split, TrainingConfig(settings.seed, settings.threads))
+                lap(f"{TARGET}__{name}")
+        model = max(models.values(), key=lambda each: each.validation_metrics[target.primary_metric])
 
         predictor = Predictor.load(model.contract_bytes, model.model_bytes, digest=model.digest)
         exam = pc.field("day").isin(standing_exam_days(split.train.first, split.test.last)) | (
@@ -251,7 +250,7 @@ def script(path: Path | None, year: int, trees: int | None) -> dict[str, Any]:
             database.replace_forecasts(TARGET, version.version, newest, covered.last_day, issued)
         lap(f"{TARGET}__forecasts")
         found |= {"seconds": time.perf_counter() - start, "cpu": time.process_time() - cpu}
-        found |= {"steps": stages, "value": model.metrics["f1"]}
+        found |= {"steps": stages, "values": {name: each.metrics["f1"] for name, each in models.items()}}
     finally:
         shutil.rmtree(home, ignore_errors=True)
     return found
@@ -261,19 +260,6 @@ def recorded_in(_instance: Any, event: Any, **_: Any) -> str:
     """The step in which an event was recorded; what is planned is recorded before the first step."""
     planned = event.is_dagster_event and event.dagster_event_type.value.endswith("_PLANNED")
     return "" if planned else event.step_key or ""
-
-
-def limit_trees(trees: int | None) -> None:
-    """Lower the default number of trees, in this process only."""
-    if trees is None:
-        return
-    from dataclasses import replace
-
-    from weather_platform.domain import algorithms
-
-    known = algorithms.ALGORITHMS[ALGORITHM]
-    parameters = tuple(replace(p, default=trees) if p.name == "n_estimators" else p for p in known.parameters)
-    object.__setattr__(known, "parameters", parameters)
 
 
 def _lap(stages: dict[str, float], clock: list[float], stage: str) -> None:
@@ -293,14 +279,13 @@ def main() -> None:
     options = parser(__doc__)
     options.add_argument("--path", type=Path, help="table of the csv source; default: the real one beside the checkout")
     options.add_argument("--year", type=int, help="test year; default: 2015, or the newest of synthetic weather")
-    options.add_argument("--trees", type=int, help="most trees of the model; default: the product's")
     chosen = options.parse_args()
     path = chosen.path or (REAL_TABLE if REAL_TABLE.exists() else None)
     year = chosen.year or (2015 if path else date.today().year)  # noqa: DTZ011 - the newest year of the generator
     report = Report(f"the graph against a script, {path.name if path else 'synthetic weather'}, {year}", chosen.json)
-    plain = alone(script, path, year, chosen.trees)
-    whole = alone(graph, path, year, chosen.trees)
-    assert plain["value"] == whole["value"], "both sides must have trained the same model"
+    plain = alone(script, path, year)
+    whole = alone(graph, path, year)
+    assert plain["values"] == whole["values"], "both sides must have trained the same models"
 
     report.say("\ncounted apart")
     report.figure("dbt: import and first start", whole["dbt_first"], "s", note=f"script {plain['dbt_first']:.2f} s")
@@ -318,8 +303,8 @@ def main() -> None:
 
     report.say("\nwhere the graph's own time goes")
     report.figure("Dagster's recording", whole["recording"], "s", note=f"{whole['events']} events")
-    report.figure("plots of the model", whole["plots"], "s")
-    report.figure("logging the model to MLflow", whole["mlflow"], "s")
+    report.figure("plots of the models", whole["plots"], "s")
+    report.figure("logging the models to MLflow", whole["mlflow"], "s")
     outside = sum(whole["runs"].values()) - sum(whole["steps"].values())
     report.figure("in runs, outside of steps", outside, "s", note="plans, resources, planned events")
 
@@ -335,8 +320,12 @@ def main() -> None:
     report.figure("graph against script", seconds["graph"] / seconds["script"], "times", at_most=RATIO_BAR)
     report.figure("the same in processor seconds", whole["cpu"] / plain["cpu"], "times")
     # Training is one and the same call and most of the time: a busy moment during one of the two says nothing.
-    logged = whole["plots"] + whole["mlflow"] + whole["recording_in"].get(TRAINING, 0.0)
-    training = {"graph": whole["steps"][TRAINING] - logged, "script": plain["steps"][TRAINING]}
+    steps = [f"{TARGET}__{name}" for name in plain["values"]]
+    logged = whole["plots"] + whole["mlflow"] + sum(whole["recording_in"].get(step, 0.0) for step in steps)
+    training = {
+        "graph": sum(whole["steps"][step] for step in steps) - logged,
+        "script": sum(plain["steps"][step] for step in steps),
+    }
     alike = {side: seconds[side] - training[side] + min(training.values()) for side in seconds}
     note = f"graph {training['graph']:.1f} s, script {training['script']:.1f} s"
     report.figure("the same, training as quick on both sides", alike["graph"] / alike["script"], "times", note=note)

@@ -32,8 +32,8 @@ from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.domain.training import Predictor
 from weather_platform.lake import Lake
 from weather_platform.resources.registry import ModelRegistry, RegisteredModel
-from weather_platform.settings import Settings, load_settings
 from weather_platform.serving.users import Passwords
+from weather_platform.settings import Settings, load_settings
 from weather_platform.stores import application_database, open_lake
 
 USER = "benchmark"
