@@ -141,6 +141,20 @@ class Settings(BaseSettings):
         description="Requests a second that one user may send to one worker, averaged over two seconds.",
     )
 
+    request_body_bytes: int = Field(
+        4 * 2**20, ge=1024, le=2**30, description="Largest body of a request to the service, in bytes; more is a 413."
+    )
+    batch_body_bytes: int = Field(
+        32 * 2**20, ge=1024, le=2**30, description="Largest body of a request that may send many rows, in bytes."
+    )
+    request_body_seconds: float = Field(
+        30.0, ge=0.1, le=3600, description="Longest time that a body may take to arrive; more is a 408."
+    )
+    log_format: Literal["json", "text"] = Field(
+        "json", description="Log of the service: JSON lines with request and trace ids, or text for people."
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
@@ -201,6 +215,11 @@ def load_settings(**overrides: object) -> Settings:
         return Settings(_env_file=home / "weather.env", **(overrides | {"home": home}))  # type: ignore[arg-type]
     except ValidationError as error:
         raise SettingsError("; ".join(_one_line(problem) for problem in error.errors(include_input=False))) from None
+
+
+def otlp_endpoint() -> str | None:
+    """Where OpenTelemetry is told to send to; None: nowhere. Its variables are its own, and it reads the others."""
+    return os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT") or None
 
 
 def remember_source(settings: Settings) -> None:
