@@ -1,4 +1,4 @@
-"""The server that most tests share, and the home it serves."""
+"""The server that most tests share, the home it serves, and one with three versions of one target."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -6,7 +6,9 @@ from pathlib import Path
 import httpx
 import pytest
 
+from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome, copied, shared_home
+from weather_platform_tests.serving.homes import register, trained
 from weather_platform_tests.serving.servers import Server, add_user, running
 
 
@@ -45,3 +47,18 @@ def home(first: MadeHome, tmp_path: Path) -> MadeHome:
     made = copied(first, tmp_path / "home")
     add_user(made, "ada", "predict", "admin")
     return made
+
+
+@pytest.fixture(scope="session")
+def three_versions(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    """Version 1 serves, versions 2 and 3 are registered; nobody changes it."""
+    made = copied(first, tmp_path_factory.mktemp("three_versions") / "home")
+    for seed in (2, 3):
+        register(made.registry, mlflow_tracking_uri(made.settings), trained(first.folder, seed))
+    return made
+
+
+@pytest.fixture
+def several(three_versions: MadeHome, tmp_path: Path) -> MadeHome:
+    """A copy of it for one test."""
+    return copied(three_versions, tmp_path / "home")

@@ -1,0 +1,480 @@
+"""The follower: a real process on a real home, with a real MLflow that flips, breaks, goes away and comes back."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+
+from weather_platform.domain.canary import GOLDEN_FILE
+from weather_platform.domain.training import sha256
+from weather_platform.resources.mlflow_client import mlflow_client
+from weather_platform.resources.registry import PREVIOUS, PRODUCTION, RegisteredModel
+from weather_platform.serving.model_store import ModelStore, StoreEvent
+from weather_platform.serving.state import StateFolder
+from weather_platform.settings import PROJECT_DIR, load_settings
+from weather_platform.stores import mlflow_tracking_uri
+from weather_platform_tests.e2e.homes import MadeHome, clean_environment, copied, environment
+from weather_platform_tests.e2e.test_outages import turn_a_bit
+from weather_platform_tests.e2e.test_rollback import another_record
+from weather_platform_tests.serving.homes import (
+    AUDIT,
+    QUICK_POLL,
+    Following,
+    alive,
+    eventually,
+    following,
+    is_running,
+    register,
+    start_follower,
+    trained,
+)
+from weather_platform_tests.small_models import TARGET, Store, model_file, model_folder
+
+OTHER = "max_temp_tomorrow"
+
+
+def point(home: MadeHome, alias: str, version: int) -> None:
+    """Move an alias past every check of the platform, as MLflow's own page does."""
+    mlflow_client(mlflow_tracking_uri(home.settings)).set_registered_model_alias(TARGET, alias, str(version))
+
+
+def new_version(home: MadeHome, seed: int) -> RegisteredModel:
+    return register(home.registry, mlflow_tracking_uri(home.settings), trained(home.folder, seed))
+
+
+@pytest.fixture(scope="module")
+def shared(three_versions: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Following]:
+    """One process for the tests that each use an alias of their own."""
+    with following(copied(three_versions, tmp_path_factory.mktemp("followed") / "home")) as followed:
+        yield followed
+
+
+# ---------------------------------------------------------------- what is served
+
+
+def test_it_finds_the_production_versions_of_every_target_with_their_files(shared: Following) -> None:
+    state = shared.state
+    for target in (TARGET, OTHER):
+        model = shared.home.registry.production(target)
+        served = state.models[target][PRODUCTION]
+        assert (served.version, served.digest, served.run_id) == (model.version, model.digest, model.run_id)
+        assert served.tested_through == model.tested_through
+        assert f"test_{'f1' if target == TARGET else 'r2'}" in served.metrics
+        files = shared.folder.model_files(served.digest)
+        assert (files.contract, files.model) == shared.home.registry.verified_files(model)
+        assert files.golden == (model_folder(model) / GOLDEN_FILE).read_bytes()
+    assert (state.registry_error, state.lake_error, state.refused) == (None, None, ())
+
+
+def test_it_keeps_the_newest_days_and_the_days_that_they_look_back_on(shared: Following) -> None:
+    recent = shared.state.recent
+    assert recent is not None
+    stored = shared.home.lake.read("observations")
+    days = sorted(set(stored["day"].to_pylist()))
+    assert (recent.first_day, recent.last_day) == (days[-120], days[-1])
+    kept = shared.folder.table(recent.observations)
+    expected = stored.filter(pc.field("day") >= recent.first_day - timedelta(days=30)).select(kept.column_names)
+    assert sorted(map(str, kept.to_pylist())) == sorted(map(str, expected.to_pylist()))
+    assert shared.folder.table(recent.stations).equals(shared.home.lake.read("stations"))
+
+
+def test_a_new_alias_is_served_and_one_that_is_taken_away_is_not(shared: Following) -> None:
+    point(shared.home, "trial", 2)
+    eventually(lambda: shared.version("trial") == 2, "the new alias")
+    mlflow_client(mlflow_tracking_uri(shared.home.settings)).delete_registered_model_alias(TARGET, "trial")
+    eventually(lambda: shared.version("trial") is None, "the end of the alias")
+    assert shared.version(PRODUCTION) == 1
+
+
+def test_the_state_tells_how_fresh_it_is_and_counts_its_changes(shared: Following) -> None:
+    before = shared.state
+    eventually(lambda: shared.state.checked_at != before.checked_at, "another look")
+    assert shared.state.generation == before.generation
+    point(shared.home, "counted", 3)
+    eventually(lambda: shared.state.generation > before.generation, "a new generation")
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_a_corrupted_artifact_is_refused_with_the_reason_and_served_once_it_is_restored(shared: Following) -> None:
+    model = new_version(shared.home, seed=11)
+    point(shared.home, "corrupted", 2)
+    eventually(lambda: shared.version("corrupted") == 2, "the version before")
+    kept = model_file(model).read_bytes()
+    turn_a_bit(model_file(model))
+    point(shared.home, "corrupted", model.version)
+    eventually(lambda: shared.refused("corrupted") is not None, "the refusal")
+    assert f"{model_file(model).name} has SHA-256" in str(shared.refused("corrupted"))
+    assert shared.version("corrupted") == 2
+    time.sleep(1)
+    assert shared.log.count("@corrupted: version") == 1, "told once"
+    model_file(model).write_bytes(kept)
+    eventually(lambda: shared.version("corrupted") == model.version, "the restored version")
+    assert shared.refused("corrupted") is None
+
+
+def test_a_version_that_says_something_else_than_on_record_is_refused(shared: Following) -> None:
+    model = new_version(shared.home, seed=12)
+    another_record(shared.home, model.version)
+    point(shared.home, "untrue", model.version)
+    eventually(lambda: shared.refused("untrue") is not None, "the refusal")
+    assert "does not reproduce its recorded test predictions (1 of 64 rows" in str(shared.refused("untrue"))
+    assert shared.version("untrue") is None
+
+
+def test_a_version_of_other_features_is_refused(shared: Following) -> None:
+    store = Store(mlflow_tracking_uri(shared.home.settings), f"sqlite:///{shared.home.folder}/weather.db")
+    point(shared.home, "foreign", store.register().version)
+    eventually(lambda: shared.refused("foreign") is not None, "the refusal")
+    assert "was trained on features test-1" in str(shared.refused("foreign"))
+
+
+def test_a_version_that_somebody_else_registered_is_refused(shared: Following) -> None:
+    client = mlflow_client(mlflow_tracking_uri(shared.home.settings))
+    source = shared.home.registry.version(TARGET, 1)
+    made = client.create_model_version(TARGET, source=source.model_uri, run_id=source.run_id)
+    point(shared.home, "stranger", int(made.version))
+    eventually(lambda: shared.refused("stranger") is not None, "the refusal")
+    assert "was not registered by this platform" in str(shared.refused("stranger"))
+    client.delete_registered_model_alias(TARGET, "stranger")
+    eventually(lambda: shared.refused("stranger") is None, "the end of the refusal")
+
+
+# ---------------------------------------------------------------- moving
+
+
+def test_every_reader_sees_one_version_whole_while_production_moves(several: MadeHome) -> None:
+    registry, events = several.registry, list[StoreEvent]()
+    models = {number: registry.version(TARGET, number) for number in (1, 2, 3)}
+    expected = {
+        model.digest: registry.golden(model, registry.load(model).contract.feature_names) for model in models.values()
+    }
+    with following(several), _store(several, events) as store:
+        mixed, seen = list[str](), set[int]()
+        asked = 0
+        for to, expected_champion in ((2, 1), (3, 2), (1, 3), (2, 1)):
+            registry.move_production(TARGET, to, expected_champion, AUDIT)
+            moved_at = time.monotonic()
+            while True:
+                served = store.served
+                assert served is not None
+                model = served.models[TARGET][PRODUCTION]
+                golden = expected[model.digest]
+                says = model.predictor.predict(golden.values).value
+                if model.digest != models[model.version].digest or says.tobytes() != golden.expected.tobytes():
+                    mixed.append(model.name)
+                seen.add(model.version)
+                asked += 1
+                if model.version == to:
+                    break
+                assert time.monotonic() - moved_at < 10, f"version {to} is not served"
+            previous = store.served
+            assert previous is not None
+            assert previous.models[TARGET][PREVIOUS].version == expected_champion
+        assert (mixed, seen) == ([], {1, 2, 3})
+        assert asked > 100
+        production = ("swapped", TARGET, PRODUCTION)
+        swaps = [event.version for event in events if (event.kind, event.target, event.alias) == production]
+        assert swaps == [1, 2, 3, 1, 2]
+        assert store.lag_seconds() < 5
+
+
+@contextmanager
+def _store(home: MadeHome, events: list[StoreEvent]) -> Iterator[ModelStore]:
+    with environment(clean_environment() | dict(QUICK_POLL)):
+        settings = load_settings(home=home.folder)
+    store = ModelStore(settings, events.append)
+    store.start()
+    try:
+        eventually(lambda: store.served is not None, "the first models")
+        yield store
+    finally:
+        store.stop()
+
+
+def test_folders_of_versions_that_nothing_names_go_and_those_still_served_stay(several: MadeHome) -> None:
+    registry = several.registry
+    one, two = (registry.version(TARGET, number).digest for number in (1, 2))
+    models = several.folder / "serving" / "models"
+    with following(several, WEATHER_SERVING_KEEP_SECONDS="0") as followed:
+        registry.move_production(TARGET, 2, 1, AUDIT)
+        eventually(lambda: followed.version(PREVIOUS) == 1, "both aliases")
+        time.sleep(1)
+        assert {one, two} < {path.name for path in models.iterdir()}, "Previous serves version 1"
+        mlflow_client(mlflow_tracking_uri(several.settings)).delete_registered_model_alias(TARGET, PREVIOUS)
+        eventually(lambda: not (models / one).exists(), "the end of the folder")
+        assert followed.folder.model_files(two).model
+        assert {path.name for path in models.iterdir()} == followed.state.digests()
+
+
+# ---------------------------------------------------------------- outages
+
+
+@contextmanager
+def mlflow_server(backend: Path, files: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A real MLflow server with proxied artifacts on this port."""
+    command = [
+        sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port),
+        "--backend-store-uri", f"sqlite:///{backend}", "--artifacts-destination", str(files),
+    ]  # fmt: skip
+    quiet = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with backend.with_suffix(".log").open("ab") as log:
+        process = subprocess.Popen(command, env=quiet, stdout=log, stderr=log, start_new_session=True)
+    try:
+        eventually(lambda: _listens(port), "the server", 90)
+        yield process
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_a_registry_that_goes_away_and_comes_back(first: MadeHome, tmp_path: Path) -> None:
+    home = copied(first, tmp_path / "home")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    uri, database = f"http://127.0.0.1:{port}", f"sqlite:///{home.folder}/weather.db"
+    stack = {
+        "WEATHER_PROFILE": "stack", "WEATHER_LAKE_URI": str(home.folder / "lake"),
+        "WEATHER_REPORTS_URI": str(tmp_path / "reports"),
+        "WEATHER_S3_ACCESS_KEY_ID": "id", "WEATHER_S3_SECRET_ACCESS_KEY": "key",
+        "WEATHER_MLFLOW_TRACKING_URI": uri, "WEATHER_DATABASE_URL": database,
+    }  # fmt: skip
+    backend, files = tmp_path / "server.db", tmp_path / "files"
+    shutil.copy(home.folder / "mlflow.db", backend)
+    mlflow_client(f"sqlite:///{backend}").delete_registered_model(TARGET)
+    registry = Store(uri, database).registry
+    with mlflow_server(backend, files, port):
+        one = register(registry, uri, trained(first.folder, 2))
+        registry.move_production(TARGET, one.version, None, AUDIT)
+        followed = start_follower(home, **stack)
+        eventually(lambda: alive(followed) and followed.folder.signature() is not None, "the first state", 60)
+        assert followed.version(PRODUCTION) == one.version
+        two = register(registry, uri, trained(first.folder, 3))
+    try:
+        eventually(lambda: followed.state.registry_error is not None, "the outage")
+        assert uri in str(followed.state.registry_error)
+        assert followed.version(PRODUCTION) == one.version
+        checked_at = followed.state.checked_at
+        signature = followed.folder.signature()
+        eventually(lambda: followed.folder.signature() != signature, "another look")
+        assert followed.state.checked_at == checked_at, "how old the answer is"
+
+        followed.kill()  # and a new one that has never heard of the registry
+        with following(home, **stack) as again:
+            assert again.version(PRODUCTION) == one.version
+            assert again.state.checked_at == checked_at
+            with mlflow_server(backend, files, port):
+                registry.move_production(TARGET, two.version, one.version, AUDIT)
+                eventually(lambda: again.version(PRODUCTION) == two.version, "the new version", 30)
+                assert again.state.registry_error is None
+                assert again.state.checked_at is not None
+                assert again.state.checked_at > (checked_at or again.state.checked_at)
+            assert again.log.count("the registry is out of reach") == 2, "once for each process"
+            assert again.log.count("the registry answers again") == 1
+            assert "Traceback" not in again.log
+    finally:
+        if followed.process.poll() is None:
+            followed.kill()
+
+
+def test_a_lake_that_cannot_be_read_is_told_and_what_was_read_stays_and_new_rows_come_in(several: MadeHome) -> None:
+    table = several.folder / "lake" / "observations"
+    with following(several) as followed:
+        before = followed.state.recent
+        assert before is not None
+        table.rename(table.with_name("away"))
+        eventually(lambda: followed.state.lake_error is not None, "the outage of the lake")
+        assert (followed.state.recent, followed.state.registry_error) == (before, None)
+        table.with_name("away").rename(table)
+        eventually(lambda: followed.state.lake_error is None, "the lake again")
+        assert followed.state.recent == before
+        rows = several.lake.snapshot("observations").read(keys=["2015"])
+        fewer = rows.filter(pc.field("day") < before.last_day)
+        several.lake.replace_partition("observations", "year", "2015", fewer)
+        eventually(lambda: followed.state.recent != before, "the new rows")
+        recent = followed.state.recent
+        assert recent is not None
+        assert recent.last_day == before.last_day - timedelta(days=1)
+        assert recent.stations == before.stations
+        assert followed.log.count("the lake is out of reach") == followed.log.count("the lake answers again") == 1
+
+
+def test_a_home_without_models_is_told_and_nothing_is_made_in_the_registry(tmp_path: Path) -> None:
+    home = MadeHome(tmp_path / "home", {"WEATHER_HOME": str(tmp_path / "home")})
+    home.folder.mkdir()
+    with following(home) as followed:
+        assert "no model was registered in" in str(followed.state.registry_error)
+        assert (followed.state.checked_at, followed.state.models, followed.state.recent) == (None, {}, None)
+        assert {path.name for path in home.folder.iterdir()} == {"serving"}
+
+
+def test_a_registry_that_was_replaced_by_another_file_is_not_mistaken_for_the_old_one(several: MadeHome) -> None:
+    with following(several) as followed:
+        shutil.copy(several.folder / "mlflow.db", several.folder / "restored.db")
+        (several.folder / "restored.db").rename(several.folder / "mlflow.db")
+        assert followed.process.wait(20) == 0, "its supervisor starts it again"
+        assert "another file now" in followed.log
+
+
+# ---------------------------------------------------------------- killed
+
+
+def whole(folder: StateFolder) -> None:
+    """Everything that the state names is there and is what it should be."""
+    state = folder.read()
+    assert state is not None
+    for aliases in state.models.values():
+        for version in aliases.values():
+            files = folder.model_files(version.digest)
+            assert sha256(files.contract) == version.digest
+            assert sha256(files.golden) == version.golden_sha256
+    assert state.recent is not None
+    assert folder.table(state.recent.observations).num_rows
+    assert folder.table(state.recent.stations).num_rows
+
+
+def test_after_kill_9_the_next_start_mends_what_was_half_written(several: MadeHome) -> None:
+    with following(several) as followed:
+        folder = followed.folder
+    whole(folder)  # killed at any time: what is named is complete
+    digest = followed.state.models[TARGET][PRODUCTION].digest
+    recent = followed.state.recent
+    assert recent is not None
+    leftovers = [folder.path / ".served.json", folder.path / "models" / f".{digest}" / "model"]
+    leftovers += [folder.path / "lake" / ".observations-9.arrow"]
+    for path in leftovers:
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"half")
+    model, rows = folder.path / "models" / digest / "model", folder.path / "lake" / recent.observations.file
+    for path in (model, rows):  # as a disk that lost its last writes leaves them
+        path.write_bytes(path.read_bytes()[:100])
+    with following(several) as again:
+        whole(folder)
+        assert again.version(PRODUCTION) == 1
+        assert not any(path.exists() for path in leftovers)
+    (folder.path / "served.json").write_bytes(b'{"format": "weather-platform/served/1", "gen')
+    with following(several) as again:
+        whole(folder)
+        assert "cannot be used" in again.log
+
+
+def test_killed_while_production_moves_it_leaves_a_whole_state(several: MadeHome) -> None:
+    with following(several) as followed:
+        for champion, to in ((1, 2), (2, 3)):
+            several.registry.move_production(TARGET, to, champion, AUDIT)
+            time.sleep(0.25)
+    whole(followed.folder)
+    with following(several) as followed:
+        eventually(lambda: followed.version(PRODUCTION) == 3, "the champion")
+
+
+PARENT = textwrap.dedent("""
+    import sys, time
+    from weather_platform.serving.supervisor import FollowerSupervisor
+    from weather_platform.settings import load_settings
+
+    supervisor = FollowerSupervisor(load_settings())
+    supervisor.start()
+    for line in sys.stdin:
+        if line == "stop\\n":
+            supervisor.stop()
+        print(supervisor.pid, supervisor.restarts, flush=True)
+""")
+
+
+@contextmanager
+def supervising(home: MadeHome) -> Iterator[subprocess.Popen[str]]:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], cwd=PROJECT_DIR, text=True,
+        env=clean_environment() | dict(home.env) | dict(QUICK_POLL), stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        yield parent
+    finally:
+        parent.kill()
+        parent.communicate()
+
+
+def ask(parent: subprocess.Popen[str], line: str = "pid") -> tuple[str, str]:
+    """Process and restarts of the supervised follower."""
+    assert parent.stdin is not None
+    assert parent.stdout is not None
+    parent.stdin.write(f"{line}\n")
+    parent.stdin.flush()
+    pid, restarts = parent.stdout.readline().split()
+    return pid, restarts
+
+
+def test_a_killed_follower_is_started_again_and_dies_with_its_parent(several: MadeHome) -> None:
+    folder = StateFolder(several.folder)
+    with supervising(several) as parent:
+        eventually(lambda: folder.signature() is not None, "the first state", 60)
+        pid, restarts = ask(parent)
+        assert restarts == "0"
+        os.kill(int(pid), signal.SIGKILL)
+        eventually(lambda: ask(parent)[1] == "1", "the restart")
+        killed = folder.signature()
+        eventually(lambda: folder.signature() != killed, "the state of the new one", 60)
+        again = int(ask(parent)[0])
+        assert again != int(pid)
+        parent.kill()
+        parent.wait()
+        eventually(lambda: not is_running(again), "the end of the follower", 5)
+
+
+def test_a_supervisor_that_is_stopped_ends_the_follower_for_good(several: MadeHome) -> None:
+    with supervising(several) as parent:
+        eventually(lambda: ask(parent)[0] != "None", "the start")
+        pid = int(ask(parent)[0])
+        assert ask(parent, "stop") == (str(pid), "0")
+        assert not is_running(pid)
+        time.sleep(1.5)
+        assert ask(parent) == (str(pid), "0")
+
+
+def test_a_second_follower_of_a_home_waits_until_the_first_has_ended(several: MadeHome) -> None:
+    with following(several) as followed:
+        second = start_follower(several)
+        try:
+            eventually(lambda: "waiting for it to end" in followed.log, "the second one")
+            followed.kill()
+            seen = followed.folder.signature()
+            eventually(lambda: alive(second) and followed.folder.signature() != seen, "its first state", 60)
+        finally:
+            second.kill()
+
+
+def test_a_follower_with_settings_that_cannot_be_used_says_so_in_one_line(several: MadeHome) -> None:
+    followed = start_follower(several, WEATHER_SERVING_POLL_SECONDS="0")
+    assert followed.process.wait(30) == 1
+    assert "WEATHER_SERVING_POLL_SECONDS" in followed.log
+    assert len(followed.log.splitlines()) == 1
+
+
+def test_a_state_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    home = MadeHome(tmp_path / "home", {"WEATHER_HOME": str(tmp_path / "home")})
+    home.folder.mkdir()
+    (home.folder / "serving").write_text("in the way")
+    followed = start_follower(home)
+    assert followed.process.wait(30) == 1
+    assert "cannot be written" in followed.log
+    assert len(followed.log.splitlines()) == 1
