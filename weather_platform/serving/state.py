@@ -225,7 +225,8 @@ class StateFolder:
 
     def unfinished(self) -> list[Path]:
         """What a killed process left half-written."""
-        return [path for folder in (self.path, self._models, self._lake) for path in folder.glob(f"{_SCRATCH}*")]
+        ours = ((self.path, _SERVED), (self._models, "*"), (self._lake, "*"))  # others have folders beside these
+        return [path for folder, name in ours for path in folder.glob(f"{_SCRATCH}{name}")]
 
     def unused(self, state: State) -> list[Path]:
         """Model folders and lake files that `state` does not name."""
