@@ -55,7 +55,7 @@ CODE_REVISION = 1
 """Raise by one when any feature's value changes while its name stays."""
 
 _RAIN_WINDOWS_DAYS = (3, 7, 30)
-_CELLS_AT_ONCE = 4_096
+_CELLS_AT_ONCE = 1_024
 """Station-days computed together: keeps the working set inside the processor's cache, changes no result."""
 
 
@@ -518,8 +518,8 @@ def _derive(
     total = np.where(known, rain, 0.0).cumsum(axis=0)  # strictly in the order of the lags
     count = known.cumsum(axis=0)
     wet = rain_day == 1.0
-    since = np.where(wet.any(axis=0), wet.argmax(axis=0), float(_RAIN_WINDOWS_DAYS[-1]))
-    since[np.isnan(rain_day).all(axis=0)] = np.nan
+    since = np.where(np.logical_or.reduce(wet), wet.argmax(axis=0), float(_RAIN_WINDOWS_DAYS[-1]))
+    np.copyto(since, np.nan, where=np.logical_and.reduce(np.isnan(rain_day)))
     out[:, _RAIN_AT.stop - 1] = since
 
     with np.errstate(invalid="ignore"):
@@ -528,9 +528,10 @@ def _derive(
     means[:, :, _PRESSURE] += np.float32(_PRESSURE_ORIGIN_HPA)
     out[:, _NEIGHBOURS_AT] = means.reshape(len(out), -1)
     out[:, _CONTRASTS_AT] = out.take(_MINUENDS, axis=1) - out.take(_SUBTRAHENDS, axis=1)
-    np.copyto(out, np.float32(np.nan), where=np.isnan(out))
+    np.copyto(out, _NAN, where=np.isnan(out))
 
 
+_NAN = np.float32(np.nan)
 _LAGS = np.arange(_RAIN_WINDOWS_DAYS[-1], dtype=np.intp)
 _WINDOW_ENDS = np.array(_RAIN_WINDOWS_DAYS) - 1
 _RAIN_MEANS_AT = slice(_RAIN_AT.start, _RAIN_AT.stop - 1)

@@ -89,20 +89,13 @@ class RecentObservations:
 
         ``others`` are the other station-days of the same request.
         """
-        named = (SentDay(station_index, day, sent), *others)
-        observed = np.empty((len(named), len(_NAMES)))
-        for row, (station, on, fields) in zip(observed, named, strict=True):
-            self._check(station)
-            stored = self._row_at[on - self._origin, station] if use_history and self._stores(on) else -1
-            row[:] = self._rows[stored]
-            try:
-                for name, value in fields.items():
-                    row[_AT[name]] = value
-            except KeyError:
-                raise _unknown_field(name) from None
-        laid = {(each.station_index, each.day): own for each, own in zip(named, own_values(observed), strict=True)}
-        if len(laid) != len(named):
-            raise InvariantError("a station-day was sent twice; send one row per station and day")
+        own = own_values(self._observed(station_index, day, sent, use_history)[None])
+        laid = {(station_index, day): own[0]}
+        if others:
+            rows = np.array([self._observed(*each, use_history) for each in others])
+            laid |= {(each.station_index, each.day): own for each, own in zip(others, own_values(rows), strict=True)}
+            if len(laid) <= len(others):
+                raise InvariantError("a station-day was sent twice; send one row per station and day")
         held = use_history and self._origin <= day <= self._held_through
         return self._history.features_of_one(station_index, day, laid, held=held)
 
@@ -142,6 +135,18 @@ class RecentObservations:
             day = np.concatenate((day, self._day[kept]))
             observed = np.concatenate((observed, self._rows[:-1][kept]))
         return self._built(station, day, observed, *(np.asarray(part, dtype=np.int32) for part in asked))
+
+    def _observed(self, station: int, day: int, fields: Mapping[str, float], use_history: bool) -> NDArray[np.float64]:
+        """What counts as observed of one station-day, in the order of the contract."""
+        self._check(station)
+        at = self._row_at[day - self._origin, station] if use_history and self._stores(day) else -1
+        row: NDArray[np.float64] = self._rows[at].copy()
+        try:
+            for name, value in fields.items():
+                row[_AT[name]] = value
+        except KeyError:
+            raise _unknown_field(name) from None
+        return row
 
     def _built(
         self,
