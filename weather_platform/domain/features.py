@@ -399,8 +399,8 @@ class History:
             at = day - self._origin
             cell = at * self._stations + station
             before = self._own[cell - self._stations]
-            window = slice(cell - _LAGS[-1] * self._stations, cell + 1, self._stations)
-            rain, rain_day = self._rain[window][::-1].copy(), self._rain_day[window][::-1].copy()
+            window = slice(cell, cell - len(_LAGS) * self._stations, -self._stations)
+            rain, rain_day = self._rain[window].copy(), self._rain_day[window].copy()
             told = self._sources[at]
         else:
             before = _NOTHING
@@ -504,7 +504,8 @@ def _derive(
 ) -> None:
     """The features of rows from what each row needs: every formula is here, for one row and for a million.
 
-    ``rain`` and ``rain_day`` are (lag, row), today first; ``sums`` are those of ``_neighbour_sums``.
+    ``rain`` and ``rain_day`` are (lag, row), today first, and ``rain`` is used up; ``sums`` are those of
+    ``_neighbour_sums``.
     """
     out[:, _OWN_AT] = own
     out[:, _SEASON_AT] = season
@@ -514,9 +515,10 @@ def _derive(
     out[:, _DIFFERENCES_AT.start] = pressure - before[:, _AT["pressure_3pm_hpa"]]
     out[:, _DIFFERENCES_AT.start + 1] = pressure - own[:, _AT["pressure_9am_hpa"]]
 
-    known = ~np.isnan(rain)
-    total = np.where(known, rain, 0.0).cumsum(axis=0)  # strictly in the order of the lags
-    count = known.cumsum(axis=0)
+    unknown = np.isnan(rain)
+    np.copyto(rain, 0.0, where=unknown)
+    total = rain.cumsum(axis=0)  # strictly in the order of the lags
+    count = (~unknown).cumsum(axis=0)
     wet = rain_day == 1.0
     since = np.where(np.logical_or.reduce(wet), wet.argmax(axis=0), float(_RAIN_WINDOWS_DAYS[-1]))
     np.copyto(since, np.nan, where=np.logical_and.reduce(np.isnan(rain_day)))
@@ -556,12 +558,14 @@ def own_values(observed: NDArray[np.float64]) -> NDArray[np.float64]:
     own[:, : len(_NUMBERS)] = observed.take(_NUMBERS_AT, axis=1)
     speed, direction = observed.take(_SPEEDS_AT, axis=1), observed.take(_DIRECTIONS_AT, axis=1)
     unknown = np.isnan(direction)
-    half_degrees = np.where(unknown, 0.0, np.rint(direction * 2)).astype(np.intp) % len(_COMPONENTS)
-    components = -speed[:, :, None] * _COMPONENTS.take(half_degrees, axis=0)
+    half_degrees = np.rint(direction * 2)
+    np.copyto(half_degrees, 0.0, where=unknown)
+    components = -speed[:, :, None] * _COMPONENTS.take(half_degrees.astype(np.intp) % len(_COMPONENTS), axis=0)
     np.copyto(components, np.nan, where=(unknown & (speed != 0))[:, :, None])  # only a calm needs no direction
     own[:, len(_NUMBERS) : -1] = components.reshape(len(observed), -1)
     rain = observed[:, _OBSERVED_AT["rainfall_mm"]]
-    own[:, -1] = np.where(np.isnan(rain), observed[:, _OBSERVED_AT["rain_today"]], rain > RAIN_DAY_MM)
+    own[:, -1] = rain > RAIN_DAY_MM
+    np.copyto(own[:, -1], observed[:, _OBSERVED_AT["rain_today"]], where=np.isnan(rain))
     return own
 
 
