@@ -4,8 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from weather_platform.domain.canary import golden_bytes, golden_from_bytes, sing
+from weather_platform.domain.outputs import Forecasts
+from weather_platform.domain.training import Predictor
 from weather_platform.errors import RegistryError
 from weather_platform_tests.small_models import FEATURE_NAMES, small_model
 
@@ -40,6 +43,21 @@ def test_another_model_does_not_give_them() -> None:
     result = sing(small_model(seed=2).predictor, small_model(seed=1).golden)
     assert result.differing > 0
     assert result.largest_difference > 1e-6
+
+
+class OtherwiseAlone(Predictor):
+    """A model that says something else of a single row."""
+
+    def predict(self, values: NDArray[np.float32]) -> Forecasts:
+        forecasts = super().predict(values)
+        return forecasts if len(values) > 1 else replace(forecasts, value=np.nextafter(forecasts.value, 1))
+
+
+def test_single_rows_count_as_much_as_all_at_once() -> None:
+    model = small_model()
+    loaded = model.predictor
+    result = sing(OtherwiseAlone(loaded.contract, loaded.model, loaded.digest), model.golden)
+    assert result.differing == result.rows == len(model.golden.expected)
 
 
 @pytest.mark.parametrize(
