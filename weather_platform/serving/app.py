@@ -11,17 +11,20 @@ from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
+from weather_platform.observability.logs import RequestIdMiddleware
 from weather_platform.observability.metrics import MetricsMiddleware, ServingMetrics
+from weather_platform.observability.traces import Tracing
 from weather_platform.serving.answers import problem
-from weather_platform.serving.auth import Authenticator, AuthMiddleware
+from weather_platform.serving.auth import MAX_LOGIN_BYTES, Authenticator, AuthMiddleware
+from weather_platform.serving.bodies import BodyLimitMiddleware
 from weather_platform.serving.contract import MODELS
 from weather_platform.serving.forecasting import Forecaster
-from weather_platform.serving.http import Directory, RequestIdMiddleware, internal_error, request_id
+from weather_platform.serving.http import Directory, internal_error, request_id
 from weather_platform.serving.model_store import ModelStore
 from weather_platform.serving.operations import DOCS, METRICS, OPENAPI, OPERATIONS, TITLE
 from weather_platform.serving.prediction_log import PredictionLog
-from weather_platform.serving.routes import V1
-from weather_platform.serving.scoring_routes import SCORING
+from weather_platform.serving.routes import BATCH, TOKEN, V1
+from weather_platform.serving.scoring_routes import INVOCATIONS, SCORING
 from weather_platform.serving.services import Services
 from weather_platform.settings import Settings
 
@@ -35,7 +38,7 @@ Get a token from `/v1/token` and send it as `Authorization: Bearer`. Refusals ar
 names every faulty field by its path. Every answer says which model version gave it.
 """
 
-_OPEN = frozenset({"/v1/token", "/livez", "/readyz", OPENAPI, DOCS})
+_OPEN = frozenset({TOKEN, "/livez", "/readyz", OPENAPI, DOCS})
 
 
 def create_app(
@@ -45,16 +48,20 @@ def create_app(
     log: PredictionLog,
     metrics: ServingMetrics,
     forecaster: Forecaster,
+    tracing: Tracing | None = None,
 ) -> ASGIApp:
     """The whole application, middlewares included. The parts are started and stopped by the caller."""
     api = documented_api()
     api.state.services = Services(settings, store, authenticator, log, metrics, forecaster)
-    app: ASGIApp = Directory(api)
+    app: ASGIApp = BodyLimitMiddleware(
+        Directory(api), partial(limit_bytes, settings), seconds=settings.request_body_seconds
+    )
     app = AuthMiddleware(
         app, authenticator, partial(required_scope, open_metrics=settings.serving_open_metrics), metrics.auth_refused
     )
-    app = MetricsMiddleware(app, metrics, api.routes)
-    return RequestIdMiddleware(app)
+    if tracing is not None:
+        app = tracing.middleware(app)
+    return RequestIdMiddleware(MetricsMiddleware(app, metrics, api.routes))
 
 
 def documented_api() -> FastAPI:
@@ -83,6 +90,14 @@ def required_scope(path: str, method: str, *, open_metrics: bool) -> str | None:
     if path == METRICS:
         return None if open_metrics else "admin"
     return "predict"
+
+
+def limit_bytes(settings: Settings, path: str) -> int:
+    """How large a body may be."""
+    if path == TOKEN:
+        return MAX_LOGIN_BYTES
+    many = path == BATCH or path.endswith(INVOCATIONS)
+    return settings.batch_body_bytes if many else settings.request_body_bytes
 
 
 async def _refuse(request: Request, error: Exception) -> Response:

@@ -8,7 +8,6 @@ one without parameters in its path is found by a lookup.
 """
 
 import logging
-import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -71,17 +70,6 @@ class Directory:
         except Exception:
             _logger.exception("%s %s failed", scope["method"], scope["path"])
             await internal_error(scope)(scope, receive, send)
-
-
-class RequestIdMiddleware:
-    """ASGI: an id for every request."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        scope.setdefault("state", {})["request_id"] = uuid.uuid4().hex
-        await self._app(scope, receive, send)
 
 
 def internal_error(scope: Scope) -> Response:

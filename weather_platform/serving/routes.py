@@ -66,6 +66,8 @@ from weather_platform.serving.model_store import Served, ServedModel
 from weather_platform.serving.services import PRODUCTION, Services, positions_of, production, recent_of, services_of
 
 V1 = router()
+BATCH = "/v1/predict/batch"
+TOKEN = "/v1/token"  # noqa: S105 - a path
 
 
 @V1.post(
@@ -98,7 +100,7 @@ async def predict(request: Request) -> Response:
 
 
 @V1.post(
-    "/v1/predict/batch",
+    BATCH,
     summary="Forecast from many station-days",
     tags=["forecasts"],
     **documented(
@@ -331,7 +333,7 @@ async def models(request: Request) -> Response:
 
 
 @V1.post(
-    "/v1/token",
+    TOKEN,
     summary="Get a token",
     tags=["access"],
     **documented(

@@ -25,6 +25,7 @@ SCORING = router()
 MLFLOW_VERSION = installed_version("mlflow")
 
 _MODEL = "/models/{target}@{alias}"
+INVOCATIONS = "/invocations"
 _REFUSED = {
     status: {"description": text, "content": {JSON: {"schema": reference(MlflowError)}}}
     for status, text in ((400, "The table cannot be scored."), (404, "No such model."), (415, "Another media type."))
@@ -32,7 +33,7 @@ _REFUSED = {
 
 
 @SCORING.post(
-    f"{_MODEL}/invocations",
+    f"{_MODEL}{INVOCATIONS}",
     summary="Score rows of features",
     tags=["mlflow"],
     **documented(

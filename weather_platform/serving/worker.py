@@ -11,7 +11,9 @@ from contextlib import ExitStack, closing
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from weather_platform.observability.logs import configure_logging
 from weather_platform.observability.metrics import ServingMetrics
+from weather_platform.observability.traces import Tracing
 from weather_platform.serving.answers import problem
 from weather_platform.serving.app import create_app
 from weather_platform.serving.auth import Authenticator
@@ -47,10 +49,13 @@ class Worker:
 
     def start(self, settings: Settings, *, is_first: bool) -> None:
         """Make and start every part. The first worker also keeps the follower running."""
-        # BentoML would have every request written into its log.
-        logging.getLogger("uvicorn.access").propagate = False
+        configure_logging(settings.log_format, settings.log_level)
         metrics = ServingMetrics.shared(settings.home / "serving" / "metrics")
         database = self._parts.enter_context(closing(application_database(settings)))
+        self._parts.callback(metrics.flush)
+        tracing = Tracing.from_environment()
+        if tracing is not None:
+            self._parts.callback(tracing.close)
         log = PredictionLog.from_settings(settings, database, metrics)
         log.start()
         self._parts.callback(log.close, _LOG_SECONDS)
@@ -69,7 +74,7 @@ class Worker:
             follower = FollowerSupervisor(settings)
             follower.start()
             self._parts.callback(follower.stop)
-        self._app = create_app(settings, store, authenticator, log, metrics, Forecaster())
+        self._app = create_app(settings, store, authenticator, log, metrics, Forecaster(), tracing)
 
     def stop(self) -> None:
         """End every part, the last one first."""
