@@ -56,6 +56,9 @@ class LoggedForecast:
     seconds: float
     rows: int = 1
 
+    def __post_init__(self) -> None:
+        _must_be_aware(self.at, "at")
+
 
 @dataclass(frozen=True, slots=True)
 class LogWriter:

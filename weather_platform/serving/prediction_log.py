@@ -198,7 +198,8 @@ class PredictionLog:
             rows = self._at_hand[:step]
             try:
                 self._database.append_predictions(self._writer(), rows)
-            except InvariantError as error:
+            except (InvariantError, TypeError, ValueError, OverflowError) as error:
+                # The others are what a driver says of values that it cannot pass on.
                 if len(rows) > 1:
                     step = len(rows) // 2
                     continue
@@ -214,7 +215,7 @@ class PredictionLog:
             self._overflowing = False
             _logger.warning("the queue of the prediction log has room again; dropped since the start: %d", self.dropped)
 
-    def _refuse(self, error: InvariantError) -> None:
+    def _refuse(self, error: Exception) -> None:
         """Count an accepted answer as dropped."""
         with self._counting:
             self._refused += 1

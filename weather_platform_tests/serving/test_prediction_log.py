@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
 
@@ -177,13 +179,14 @@ def test_an_answer_that_the_database_refuses_is_dropped_alone(
     told = Told()
     log = opened(database, tmp_path, told, interval_seconds=NEVER_SECONDS)
     sent = answers(60)
-    sent[17] = answer(17, model_version=None)
+    sent[17] = answer(17, model_digest=None)
     sent[59] = answer(59, value=None)
     log.put(sent)
     assert log.close(30) == 0
     assert database.predictions() == [row for at, row in enumerate(sent) if at not in (17, 59)]
     assert (log.written, log.dropped, told.written, told.dropped) == (58, 2, 58, 2)
-    assert caplog.text.count("refused the rows") == 2
+    assert caplog.text.count("refused the rows") == 1
+    assert caplog.text.count("an answer is not in the prediction log") == 2
     (account,) = database.prediction_log_writers()
     assert (account.written, account.dropped, account.lost) == (58, 2, 0)
 
@@ -194,6 +197,24 @@ def test_text_that_no_database_can_hold_is_written_with_marks_in_its_place(datab
     assert log.close(30) == 0
     stored = [(row.station, row.subject) for row in database.predictions()]
     assert stored == [("Ho\ufffdbart", "ada"), ("Ho?bart", "ada"), ("Höbart", "a\ufffd")]
+
+
+def test_numbers_of_numpy_are_written_as_numbers(database: Database, tmp_path: Path) -> None:
+    log = opened(database, tmp_path, Told())
+    log.put([answer(value=np.float32(0.5), model_version=np.int64(3), seconds=np.float64(0.25), rows=np.int32(2))])
+    assert log.close(30) == 0
+    assert database.predictions() == [answer(value=0.5, model_version=3, seconds=0.25, rows=2)]
+
+
+def test_an_answer_of_another_time_zone_is_the_same_moment_and_one_without_is_refused(
+    database: Database, tmp_path: Path
+) -> None:
+    log = opened(database, tmp_path, Told())
+    log.put([answer(at=NOON.astimezone(ZoneInfo("Australia/Sydney"))), answer(at=NOON.replace(microsecond=0))])
+    assert log.close(30) == 0
+    assert [row.at for row in database.predictions()] == [NOON, NOON.replace(microsecond=0)]
+    with pytest.raises(InvariantError, match="at"):
+        answer(at=NOON.replace(tzinfo=None))
 
 
 def test_an_answer_after_the_end_is_counted_as_dropped(database: Database, tmp_path: Path) -> None:
