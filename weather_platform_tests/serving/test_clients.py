@@ -1,0 +1,206 @@
+"""The client and the commands that ask a service, against a real one."""
+
+import re
+from collections.abc import Iterator
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pytest
+
+from weather_platform.client import ServiceError, StationDay
+from weather_platform.domain.feature_table import OBSERVED
+from weather_platform.domain.targets import TARGETS
+from weather_platform_tests.e2e.homes import MadeHome, copied, empty_home, shared_home
+from weather_platform_tests.e2e.services import RunningService, free_port, serving
+from weather_platform_tests.small_models import TARGET
+
+NEWEST = date(2015, 6, 30)
+VALUES = "max_temp_tomorrow"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+    home = copied(shared_home(tmp_path_factory), tmp_path_factory.mktemp("served") / "home")
+    with serving(home) as running:
+        yield running
+
+
+def batch(home: MadeHome, target: str = TARGET) -> dict[str, dict[str, Any]]:
+    """The stored forecasts of the newest day by station."""
+    return {row["station"]: row for row in home.database.forecasts(target, NEWEST, NEWEST).to_pylist()}
+
+
+def observed(home: MadeHome) -> pa.Table:
+    """What the stations reported for the newest day."""
+    return home.lake.snapshot("observations").read(columns=[*OBSERVED], where=pc.field("day") == NEWEST)
+
+
+def test_every_call_for_a_forecast_gives_the_forecast_of_the_batch(service: RunningService) -> None:
+    expected, rows = batch(service.home), observed(service.home)
+    days: list[StationDay] = rows.to_pylist()
+    with service.client() as client:
+        for day in days[:3]:
+            fields: Any = {name: value for name, value in day.items() if name not in ("station", "day")}
+            single = client.predict(TARGET, day["station"], NEWEST, fields)
+            assert (single.probability, single.label, single.threshold, single.kind) == tuple(
+                expected[day["station"]][name] for name in ("probability", "label", "threshold", "kind")
+            )
+            assert client.explain(TARGET, day["station"], NEWEST, fields).probability == single.probability
+        together = client.predict_batch(TARGET, days)
+        assert [each.probability for each in together.forecasts] == [
+            expected[day["station"]]["probability"] for day in days
+        ]
+        table = client.predict_table(TARGET, rows)
+        assert table["probability"].to_pylist() == [each.probability for each in together.forecasts]
+        stored = client.forecast(days[0]["station"], NEWEST)
+        assert {each.target for each in stored.forecasts} == set(TARGETS)
+        value = next(each for each in stored.forecasts if each.target == VALUES)
+        row = batch(service.home, VALUES)[value.station]
+        assert (value.value, value.low, value.high) == (row["value"], row["value_low"], row["value_high"])
+        assert client.forecast(days[0]["station"], target=VALUES).forecasts == (value,)
+
+
+def test_contributions_add_up_to_what_the_model_says(service: RunningService) -> None:
+    with service.client() as client:
+        station = next(iter(batch(service.home)))
+        explained = client.explain(VALUES, station, NEWEST)
+    total = explained.base + sum(each.contribution for each in explained.contributions)
+    assert total == pytest.approx(explained.raw_value, abs=1e-3)
+
+
+def test_missing_values_are_sent_as_null_whether_they_are_none_or_nan(service: RunningService) -> None:
+    with service.client() as client:
+        station = next(iter(batch(service.home)))
+        answers = [
+            client.predict(TARGET, station, NEWEST, {"humidity_3pm_pct": missing}).probability
+            for missing in (None, float("nan"))
+        ]
+        assert answers[0] == answers[1]
+        assert answers[0] != client.predict(TARGET, station, NEWEST).probability
+
+
+def test_the_client_knows_what_is_served_and_for_which_stations(service: RunningService) -> None:
+    with service.client() as client:
+        stations, models = client.stations(), client.models()
+    assert stations.last_day == NEWEST
+    assert {each.id for each in stations.stations} >= set(batch(service.home))
+    assert {(each.target, each.alias, each.version) for each in models.models} == {
+        (target, "Production", service.home.registry.production(target).version) for target in TARGETS
+    }
+
+
+def test_a_refusal_has_its_status_and_names_every_faulty_field(service: RunningService) -> None:
+    with service.client() as client, pytest.raises(ServiceError) as caught:
+        client.predict(TARGET, "Sydney", NEWEST, {"humidity_9am_pct": 180.0, "rainfall_mm": -1.0})
+    assert caught.value.status == 422
+    assert {each.path for each in caught.value.errors} == {"observation.humidity_9am_pct", "observation.rainfall_mm"}
+    assert "\n" not in str(caught.value)
+    assert "observation.rainfall_mm: " in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_a_wrong_password_is_refused_and_is_in_no_message(service: RunningService) -> None:
+    with service.client("not the password at all") as client, pytest.raises(ServiceError) as caught:
+        client.stations()
+    assert caught.value.status == 401
+    assert "not the password" not in str(caught.value) + repr(client)
+
+
+def test_where_nothing_listens_the_error_has_no_status_and_says_what_to_do(service: RunningService) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    nowhere = RunningService(url, service.home)
+    with (
+        nowhere.client() as client,
+        pytest.raises(ServiceError, match=f"no answer from {url} .*`weather serve`") as caught,
+    ):
+        client.stations()
+    assert caught.value.status is None
+
+
+def test_a_token_that_a_restarted_service_refuses_is_replaced(service: RunningService, tmp_path: Path) -> None:
+    home, port = copied(service.home, tmp_path / "home"), free_port()
+    with serving(home, port=port) as first:
+        client = first.client()
+        client.stations()
+        before = client.token()
+        assert client.token() == before, "a token is used as long as it is valid"
+    with client, serving(home, port=port):  # another secret
+        client.stations()
+        assert client.token() != before
+
+
+def test_a_prediction_from_stored_observations_is_printed_for_every_target(service: RunningService) -> None:
+    station, row = next(iter(batch(service.home).items()))
+    done = service.home.call("predict", station, **service.env)
+    assert done.code == 0, done.err
+    assert f"{station}: issued 2015-06-30, for 2015-07-01" in done.out
+    assert f"{row['probability']:.2f} probability" in done.out
+    value = batch(service.home, VALUES)[station]
+    assert f"90 %: {value['value_low']:.1f} to {value['value_high']:.1f}" in done.out
+
+
+def test_an_observation_that_is_given_goes_before_the_stored_one(service: RunningService) -> None:
+    station = next(iter(batch(service.home)))
+    said = [
+        service.home.call("predict", station, "--target", TARGET, *more, **service.env)
+        for more in ([], ["--observed", "humidity_3pm_pct=100"], ["--observed", "humidity_3pm_pct="])
+    ]
+    assert [done.code for done in said] == [0, 0, 0]
+    assert said[0].out != said[1].out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["Atlantis"], r"weather: the service answered 4\d\d: .*Atlantis"),
+        (["Sydney", "--date", "soon"], "weather: 'soon' is not a day"),
+        (["Sydney", "--observed", "humidity=3"], "weather: 'humidity=3' is no NAME=VALUE of an observed column"),
+        (["Sydney", "--observed", "rain_today=wet"], "weather: rain_today takes true or false, not 'wet'"),
+        (["Sydney", "--observed", "humidity_3pm_pct=wet"], "weather: humidity_3pm_pct takes a number, not 'wet'"),
+    ],
+)
+def test_what_cannot_be_predicted_is_said_in_one_line(service: RunningService, arguments: list[str], line: str) -> None:
+    done = service.home.call("predict", *arguments, **service.env)
+    assert done.code == 1
+    assert len(done.lines) == 1
+    assert re.match(line, done.lines[0]), done.lines
+
+
+def test_without_a_terminal_nobody_is_asked_for_a_password(tmp_path: Path) -> None:
+    done = empty_home(tmp_path / "home").run("predict", "Sydney")
+    assert done.code == 1
+    assert done.err == "weather: nobody to sign in as: set WEATHER_USER and WEATHER_PASSWORD, or run on a terminal\n"
+
+
+@pytest.mark.parametrize("arguments", [["--connections", "4"], ["--rate", "20", "--target", VALUES]])
+def test_a_load_test_of_a_sound_service_ends_well_with_its_figures(
+    service: RunningService, arguments: list[str]
+) -> None:
+    done = service.home.call("loadtest", "--seconds", "1.5", *arguments, **service.env)
+    assert done.code == 0, done.err
+    assert re.search(r"^[\d,]+ req/s, p50 [\d.]+ ms, p95 [\d.]+ ms, p99 [\d.]+ ms$", done.out, re.MULTILINE)
+    assert re.search(r"^[\d,]+ requests in \d\.\d s over \d connections, 0 errors$", done.out, re.MULTILINE)
+
+
+def test_a_load_test_keeps_to_its_rate(service: RunningService) -> None:
+    done = service.home.call("loadtest", "--seconds", "3", "--rate", "10", **service.env)
+    found = re.search(r"^(\d+) requests in", done.out, re.MULTILINE)
+    assert found
+    assert 25 <= int(found[1]) <= 31
+
+
+def test_a_load_test_with_errors_ends_with_code_1_and_says_which(service: RunningService, tmp_path: Path) -> None:
+    home = copied(service.home, tmp_path / "home")
+    with serving(home, WEATHER_RATE_LIMIT_PER_SECOND="5") as slow:
+        done = home.call("loadtest", "--seconds", "2", **slow.env)
+    assert done.code == 1
+    assert re.search(r"weather: \d+ of \d+ requests failed: 429 ", done.lines[-1]), done.err
+
+
+def test_a_load_test_of_nothing_ends_with_code_1(service: RunningService) -> None:
+    done = service.home.call("loadtest", "--url", f"http://127.0.0.1:{free_port()}", **service.env)
+    assert done.code == 1
+    assert "no answer from" in done.err
