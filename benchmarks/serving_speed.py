@@ -22,14 +22,18 @@ import time
 import urllib.request
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from common import Report, parser
 from serving.load import Plan, Result
 from serving.parts import Bench, batch_body, invocations, load, one_by_one, prepared, ready_features, verified
 from serving.servers import Server, bare, mlflow_serve, weather_serve
+
+from weather_platform.domain.features import HISTORY_DAYS
 
 CONNECTIONS = 8
 OPEN_LOOP_RATE = 500.0
@@ -51,6 +55,7 @@ class Contender:
         self.start = start
         self.ready_s: list[float] = []
         self.worker_mb: list[float] = []
+        self.processor_us: list[float] = []
         self.closed: list[Result] = []
         self.open: list[Result] = []
 
@@ -82,7 +87,11 @@ def single(bench: Bench, report: Report, seconds: float, rounds: int, scratch: P
                         requests = one_by_one(bench, rows, client.token())
                 else:
                     requests = ready_features(values) if name == BARE else invocations(bench, values)
-                contender.closed.append(load(Plan(server.port, requests, CONNECTIONS, seconds)))
+                before = server.processor_seconds()
+                result = load(Plan(server.port, requests, CONNECTIONS, seconds))
+                used = max(after - before.get(pid, 0.0) for pid, after in server.processor_seconds().items())
+                contender.closed.append(result)
+                contender.processor_us.append(used / result.requests_with_warmup * 1e6)
                 if name != MLFLOW:
                     contender.open.append(load(Plan(server.port, requests, CONNECTIONS, seconds, rate=OPEN_LOOP_RATE)))
                 contender.worker_mb.append(worker_mb(server))
@@ -98,6 +107,7 @@ def _say_single(contenders: dict[str, Contender], report: Report) -> None:
 
         rounds = ", ".join(f"{each.requests_per_second:,.0f}" for each in contender.closed)
         figure("requests", contender.rate(), "req/s", f"rounds {rounds}")
+        figure("worker's processor time", statistics.median(contender.processor_us), "us/req")
         figure("p99", _median(contender.closed, "p99_ms"), "ms", _latencies(contender.closed))
         if contender.open:
             figure(AT_RATE, _median(contender.open, "p99_ms"), "ms", _latencies(contender.open))
@@ -120,8 +130,8 @@ def _latencies(results: list[Result]) -> str:
 
 def worker_mb(server: Server) -> float:
     """Resident memory of the process of the tree that has used most processor time: the worker, after its load."""
-    memory, busiest = server.memory_mb(), server.busiest()
-    return memory[busiest][1]
+    used = server.processor_seconds()
+    return server.memory_mb()[max(used, key=lambda pid: used[pid])][1]
 
 
 def batch(bench: Bench, report: Report, scratch: Path) -> None:
@@ -136,8 +146,11 @@ def batch(bench: Bench, report: Report, scratch: Path) -> None:
             token = client.token()
             answered = client.predict_table(bench.target.name, rows)
             name = "probability" if bench.target.task == "classification" else "value"
-            unlike = int((answered[name].to_numpy() != bench.predictor.predict(values).value).sum())
-            report.figure("batch answers unlike the model's own", unlike, "", at_most=0, note=f"{rows.num_rows:,} rows")
+            # The oldest days of the batch lack the days before them, which the service keeps no longer.
+            first = pc.min(rows["day"]).as_py() + timedelta(days=HISTORY_DAYS)
+            whole = pc.greater_equal(rows["day"], first).to_numpy()
+            unlike = int((answered[name].to_numpy() != bench.predictor.predict(values).value)[whole].sum())
+            report.figure("batch answers unlike the model's own", unlike, "", at_most=0, note=f"{whole.sum():,} rows")
         for kind in ("JSON", "Arrow", "Parquet"):
             body, headers = batch_body(kind, bench.target.name, rows)
             query = "" if kind == "JSON" else f"?target={bench.target.name}"

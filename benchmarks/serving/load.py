@@ -51,6 +51,7 @@ class Result:
 
     seconds: float
     requests: int
+    requests_with_warmup: int
     failed: int
     statuses: dict[str, int]
     failures: dict[str, int]
@@ -141,6 +142,7 @@ class Generator:
         self._connections: list[Connection] = []
         self._waiting: deque[float] = deque()
         self._counting, self._running, self._late = False, True, 0.0
+        self._answered = 0
         self._reconnecting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Result:
@@ -179,6 +181,7 @@ class Generator:
 
     def _done(self, connection: Connection, outcome: str) -> None:
         now = time.perf_counter()
+        self._answered += 1
         if self._counting:
             self._outcomes[outcome] += 1
             if outcome == "200":
@@ -250,6 +253,7 @@ class Generator:
         return Result(
             seconds=seconds,
             requests=sum(self._outcomes.values()),
+            requests_with_warmup=self._answered,
             failed=sum(failures.values()),
             statuses={name: count for name, count in self._outcomes.items() if name.isdigit()},
             failures=failures,

@@ -30,6 +30,7 @@ def endpoint_asset(target: ForecastTarget) -> dg.AssetsDefinition:
     )
     @metered
     def endpoint(
+        context: dg.AssetExecutionContext,
         endpoint: dg.ResourceParam[Endpoint],
         registry: dg.ResourceParam[ModelRegistry],
         database: dg.ResourceParam[Database],
@@ -40,6 +41,7 @@ def endpoint_asset(target: ForecastTarget) -> dg.AssetsDefinition:
             served = served_model(client, model)
             forecasts = newest_forecasts(database, model)
             unlike = unlike_the_batch(client, lake.lake(), model, forecasts)
+        context.log.info(f"{forecasts.num_rows} station-days asked, {len(unlike)} answers unlike the batch")
         return dg.MaterializeResult(
             metadata={
                 "served_version": served.version if served else "none",
