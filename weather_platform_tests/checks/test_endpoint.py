@@ -19,7 +19,7 @@ from weather_platform.resources import endpoint as resource
 from weather_platform.resources.registry import Audit, RegisteredModel
 from weather_platform.settings import load_settings
 from weather_platform_tests.e2e.homes import MadeHome, copied, shared_home
-from weather_platform_tests.e2e.services import PASSWORD, USER, RunningService, serving
+from weather_platform_tests.serving.servers import PASSWORD, Server, add_user, running
 from weather_platform_tests.small_models import TARGET
 from weather_platform_tests.stages import evaluations, failing, made
 
@@ -29,14 +29,15 @@ AUDIT = Audit(decision_id=None, reason="for a test", dagster_run_id="run-1", cha
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     home = copied(shared_home(tmp_path_factory), tmp_path_factory.mktemp("served") / "home")
-    with serving(home) as running:
-        yield running
+    add_user(home, "ada", "predict")
+    with running(home, tmp_path_factory.mktemp("server")) as ready:
+        yield ready
 
 
 @pytest.fixture
-def other(service: RunningService, tmp_path: Path) -> MadeHome:
+def other(service: Server, tmp_path: Path) -> MadeHome:
     """A copy of the home that the service knows nothing of."""
     return copied(service.home, tmp_path / "home")
 
@@ -47,9 +48,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "_CATCH_UP_SECONDS", 0.0)
 
 
-def run(service: RunningService, home: MadeHome, targets: tuple[str, ...] = (TARGET,)) -> dg.ExecuteInProcessResult:
+def run(service: Server, home: MadeHome, targets: tuple[str, ...] = (TARGET,)) -> dg.ExecuteInProcessResult:
     """Run the job for some targets on a home, with this service as the one that runs."""
-    settings = load_settings(home=home.folder, endpoint_url=service.url, user=USER, password=PASSWORD)
+    settings = load_settings(home=home.folder, endpoint_url=service.url, user="ada", password=PASSWORD)
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return (
         build_definitions(settings)
@@ -83,7 +84,7 @@ def change_one_bit(home: MadeHome, target: str, column: str) -> tuple[str, float
     return station, was
 
 
-def test_a_service_that_follows_the_alias_and_says_what_the_batch_says_has_no_fault(service: RunningService) -> None:
+def test_a_service_that_follows_the_alias_and_says_what_the_batch_says_has_no_fault(service: Server) -> None:
     done = run(service, service.home, tuple(TARGETS))
     assert done.success
     for target in TARGETS:
@@ -102,9 +103,7 @@ def test_a_service_that_follows_the_alias_and_says_what_the_batch_says_has_no_fa
         assert said["rows"] == service.home.database.forecasts(target, NEWEST, NEWEST).num_rows
 
 
-def test_an_alias_that_the_service_does_not_serve_is_a_fault(
-    service: RunningService, other: MadeHome, impatient: None
-) -> None:
+def test_an_alias_that_the_service_does_not_serve_is_a_fault(service: Server, other: MadeHome, impatient: None) -> None:
     served, promoted = other.registry.production(TARGET), promote_another(other)
     rows = other.database.forecasts(TARGET, NEWEST, NEWEST)
     for name, value in (("model_version", promoted.version), ("model_digest", promoted.digest)):
@@ -126,7 +125,7 @@ def test_an_alias_that_the_service_does_not_serve_is_a_fault(
 
 @pytest.mark.parametrize(("target", "column"), [("rain_tomorrow", "probability"), ("max_temp_tomorrow", "value_high")])
 def test_an_answer_that_differs_from_the_batch_in_one_bit_is_a_fault(
-    service: RunningService, other: MadeHome, target: str, column: str
+    service: Server, other: MadeHome, target: str, column: str
 ) -> None:
     station, was = change_one_bit(other, target, column)
     done = run(service, other, (target,))

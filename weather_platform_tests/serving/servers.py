@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
+from weather_platform.client import WeatherClient
 from weather_platform.database import User
 from weather_platform.serving.users import Passwords
 from weather_platform.settings import PROJECT_DIR
@@ -73,6 +74,14 @@ class Server:
             assert answer.status_code == 200, answer.text
             self.tokens[user] = answer.json()["access_token"]
         return self.tokens[user]
+
+    def settings(self, user: str = "ada") -> dict[str, str]:
+        """The settings by which commands find it, and sign in as this user."""
+        return {"WEATHER_ENDPOINT_URL": self.url, "WEATHER_USER": user, "WEATHER_PASSWORD": PASSWORD}
+
+    def typed_client(self, password: str = PASSWORD) -> WeatherClient:
+        """The client of the package, as ada."""
+        return WeatherClient(self.url, "ada", password)
 
     def wait_until_ready(self) -> None:
         """Until /readyz says so."""

@@ -1,7 +1,8 @@
 """The client and the commands that ask a service, against a real one."""
 
 import re
-from collections.abc import Iterator
+import time
+from contextlib import closing
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -10,22 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
-from weather_platform.client import ServiceError, StationDay
+from weather_platform.client import ServiceError, StationDay, WeatherClient
 from weather_platform.domain.feature_table import OBSERVED
 from weather_platform.domain.targets import TARGETS
-from weather_platform_tests.e2e.homes import MadeHome, copied, empty_home, shared_home
-from weather_platform_tests.e2e.services import RunningService, free_port, serving
+from weather_platform.serving.auth import USERS_EVERY_SECONDS
+from weather_platform_tests.e2e.homes import MadeHome, empty_home
+from weather_platform_tests.serving.servers import PASSWORD, Server, free_port, running
 from weather_platform_tests.small_models import TARGET
 
 NEWEST = date(2015, 6, 30)
 VALUES = "max_temp_tomorrow"
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningService]:
-    home = copied(shared_home(tmp_path_factory), tmp_path_factory.mktemp("served") / "home")
-    with serving(home) as running:
-        yield running
 
 
 def batch(home: MadeHome, target: str = TARGET) -> dict[str, dict[str, Any]]:
@@ -38,10 +33,10 @@ def observed(home: MadeHome) -> pa.Table:
     return home.lake.snapshot("observations").read(columns=[*OBSERVED], where=pc.field("day") == NEWEST)
 
 
-def test_every_call_for_a_forecast_gives_the_forecast_of_the_batch(service: RunningService) -> None:
-    expected, rows = batch(service.home), observed(service.home)
+def test_every_call_for_a_forecast_gives_the_forecast_of_the_batch(server: Server) -> None:
+    expected, rows = batch(server.home), observed(server.home)
     days: list[StationDay] = rows.to_pylist()
-    with service.client() as client:
+    with server.typed_client() as client:
         for day in days[:3]:
             fields: Any = {name: value for name, value in day.items() if name not in ("station", "day")}
             single = client.predict(TARGET, day["station"], NEWEST, fields)
@@ -58,22 +53,22 @@ def test_every_call_for_a_forecast_gives_the_forecast_of_the_batch(service: Runn
         stored = client.forecast(days[0]["station"], NEWEST)
         assert {each.target for each in stored.forecasts} == set(TARGETS)
         value = next(each for each in stored.forecasts if each.target == VALUES)
-        row = batch(service.home, VALUES)[value.station]
+        row = batch(server.home, VALUES)[value.station]
         assert (value.value, value.low, value.high) == (row["value"], row["value_low"], row["value_high"])
         assert client.forecast(days[0]["station"], target=VALUES).forecasts == (value,)
 
 
-def test_contributions_add_up_to_what_the_model_says(service: RunningService) -> None:
-    with service.client() as client:
-        station = next(iter(batch(service.home)))
+def test_contributions_add_up_to_what_the_model_says(server: Server) -> None:
+    with server.typed_client() as client:
+        station = next(iter(batch(server.home)))
         explained = client.explain(VALUES, station, NEWEST)
     total = explained.base + sum(each.contribution for each in explained.contributions)
     assert total == pytest.approx(explained.raw_value, abs=1e-3)
 
 
-def test_missing_values_are_sent_as_null_whether_they_are_none_or_nan(service: RunningService) -> None:
-    with service.client() as client:
-        station = next(iter(batch(service.home)))
+def test_missing_values_are_sent_as_null_whether_they_are_none_or_nan(server: Server) -> None:
+    with server.typed_client() as client:
+        station = next(iter(batch(server.home)))
         answers = [
             client.predict(TARGET, station, NEWEST, {"humidity_3pm_pct": missing}).probability
             for missing in (None, float("nan"))
@@ -82,18 +77,18 @@ def test_missing_values_are_sent_as_null_whether_they_are_none_or_nan(service: R
         assert answers[0] != client.predict(TARGET, station, NEWEST).probability
 
 
-def test_the_client_knows_what_is_served_and_for_which_stations(service: RunningService) -> None:
-    with service.client() as client:
+def test_the_client_knows_what_is_served_and_for_which_stations(server: Server) -> None:
+    with server.typed_client() as client:
         stations, models = client.stations(), client.models()
     assert stations.last_day == NEWEST
-    assert {each.id for each in stations.stations} >= set(batch(service.home))
+    assert {each.id for each in stations.stations} >= set(batch(server.home))
     assert {(each.target, each.alias, each.version) for each in models.models} == {
-        (target, "Production", service.home.registry.production(target).version) for target in TARGETS
+        (target, "Production", server.home.registry.production(target).version) for target in TARGETS
     }
 
 
-def test_a_refusal_has_its_status_and_names_every_faulty_field(service: RunningService) -> None:
-    with service.client() as client, pytest.raises(ServiceError) as caught:
+def test_a_refusal_has_its_status_and_names_every_faulty_field(server: Server) -> None:
+    with server.typed_client() as client, pytest.raises(ServiceError) as caught:
         client.predict(TARGET, "Sydney", NEWEST, {"humidity_9am_pct": 180.0, "rainfall_mm": -1.0})
     assert caught.value.status == 422
     assert {each.path for each in caught.value.errors} == {"observation.humidity_9am_pct", "observation.rainfall_mm"}
@@ -102,50 +97,50 @@ def test_a_refusal_has_its_status_and_names_every_faulty_field(service: RunningS
     assert caught.value.__cause__ is None
 
 
-def test_a_wrong_password_is_refused_and_is_in_no_message(service: RunningService) -> None:
-    with service.client("not the password at all") as client, pytest.raises(ServiceError) as caught:
+def test_a_wrong_password_is_refused_and_is_in_no_message(server: Server) -> None:
+    with server.typed_client("not the password at all") as client, pytest.raises(ServiceError) as caught:
         client.stations()
     assert caught.value.status == 401
     assert "not the password" not in str(caught.value) + repr(client)
 
 
-def test_where_nothing_listens_the_error_has_no_status_and_says_what_to_do(service: RunningService) -> None:
+def test_where_nothing_listens_the_error_has_no_status_and_says_what_to_do() -> None:
     url = f"http://127.0.0.1:{free_port()}"
-    nowhere = RunningService(url, service.home)
-    with (
-        nowhere.client() as client,
-        pytest.raises(ServiceError, match=f"no answer from {url} .*`weather serve`") as caught,
-    ):
+    said = rf"no answer from {url} .*`weather serve`"
+    with WeatherClient(url, "ada", PASSWORD) as client, pytest.raises(ServiceError, match=said) as caught:
         client.stations()
     assert caught.value.status is None
 
 
-def test_a_token_that_a_restarted_service_refuses_is_replaced(service: RunningService, tmp_path: Path) -> None:
-    home, port = copied(service.home, tmp_path / "home"), free_port()
-    with serving(home, port=port) as first:
-        client = first.client()
+def test_a_token_that_the_service_refuses_before_its_time_is_replaced_by_another(
+    home: MadeHome, tmp_path: Path
+) -> None:
+    with running(home, tmp_path) as server, server.typed_client() as client, closing(home.database) as database:
         client.stations()
         before = client.token()
         assert client.token() == before, "a token is used as long as it is valid"
-    with client, serving(home, port=port):  # another secret
-        client.stations()
+        database.set_user_disabled("ada", False)  # ends all tokens, and lets ada in again
+        give_up = time.monotonic() + 4 * USERS_EVERY_SECONDS
+        while client.token() == before and time.monotonic() < give_up:
+            client.stations()
+            time.sleep(0.2)
         assert client.token() != before
 
 
-def test_a_prediction_from_stored_observations_is_printed_for_every_target(service: RunningService) -> None:
-    station, row = next(iter(batch(service.home).items()))
-    done = service.home.call("predict", station, **service.env)
+def test_a_prediction_from_stored_observations_is_printed_for_every_target(server: Server) -> None:
+    station, row = next(iter(batch(server.home).items()))
+    done = server.home.call("predict", station, **server.settings())
     assert done.code == 0, done.err
     assert f"{station}: issued 2015-06-30, for 2015-07-01" in done.out
     assert f"{row['probability']:.2f} probability" in done.out
-    value = batch(service.home, VALUES)[station]
+    value = batch(server.home, VALUES)[station]
     assert f"90 %: {value['value_low']:.1f} to {value['value_high']:.1f}" in done.out
 
 
-def test_an_observation_that_is_given_goes_before_the_stored_one(service: RunningService) -> None:
-    station = next(iter(batch(service.home)))
+def test_an_observation_that_is_given_goes_before_the_stored_one(server: Server) -> None:
+    station = next(iter(batch(server.home)))
     said = [
-        service.home.call("predict", station, "--target", TARGET, *more, **service.env)
+        server.home.call("predict", station, "--target", TARGET, *more, **server.settings())
         for more in ([], ["--observed", "humidity_3pm_pct=100"], ["--observed", "humidity_3pm_pct="])
     ]
     assert [done.code for done in said] == [0, 0, 0]
@@ -162,8 +157,8 @@ def test_an_observation_that_is_given_goes_before_the_stored_one(service: Runnin
         (["Sydney", "--observed", "humidity_3pm_pct=wet"], "weather: humidity_3pm_pct takes a number, not 'wet'"),
     ],
 )
-def test_what_cannot_be_predicted_is_said_in_one_line(service: RunningService, arguments: list[str], line: str) -> None:
-    done = service.home.call("predict", *arguments, **service.env)
+def test_what_cannot_be_predicted_is_said_in_one_line(server: Server, arguments: list[str], line: str) -> None:
+    done = server.home.call("predict", *arguments, **server.settings())
     assert done.code == 1
     assert len(done.lines) == 1
     assert re.match(line, done.lines[0]), done.lines
@@ -176,31 +171,28 @@ def test_without_a_terminal_nobody_is_asked_for_a_password(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("arguments", [["--connections", "4"], ["--rate", "20", "--target", VALUES]])
-def test_a_load_test_of_a_sound_service_ends_well_with_its_figures(
-    service: RunningService, arguments: list[str]
-) -> None:
-    done = service.home.call("loadtest", "--seconds", "1.5", *arguments, **service.env)
+def test_a_load_test_of_a_sound_service_ends_well_with_its_figures(server: Server, arguments: list[str]) -> None:
+    done = server.home.call("loadtest", "--seconds", "1.5", *arguments, **server.settings())
     assert done.code == 0, done.err
     assert re.search(r"^[\d,]+ req/s, p50 [\d.]+ ms, p95 [\d.]+ ms, p99 [\d.]+ ms$", done.out, re.MULTILINE)
     assert re.search(r"^[\d,]+ requests in \d\.\d s over \d connections, 0 errors$", done.out, re.MULTILINE)
 
 
-def test_a_load_test_keeps_to_its_rate(service: RunningService) -> None:
-    done = service.home.call("loadtest", "--seconds", "3", "--rate", "10", **service.env)
+def test_a_load_test_keeps_to_its_rate(server: Server) -> None:
+    done = server.home.call("loadtest", "--seconds", "3", "--rate", "10", **server.settings())
     found = re.search(r"^(\d+) requests in", done.out, re.MULTILINE)
     assert found
     assert 25 <= int(found[1]) <= 31
 
 
-def test_a_load_test_with_errors_ends_with_code_1_and_says_which(service: RunningService, tmp_path: Path) -> None:
-    home = copied(service.home, tmp_path / "home")
-    with serving(home, WEATHER_RATE_LIMIT_PER_SECOND="5") as slow:
-        done = home.call("loadtest", "--seconds", "2", **slow.env)
+def test_a_load_test_with_errors_ends_with_code_1_and_says_which(home: MadeHome, tmp_path: Path) -> None:
+    with running(home, tmp_path, WEATHER_RATE_LIMIT_PER_SECOND="5") as slow:
+        done = home.call("loadtest", "--seconds", "2", **slow.settings())
     assert done.code == 1
     assert re.search(r"weather: \d+ of \d+ requests failed: 429 ", done.lines[-1]), done.err
 
 
-def test_a_load_test_of_nothing_ends_with_code_1(service: RunningService) -> None:
-    done = service.home.call("loadtest", "--url", f"http://127.0.0.1:{free_port()}", **service.env)
+def test_a_load_test_of_nothing_ends_with_code_1(server: Server) -> None:
+    done = server.home.call("loadtest", "--url", f"http://127.0.0.1:{free_port()}", **server.settings())
     assert done.code == 1
     assert "no answer from" in done.err
