@@ -1,11 +1,13 @@
 """Histogram gradient boosting of scikit-learn, stopped by the validation rows and cut to its best iteration."""
 
 from collections.abc import Mapping
+from functools import cached_property
 
 import numpy as np
 from scipy.special import expit
 
 from weather_platform.domain.algorithms.estimators import LIBRARIES, EstimatorModel, Floats, loaded, named, whole
+from weather_platform.domain.algorithms.flat_trees import FEW_ROWS, FlatTrees, Nodes, trusted
 from weather_platform.domain.algorithms.skops_files import FILE_NAME
 from weather_platform.domain.algorithms.spec import Algorithm, Explanation, FitRows, FloatMatrix, Parameter, Params
 from weather_platform.domain.algorithms.tree_shares import Tree, shapley_values
@@ -42,6 +44,30 @@ class HistogramModel(EstimatorModel):
         return float(self.estimator._baseline_prediction.item())
 
     def _raw(self, values: FloatMatrix) -> Floats:
+        """The same bits from the trees as from their arrays, which know of no infinite values."""
+        if len(values) <= FEW_ROWS and self._flat is not None and not np.isinf(values).any():
+            return self._flat.margins(values)
+        return self._said(values)
+
+    @cached_property
+    def _flat(self) -> FlatTrees | None:
+        trees = [tree.nodes for (tree,) in self.estimator._predictors]
+        first = np.cumsum([0, *map(len, trees)])
+        nodes, offset = np.concatenate(trees), np.repeat(first[:-1], np.diff(first))
+        flat = Nodes(
+            roots=first[:-1],
+            left=nodes["left"].astype(np.intp) + offset,
+            right=nodes["right"].astype(np.intp) + offset,
+            leaf=nodes["is_leaf"] == 1,
+            feature=nodes["feature_idx"].astype(np.intp),
+            # Here a value at the threshold goes left as well: right is whatever reaches the next number.
+            threshold=np.nextafter(nodes["num_threshold"], np.inf),
+            missing_left=nodes["missing_go_to_left"] == 1,
+            value=nodes["value"],
+        )
+        return trusted([FlatTrees.of(flat, len(self.feature_names), np.float64(self._baseline))], self._said)
+
+    def _said(self, values: FloatMatrix) -> Floats:
         rows = values.astype(np.float64)
         raw = np.full(len(rows), self._baseline)
         for (tree,) in self.estimator._predictors:

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from weather_platform.domain.algorithms.flat_trees import FEW_ROWS, FlatTrees
+from weather_platform.domain.algorithms.flat_trees import FEW_ROWS, FlatTrees, Nodes, trusted
 from weather_platform.domain.algorithms.spec import (
     Algorithm,
     Explanation,
@@ -19,6 +19,7 @@ from weather_platform.domain.algorithms.spec import (
     Parameter,
     Params,
 )
+from weather_platform.domain.algorithms.ubjson import read_ubjson
 from weather_platform.domain.targets import Task
 from weather_platform.errors import InvariantError, RegistryError
 
@@ -45,7 +46,7 @@ class XGBoostModel:
 
     @cached_property
     def _flat(self) -> FlatTrees | None:
-        return FlatTrees.of(self.booster)
+        return flat_trees(self.booster)
 
     @property
     def notes(self) -> Mapping[str, int]:
@@ -67,7 +68,7 @@ class XGBoostModel:
         """The same bits from the booster as from its arrays."""
         if len(values) <= FEW_ROWS and self._flat is not None:
             return self._flat.margins(values)
-        return np.asarray(self.booster.inplace_predict(np.ascontiguousarray(values), predict_type="margin"))
+        return _said(self.booster, np.ascontiguousarray(values))
 
     def explain(self, row: FloatMatrix) -> Explanation:
         """XGBoost's Shapley values; an unknown feature follows both branches by their hessians in training.
@@ -87,6 +88,47 @@ class XGBoostModel:
 
     def to_bytes(self) -> bytes:
         return bytes(self.booster.save_raw(raw_format="ubj"))
+
+
+def _said(booster: Any, values: FloatMatrix) -> NDArray[np.float32]:
+    return np.asarray(booster.inplace_predict(values, predict_type="margin"))
+
+
+def flat_trees(booster: Any) -> FlatTrees | None:
+    """The arrays of a booster; None when it is of a kind, or gives a margin, that they do not reproduce."""
+    learner = read_ubjson(bytes(booster.save_raw(raw_format="ubj")))["learner"]
+    model, shape = learner["gradient_booster"].get("model", {}), learner["learner_model_param"]
+    if learner["gradient_booster"]["name"] != "gbtree" or shape["num_class"] != "0" or shape["num_target"] != "1":
+        return None
+    trees = model["trees"]
+    if any(tree["split_type"].any() for tree in trees):
+        return None
+    first = np.cumsum([0, *(len(tree["left_children"]) for tree in trees)])
+    offset = np.repeat(first[:-1], np.diff(first))
+
+    def joined(name: str) -> NDArray[Any]:
+        return np.concatenate([tree[name] for tree in trees])
+
+    nodes = Nodes(
+        roots=first[:-1],
+        left=joined("left_children") + offset,
+        right=joined("right_children") + offset,
+        leaf=joined("left_children") == -1,
+        feature=joined("split_indices").astype(np.intp),
+        threshold=joined("split_conditions"),
+        missing_left=joined("default_left") == 1,
+        value=joined("split_conditions"),
+    )
+    features = int(shape["num_feature"])
+    return trusted((FlatTrees.of(nodes, features, base) for base in _bases(learner)), partial(_said, booster))
+
+
+def _bases(learner: Mapping[str, Any]) -> list[np.float32]:
+    """Where margins start. The logarithm of another library may differ in the last digit, so its neighbours too."""
+    base = np.float32(learner["learner_model_param"]["base_score"].strip("[]"))
+    if learner["objective"]["name"] == "binary:logistic":
+        base = np.float32(-np.log(np.float32(1) / base - np.float32(1)))
+    return [base, *(np.nextafter(base, np.float32(way)) for way in (-np.inf, np.inf))]
 
 
 def _fit_xgboost(rows: FitRows, task: Task, params: Params, seed: int, threads: int) -> XGBoostModel:

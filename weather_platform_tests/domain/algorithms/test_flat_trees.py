@@ -1,6 +1,7 @@
-"""Trees as arrays against the booster they come from: the same bits, or not used at all."""
+"""Trees as arrays against the library they come from: the same bits, or not used at all."""
 
 import json
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -12,11 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
 
-from weather_platform.domain.algorithms import flat_trees
-from weather_platform.domain.algorithms.flat_trees import FEW_ROWS, FlatTrees
+from weather_platform.domain.algorithms import xgboost_trees
+from weather_platform.domain.algorithms.flat_trees import FEW_ROWS, FlatTrees, trusted
+from weather_platform.domain.algorithms.histogram_boosting import HistogramModel
 from weather_platform.domain.algorithms.ubjson import read_ubjson
-from weather_platform.domain.algorithms.xgboost_trees import XGBoostModel
+from weather_platform.domain.algorithms.xgboost_trees import XGBoostModel, flat_trees
 from weather_platform.domain.targets import Task
+from weather_platform_tests.domain.algorithms.recipes import fitted
+from weather_platform_tests.domain.learning import NAMES
 
 FEATURES = 6
 TASKS: tuple[Task, ...] = ("classification", "regression")
@@ -43,7 +47,7 @@ def booster_of(task: Task) -> Any:
 
 @cache
 def flat_of(task: Task) -> FlatTrees:
-    flat = FlatTrees.of(booster_of(task))
+    flat = flat_trees(booster_of(task))
     assert flat is not None
     return flat
 
@@ -106,7 +110,7 @@ def test_a_model_gives_the_same_bits_on_both_sides_of_few_rows(task: Task) -> No
     ids=["classes", "dart", "linear", "another link"],
 )
 def test_a_booster_of_another_kind_is_left_to_xgboost(params: dict[str, Any]) -> None:
-    assert FlatTrees.of(learned(**params)) is None
+    assert flat_trees(learned(**params)) is None
 
 
 def test_a_booster_with_categories_is_left_to_xgboost() -> None:
@@ -115,7 +119,7 @@ def test_a_booster_with_categories_is_left_to_xgboost() -> None:
     table = xgboost.DMatrix(
         values, (values[:, 0] % 3 == 1).astype(np.float32), feature_types=["c", "q"], enable_categorical=True
     )
-    assert FlatTrees.of(xgboost.train({"nthread": 1}, table, num_boost_round=3)) is None
+    assert flat_trees(xgboost.train({"nthread": 1}, table, num_boost_round=3)) is None
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -125,9 +129,59 @@ def test_arrays_that_say_anything_else_than_xgboost_are_not_used(task: Task, mon
     values = np.zeros((1, FEATURES), dtype=np.float32)
     expected = model.predict_raw(values)
     base = flat_of(task).base
-    monkeypatch.setattr(flat_trees, "_bases", lambda _: [np.nextafter(base, np.float32(np.inf))])
-    assert FlatTrees.of(booster) is None
+    monkeypatch.setattr(xgboost_trees, "_bases", lambda _: [np.nextafter(base, np.float32(np.inf))])
+    assert flat_trees(booster) is None
     assert np.array_equal(XGBoostModel(booster, task).predict_raw(values), expected)
+
+
+def histogram(task: Task) -> HistogramModel:
+    model = fitted("hist_gradient_boosting", task)
+    assert isinstance(model, HistogramModel)
+    return model
+
+
+def histogram_flat(task: Task) -> FlatTrees:
+    flat = histogram(task)._flat
+    assert flat is not None
+    return flat
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    task=st.sampled_from(TASKS),
+    values=hnp.arrays(
+        np.float32,
+        st.tuples(st.integers(1, FEW_ROWS), st.just(len(NAMES))),
+        elements=st.one_of(st.floats(-4, 4, width=32), st.floats(width=32)),
+    ),
+)
+def test_any_few_rows_of_scikit_learns_boosting_have_the_bits_of_its_trees(
+    task: Task, values: NDArray[np.float32]
+) -> None:
+    model = histogram(task)
+    assert model._raw(values).tobytes() == model._said(values).tobytes()
+    if not np.isinf(values).any():
+        assert histogram_flat(task).margins(values).tobytes() == model._said(values).tobytes()
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_rows_at_every_split_of_scikit_learns_boosting_have_the_bits_of_its_trees(task: Task) -> None:
+    model, flat = histogram(task), histogram_flat(task)
+    split = (flat.slot < 2 * len(NAMES)) & np.isfinite(flat.threshold)
+    at = np.nextafter(flat.threshold[split], -np.inf).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(3 * len(at), len(NAMES))).astype(np.float32)
+    rows[np.arange(len(rows)), np.tile(flat.slot[split] % len(NAMES), 3)] = np.concatenate(
+        [at, np.nextafter(at, np.float32(-9)), np.nextafter(at, np.float32(9))]
+    )
+    assert flat.margins(rows).tobytes() == model._said(rows).tobytes()
+
+
+def test_arrays_that_say_anything_else_than_scikit_learn_are_not_used() -> None:
+    model = histogram("regression")
+    flat = histogram_flat("regression")
+    assert trusted([flat], model._said) is flat
+    assert trusted([replace(flat, base=np.nextafter(flat.base, 99))], model._said) is None
+    assert trusted([replace(flat, base=np.nextafter(flat.base, 99)), flat], model._said) is flat
 
 
 @pytest.mark.parametrize("task", TASKS)
