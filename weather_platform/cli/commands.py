@@ -19,6 +19,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+user_app = typer.Typer(name="user", help="Who may ask the endpoint.", no_args_is_help=True)
+app.add_typer(user_app)
+
 DEMO_YEARS = 4
 """Calendar years of the demo: two and a half to train on, one to validate, 90 days to test."""
 
@@ -225,6 +228,54 @@ def ui(
     from weather_platform.cli.servers import serve_user_interfaces
 
     serve_user_interfaces(load_settings(), host, port, mlflow_port)
+
+
+@user_app.command("add")
+def user_add(
+    name: Annotated[str, typer.Argument(help="1 to 64 of a-z, 0-9, '.', '_', '@' and '-'.")],
+    scope: Annotated[
+        list[str] | None, typer.Option(help="What it may do (repeatable): predict (default), admin.")
+    ] = None,
+) -> None:
+    """Add a user. The password, at least 12 characters, is asked for, or is the first line of the standard input."""
+    from weather_platform.cli.users import add_user
+    from weather_platform.serving.users import SCOPES
+
+    if unknown := [name for name in scope or [] if name not in SCOPES]:
+        raise typer.BadParameter(f"no scope {', '.join(unknown)}; there is {', '.join(SCOPES)}")
+    typer.echo(add_user(load_settings(), name, scope or ["predict"]))
+
+
+@user_app.command("list")
+def user_list() -> None:
+    """List the users, what they may do, and who is disabled."""
+    from weather_platform.cli.users import show_users
+
+    show_users(load_settings())
+
+
+@user_app.command("password")
+def user_password(name: Annotated[str, typer.Argument(help="The user.")]) -> None:
+    """Give a user another password; its tokens end."""
+    from weather_platform.cli.users import change_password
+
+    typer.echo(change_password(load_settings(), name))
+
+
+@user_app.command("disable")
+def user_disable(name: Annotated[str, typer.Argument(help="The user.")]) -> None:
+    """Let a user log in no more; its tokens end."""
+    from weather_platform.cli.users import set_disabled
+
+    typer.echo(set_disabled(load_settings(), name, True))
+
+
+@user_app.command("enable")
+def user_enable(name: Annotated[str, typer.Argument(help="The user.")]) -> None:
+    """Let a disabled user log in again."""
+    from weather_platform.cli.users import set_disabled
+
+    typer.echo(set_disabled(load_settings(), name, False))
 
 
 @app.command()

@@ -351,14 +351,12 @@ async def token(request: Request) -> Response:
     address = request.client.host if request.client else ""
     try:
         login = read_login(request.headers.get("content-type", ""), await request.body())
-        issued = await asyncio.to_thread(
-            services.authenticator.token, login.username, login.password, address, login.scopes
-        )
+        issued = await services.authenticator.login(login, address)
     except AuthError as error:
         services.metrics.auth_refused(error.reason)
-        body = error.problem() | {"request_id": request_id(request.scope)}
+        body = error.problem(request_id(request.scope))
         return Response(encode(body), error.status, error.headers(), PROBLEM)
-    return JsonAnswer(issued.answer() | {"token_type": "Bearer"}, headers={"Cache-Control": "no-store"})
+    return JsonAnswer(issued.answer(), headers={"Cache-Control": "no-store"})
 
 
 def _features(services: Services, served: Served, asked: PredictRequest) -> tuple[NDArray[np.float32], int]:

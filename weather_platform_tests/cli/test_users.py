@@ -1,0 +1,179 @@
+"""`weather user`: users come and go, passwords come from a terminal or a pipe, and are told to nobody."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from weather_platform.serving.users import Passwords
+from weather_platform.settings import PROJECT_DIR
+from weather_platform_tests.e2e.homes import Done, MadeHome, clean_environment, empty_home
+
+PASSWORD = "blue whales eat krill"  # noqa: S105
+PROGRAM = [sys.executable, "-c", "from weather_platform.cli import main; main()"]
+
+
+@pytest.fixture
+def fresh(tmp_path: Path) -> MadeHome:
+    """A home in which nothing was run."""
+    return empty_home(tmp_path / "home")
+
+
+def piped(home: MadeHome, sent: bytes, *arguments: str) -> Done:
+    """Run the command with this on its standard input."""
+    done = subprocess.run(
+        [*PROGRAM, *arguments], input=sent, capture_output=True, cwd=PROJECT_DIR, timeout=120, check=False,
+        env=clean_environment() | dict(home.env),
+    )  # fmt: skip
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def test_a_user_is_added_with_a_password_from_a_pipe_listed_and_disabled(fresh: MadeHome) -> None:
+    done = piped(
+        fresh, f"{PASSWORD}\nanother line\n".encode(), "user", "add", "ada", "--scope", "predict", "--scope", "admin"
+    )
+    assert (done.code, done.out, done.err) == (0, "ada may log in, with scope predict and admin\n", "")
+    user = fresh.database.user("ada")
+    assert user is not None
+    assert (user.scopes, user.disabled) == (("predict", "admin"), False)
+    assert Passwords().matches(user.password_hash, PASSWORD.encode())
+    assert (datetime.now(UTC) - user.created_at).total_seconds() < 600
+    listed = fresh.call("user", "list")
+    assert listed.code == 0
+    assert "ada" in listed.out
+    assert "predict admin" in listed.out
+    assert "argon2" not in listed.out
+    assert fresh.call("user", "disable", "ada").out == "ada is disabled; its tokens end within 5 seconds\n"
+    assert "disabled" in fresh.call("user", "list").out
+    assert fresh.call("user", "enable", "ada").out == "ada may log in again\n"
+    assert "disabled" not in fresh.call("user", "list").out
+    again = fresh.database.user("ada")
+    assert again is not None
+    assert again.generation == 3
+
+
+def test_a_user_may_predict_unless_something_else_is_said(fresh: MadeHome) -> None:
+    assert piped(fresh, PASSWORD.encode() + b"\r\n", "user", "add", "ada").code == 0
+    user = fresh.database.user("ada")
+    assert user is not None
+    assert user.scopes == ("predict",)
+    assert Passwords().matches(user.password_hash, PASSWORD.encode()), "the end of the line is no part of it"
+
+
+def test_without_users_the_list_says_how_to_add_one(fresh: MadeHome) -> None:
+    assert fresh.call("user", "list").out == "there are no users; `weather user add NAME` adds one\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "name", "said"),
+    [
+        (b"", "ada", "the password cannot be used"),
+        (b"\n", "ada", "the password cannot be used"),
+        (b"eleven char\n", "ada", "too short; use at least 12 characters"),
+        (b"x" * 2_000 + b"\n", "ada", "more than 1024 bytes"),
+        (b"x" * 20_000, "ada", "more than 1024 bytes"),
+        (b"password1234\n", "ada", "one of those that are tried first"),
+        (b"\xff\xfe not utf-8 at all\n", "ada", "no text"),
+        (b"blue whales eat krill\n", "Ada", "a user name has 1 to 64 of a-z"),
+        (b"blue whales eat krill\n", "a b", "a user name has 1 to 64 of a-z"),
+    ],
+)
+def test_what_cannot_be_a_user_is_refused_in_one_line_without_the_password(
+    fresh: MadeHome, sent: bytes, name: str, said: str
+) -> None:
+    done = piped(fresh, sent, "user", "add", name)
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("weather: ")
+    assert done.err.count("\n") == 1
+    assert said in done.err
+    assert sent.strip().decode(errors="replace")[:20] not in done.err or not sent.strip()
+    assert fresh.call("user", "list").out.startswith("there are no users")
+
+
+def test_a_name_is_taken_once_and_a_password_is_changed_by_its_own_command(fresh: MadeHome) -> None:
+    piped(fresh, PASSWORD.encode(), "user", "add", "ada")
+    again = piped(fresh, b"quite another password", "user", "add", "ada")
+    assert again.code == 1
+    assert "there is a user ada already; `weather user password ada` gives it another password" in again.err
+    changed = piped(fresh, b"quite another password", "user", "password", "ada")
+    assert changed.out == "ada has a new password; tokens of before end within 5 seconds\n"
+    user = fresh.database.user("ada")
+    assert user is not None
+    assert Passwords().matches(user.password_hash, b"quite another password")
+    assert user.generation == 2
+    assert piped(fresh, b"short", "user", "password", "ada").code == 1
+    assert fresh.database.user("ada") == user
+
+
+@pytest.mark.parametrize("command", ["disable", "enable", "password"])
+def test_a_user_that_is_not_there_is_named(fresh: MadeHome, command: str) -> None:
+    done = fresh.call("user", command, "eve")
+    assert done.code == 1
+    assert "there is no user 'eve'; `weather user list` lists them" in done.err
+
+
+def test_a_scope_that_does_not_exist_and_a_password_as_an_argument_are_usage_errors(fresh: MadeHome) -> None:
+    done = fresh.call("user", "add", "ada", "--scope", "root")
+    assert (done.code, "no scope root; there is predict, admin" in done.err) == (2, True)
+    assert fresh.call("user", "add", "ada", "--password", PASSWORD).code == 2
+    assert fresh.call("user", "add", "ada", PASSWORD).code == 2
+    assert not fresh.folder.exists()
+
+
+def typed(home: MadeHome, *lines: str) -> tuple[int, str]:
+    """Run `weather user add ada` on a terminal, type these lines; gives the code and all that the terminal showed."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [*PROGRAM, "user", "add", "ada"], stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        cwd=PROJECT_DIR, env=clean_environment() | dict(home.env),
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        shown = [_until_asked(ours)]
+        for line in lines:
+            os.write(ours, line.encode() + b"\n")
+            shown.append(_until_asked(ours))
+        return process.wait(60), "".join(shown)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+
+
+def _until_asked(terminal: int) -> str:
+    """What the terminal shows until something is asked for, or the program ends.
+
+    The blank after the colon is written when the terminal has ceased to show what is typed.
+    """
+    shown = b""
+    while not shown.endswith(b": "):
+        assert select.select([terminal], [], [], 60)[0], shown
+        try:
+            more = os.read(terminal, 1024)
+        except OSError:  # how Linux says that the other side is closed
+            break
+        shown += more
+    return shown.decode()
+
+
+def test_on_a_terminal_the_password_is_asked_for_twice_and_not_shown(fresh: MadeHome) -> None:
+    code, shown = typed(fresh, PASSWORD, PASSWORD)
+    assert code == 0, shown
+    assert "Password of ada:" in shown
+    assert "ada may log in" in shown
+    assert PASSWORD not in shown
+    user = fresh.database.user("ada")
+    assert user is not None
+    assert Passwords().matches(user.password_hash, PASSWORD.encode())
+
+
+def test_two_passwords_that_differ_are_asked_for_again(fresh: MadeHome) -> None:
+    code, shown = typed(fresh, PASSWORD, "grey whales eat krill", PASSWORD, PASSWORD)
+    assert code == 0, shown
+    assert "do not match" in shown
+    assert "krill" not in shown

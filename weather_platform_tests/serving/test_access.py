@@ -1,0 +1,121 @@
+"""Who is let in by the real service, with two workers and without a model: lockout, rotation, users, logs."""
+
+import secrets
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from weather_platform_tests.e2e.homes import MadeHome, empty_home
+from weather_platform_tests.serving.servers import END_SECONDS, PASSWORD, READY_SECONDS, SECRET, Server, add_user, start
+
+WRONG = "not the password of anybody"
+
+
+@contextmanager
+def up(home: MadeHome, folder: Path, *options: str, **env: str) -> Iterator[Server]:
+    """A server that answers, though there is no model that it could serve."""
+    server = start(home, folder, *options, **env)
+    try:
+        give_up = time.monotonic() + READY_SECONDS
+        while True:
+            assert server.process.poll() is None, server.text
+            assert time.monotonic() < give_up, server.text
+            try:
+                if httpx.get(f"{server.url}/livez", timeout=5).status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.1)
+        yield server
+    finally:
+        server.end()
+
+
+def login(server: Server, password: str, user: str = "ada", **headers: str) -> httpx.Response:
+    """One login on a connection of its own, which any worker may take."""
+    fields = {"username": user, "password": password}
+    return httpx.post(f"{server.url}/v1/token", data=fields, headers=headers, timeout=30)
+
+
+def is_let_in(server: Server, token: str) -> bool:
+    """Whether a route that is not open looks at the request, on a connection of its own."""
+    answer = httpx.get(f"{server.url}/v1/models", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    return answer.status_code != 401
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> MadeHome:
+    """A home without a model and with the users ada and bob."""
+    made = empty_home(tmp_path / "home")
+    for name in ("ada", "bob"):
+        add_user(made, name, "predict")
+    return made
+
+
+def test_two_workers_lock_out_together_whatever_address_is_claimed_and_follow_the_command_line(
+    home: MadeHome, tmp_path: Path
+) -> None:
+    with up(home, tmp_path, "--workers", "2") as server:
+        tokens = [login(server, PASSWORD, user).json()["access_token"] for user in ("ada", "bob")]
+        assert all(is_let_in(server, token) for token in tokens * 5)
+        said = [login(server, WRONG, **{"X-Forwarded-For": f"192.0.2.{n}"}).status_code for n in range(9)]
+        assert said == [401] * 5 + [429] * 4
+        refused = login(server, PASSWORD)
+        assert refused.status_code == 429
+        assert 0 < int(refused.headers["retry-after"]) <= 30
+        assert login(server, PASSWORD, "bob").status_code == 200
+        assert all(is_let_in(server, token) for token in tokens), "who has a token is not locked out"
+
+        assert home.call("user", "disable", "bob").code == 0
+        begun = time.monotonic()
+        while any(is_let_in(server, tokens[1]) for _ in range(6)):
+            assert time.monotonic() < begun + 30
+            time.sleep(0.2)
+        assert login(server, PASSWORD, "bob").status_code == 401
+        assert all(is_let_in(server, tokens[0]) for _ in range(6))
+        written = server.text
+        for log in home.folder.rglob("*.log"):
+            written += log.read_text()
+    for hidden in (*tokens, PASSWORD, PASSWORD.replace(" ", "+"), WRONG, WRONG.replace(" ", "+"), SECRET):
+        assert hidden not in written
+
+
+def test_tokens_outlive_a_restart_with_another_secret_until_the_former_one_is_taken_away(
+    home: MadeHome, tmp_path: Path
+) -> None:
+    second = secrets.token_urlsafe(48)
+    with up(home, tmp_path) as server:
+        first_token = login(server, PASSWORD).json()["access_token"]
+    with up(home, tmp_path, WEATHER_JWT_SECRET=second, WEATHER_JWT_PREVIOUS_SECRETS=SECRET) as server:
+        assert is_let_in(server, first_token)
+        second_token = login(server, PASSWORD).json()["access_token"]
+    with up(home, tmp_path, WEATHER_JWT_SECRET=second) as server:
+        assert is_let_in(server, second_token)
+        assert not is_let_in(server, first_token), "replayed after the rotation"
+
+
+@pytest.mark.parametrize(
+    ("secret", "said"),
+    [
+        ("", "tokens cannot be signed: set WEATHER_JWT_SECRET"),
+        ("x" * 31, "WEATHER_JWT_SECRET has 31 bytes and at least 32 are needed"),
+        ("your-256-bit-secret-goes-here-please", "WEATHER_JWT_SECRET is a placeholder"),
+    ],
+)
+def test_the_service_does_not_start_without_a_good_secret(
+    home: MadeHome, tmp_path: Path, secret: str, said: str
+) -> None:
+    server = start(home, tmp_path, WEATHER_JWT_SECRET=secret)
+    try:
+        assert server.process.wait(END_SECONDS) == 1
+    except subprocess.TimeoutExpired:
+        server.end()
+        raise
+    assert server.text.startswith(f"weather: {said}"), server.text
+    assert server.text.count("\n") == 1
+    assert not secret or secret not in server.text
