@@ -2,6 +2,8 @@
 
 import os
 import secrets
+import shutil
+import subprocess
 import traceback
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 from pydantic import SecretStr
 
 from weather_platform.errors import SettingsError
-from weather_platform.serving.keys import Keys
+from weather_platform.serving.keys import HOW_TO_MAKE_A_KEY, HOW_TO_MAKE_A_SECRET, Keys
 from weather_platform.settings import Settings
 
 GOOD = "q7Zr0m1vYc8TnWb4KpXs6UeHd2LgAj9F"  # 32 bytes
@@ -151,6 +153,16 @@ def test_a_key_file_that_is_not_there_or_no_file_is_refused(tmp_path: Path) -> N
 
 def test_two_keys_that_would_both_sign_are_refused(tmp_path: Path) -> None:
     assert "are both set; keep the one that signs" in refusal(GOOD, pem(tmp_path))
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_what_the_hints_say_makes_a_good_secret_and_a_good_key(tmp_path: Path) -> None:
+    said = []
+    for hint in (HOW_TO_MAKE_A_SECRET, HOW_TO_MAKE_A_KEY):
+        command = ["bash", "-c", hint.split("`")[1]]
+        said.append(subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout.strip())
+    assert keys(said[0]).present.algorithm == "HS256"
+    assert keys(key_file=tmp_path / "weather.pem").present.algorithm == "EdDSA"
 
 
 # ---------------------------------------------------------------- rotation
