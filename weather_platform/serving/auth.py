@@ -47,7 +47,7 @@ _MAX_CACHED_TOKENS = 4_096
 _LOGINS_PER_SECOND, _LOGINS_IN_A_ROW = 1.0, 60.0
 """Of one address, at one worker."""
 
-_LOGINS_AT_ONCE, _LOGIN_THREADS = 16, 2
+_LOGINS_AT_ONCE = 16
 _CLAIMS = ("iss", "aud", "sub", "iat", "exp", "jti", "scope", "gen")
 _GENERATIONS = 2**31
 
@@ -204,7 +204,7 @@ class Authenticator:
         self._account_key = keys.derived(b"failed logins")
         self._logins = RateLimit(_LOGINS_PER_SECOND, _LOGINS_IN_A_ROW)
         self._requests = RateLimit(rate_per_second, 2 * rate_per_second)
-        self._login_threads = ThreadPoolExecutor(_LOGIN_THREADS, "login")
+        self._login_thread = ThreadPoolExecutor(1, "login")
         self._logins_under_way = 0
         self._users_every_seconds = users_every_seconds
         self._known: _KnownUsers | None = None
@@ -237,16 +237,16 @@ class Authenticator:
         self._stopping.set()
         if self._reader is not None:
             self._reader.join()
-        self._login_threads.shutdown(cancel_futures=True)
+        self._login_thread.shutdown(cancel_futures=True)
 
     async def login(self, login: Login, address: str) -> Issued:
-        """`token` for a route: in threads of its own, so that a flood of logins takes none of anybody else's."""
+        """`token` for a route: in a thread of its own, so that a flood of logins takes nobody else's."""
         if self._logins_under_way >= _LOGINS_AT_ONCE:
             raise AuthError("busy", 2)
         self._logins_under_way += 1
         try:
             return await get_running_loop().run_in_executor(
-                self._login_threads, self.token, login.username, login.password, address, login.scopes
+                self._login_thread, self.token, login.username, login.password, address, login.scopes
             )
         finally:
             self._logins_under_way -= 1
