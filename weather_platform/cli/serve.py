@@ -6,7 +6,6 @@ What belongs here: the environment of the server, its address, its end. What doe
 import ipaddress
 import os
 import signal
-from pathlib import Path
 
 import typer
 
@@ -29,7 +28,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
         raise SettingsError(f"--host takes an IP address such as 127.0.0.1 or 0.0.0.0, not '{host}'") from None
     require_free("the service", host, port, "--port")
     Keys.from_settings(settings)
-    _prepare_environment(settings, port)
+    os.environ |= environment(settings, port)
 
     from _bentoml_impl.server.serving import serve_http
     from bentoml.exceptions import BentoMLException
@@ -52,16 +51,16 @@ def serve(settings: Settings, host: str, port: int) -> None:
         raise SettingsError(f"BentoML cannot start the service: {error}") from None
 
 
-def _prepare_environment(settings: Settings, port: int) -> None:
+def environment(settings: Settings, port: int) -> dict[str, str]:
     """What BentoML and the workers read. A BENTOML_HOME of its own, as every start empties a folder in there."""
-    folder: Path = settings.home / "serving" / f"bentoml-{port}"
+    folder = settings.home / "serving" / f"bentoml-{port}"
     folder.mkdir(parents=True, exist_ok=True)
-    os.environ |= {
+    return {
         "BENTOML_HOME": str(folder),
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_QUIET": "True",
+        # Nobody says for whom it asks unless a proxy is named: else whoever is on this machine gets round the lockout.
+        "FORWARDED_ALLOW_IPS": os.environ.get("FORWARDED_ALLOW_IPS", ""),
         "WEATHER_HOME": str(settings.home),
         "WEATHER_SERVING_WORKERS": str(settings.serving_workers),
     }
-    # Nobody says for whom it asks unless a proxy is named: else whoever is on this machine gets round the lockout.
-    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")

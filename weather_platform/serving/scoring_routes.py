@@ -12,6 +12,7 @@ from importlib.metadata import version as installed_version
 
 import numpy as np
 from fastapi import Request, Response
+from fastapi.responses import PlainTextResponse
 
 from weather_platform.serving.answers import JsonAnswer
 from weather_platform.serving.contract import JSON, PARQUET, MlflowError, MlflowPredictions, MlflowTable
@@ -26,6 +27,7 @@ MLFLOW_VERSION = installed_version("mlflow")
 
 _MODEL = "/models/{target}@{alias}"
 INVOCATIONS = "/invocations"
+_TEXT = {"text/plain": {"schema": {"type": "string"}}}
 _REFUSED = {
     status: {"description": text, "content": {JSON: {"schema": reference(MlflowError)}}}
     for status, text in ((400, "The table cannot be scored."), (404, "No such model."), (415, "Another media type."))
@@ -69,7 +71,7 @@ async def invocations(request: Request) -> Response:
 async def ping(request: Request) -> Response:
     """Whether the model is loaded."""
     model = _model(request)
-    return _unknown(request) if model is None else Response("\n", media_type=JSON, headers=_lineage(model))
+    return _unknown(request) if model is None else PlainTextResponse("\n", headers=_lineage(model))
 
 
 for _path in ("ping", "health"):
@@ -80,7 +82,7 @@ for _path in ("ping", "health"):
         name=_path,
         summary="Whether the model is loaded",
         tags=["mlflow"],
-        **documented(None, 503, parameters=PATH_OF_MODEL, responses={404: _REFUSED[404]}),
+        **documented(None, 503, parameters=PATH_OF_MODEL, responses={404: _REFUSED[404]}, also=_TEXT),
     )
 
 
@@ -88,11 +90,11 @@ for _path in ("ping", "health"):
     f"{_MODEL}/version",
     summary="The version of MLflow",
     tags=["mlflow"],
-    **documented(None, 503, parameters=PATH_OF_MODEL, responses={404: _REFUSED[404]}),
+    **documented(None, 503, parameters=PATH_OF_MODEL, responses={404: _REFUSED[404]}, also=_TEXT),
 )
 async def version(request: Request) -> Response:
     """Whose scoring protocol this is."""
-    return _unknown(request) if _model(request) is None else Response(MLFLOW_VERSION, media_type=JSON)
+    return _unknown(request) if _model(request) is None else PlainTextResponse(MLFLOW_VERSION)
 
 
 @SCORING.get(

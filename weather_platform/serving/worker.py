@@ -7,6 +7,7 @@ go, the prediction log writes what it still holds, and at last the database is c
 """
 
 import logging
+import time
 from contextlib import ExitStack, closing
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -26,6 +27,9 @@ from weather_platform.stores import application_database
 
 _LOG_SECONDS = 15.0
 """How long the prediction log may write at the end."""
+
+_STATE_SECONDS = 15.0
+"""How long a worker waits for the first state; without one it answers that nothing is loaded."""
 
 _logger = logging.getLogger(__name__)
 
@@ -74,11 +78,19 @@ class Worker:
             follower = FollowerSupervisor(settings)
             follower.start()
             self._parts.callback(follower.stop)
+        _await_state(store)
         self._app = create_app(settings, store, authenticator, log, metrics, Forecaster(), tracing)
 
     def stop(self) -> None:
         """End every part, the last one first."""
         self._parts.close()
+
+
+def _await_state(store: ModelStore) -> None:
+    """Come in for requests only with a state to answer from: until then the other workers take them."""
+    give_up = time.monotonic() + _STATE_SECONDS
+    while store.served is None and time.monotonic() < give_up:
+        time.sleep(0.02)
 
 
 def _tell(event: StoreEvent) -> None:
