@@ -8,8 +8,8 @@ that is asked for the metrics adds up the files of all. Counters and histograms 
 sum goes down; its gauges go. When no worker is left, the next one begins with an empty folder. A worker holds a lock on
 a file as long as it lives: process ids come again, locks do not.
 
-What every request counts is counted in memory, which takes a fifth of the time of the files, and brought to them four
-times a second.
+What every request counts is counted in memory, which takes a third of the time of the files, and brought to them four
+times a second, together with what serves.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -148,7 +148,7 @@ class ServingMetrics:
             registry=registry,
         )
         self._registry_checked = Gauge(
-            "weather_registry_checked_timestamp_seconds", "", multiprocess_mode="livemax", registry=registry
+            "weather_registry_checked_timestamp_seconds", "", multiprocess_mode="livemin", registry=registry
         )
         self._registry_stale = Gauge(
             "weather_registry_stale",
@@ -232,6 +232,7 @@ class ServingMetrics:
         }
         self._request_counts = self._counted[self._requests]
         self._request_times = self._observed[self._request_seconds]
+        self._tell: Callable[[], None] | None = None
         self._shown_models: set[tuple[str, ...]] = set()
         self._shown_aliases: set[tuple[str, str]] = set()
 
@@ -257,9 +258,15 @@ class ServingMetrics:
         registry.register(self._source)
         return generate_latest(registry)
 
+    def follow(self, tell: Callable[[], None]) -> None:
+        """Have `tell` say what this worker serves (`serving`), before every flush from now on."""
+        self._tell = tell
+
     def flush(self) -> None:
         """Bring what was counted in memory to where the other workers see it."""
         with self._flushing:
+            if self._tell is not None:
+                self._tell()
             with self._counting:
                 running = self._running
                 counted = [

@@ -52,7 +52,8 @@ def create_app(
 ) -> ASGIApp:
     """The whole application, middlewares included. The parts are started and stopped by the caller."""
     api = documented_api()
-    api.state.services = Services(settings, store, authenticator, log, metrics, forecaster)
+    api.state.services = services = Services(settings, store, authenticator, log, metrics, forecaster)
+    metrics.follow(services.tell_metrics)
     app: ASGIApp = BodyLimitMiddleware(
         Directory(api), partial(limit_bytes, settings), seconds=settings.request_body_seconds
     )

@@ -81,9 +81,7 @@ async def readyz(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     """Of all workers together. Needs the scope `admin` unless the settings open it."""
-    services = services_of(request)
-    services.tell_metrics()
-    text = await asyncio.to_thread(services.metrics.exposition)
+    text = await asyncio.to_thread(services_of(request).metrics.exposition)
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

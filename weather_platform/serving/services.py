@@ -42,11 +42,12 @@ class Services:
         return served
 
     def tell_metrics(self) -> None:
-        """Bring what the metrics say of models up to date."""
+        """Bring what the metrics say of models and of the queue up to date."""
         served = self.store.served
         models = [] if served is None else [each for aliases in served.models.values() for each in aliases.values()]
         refused = 0 if served is None else len(served.refused)
         self.metrics.serving(models, refused=refused, registry_lag_seconds=self.store.lag_seconds())
+        self.metrics.log_depth(self.log.depth)
 
 
 def services_of(request: Request) -> Services:

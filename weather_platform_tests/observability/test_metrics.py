@@ -390,7 +390,7 @@ def test_the_metrics_of_two_workers_add_up_whichever_is_asked(workers: tuple[Wor
     assert [value for name, value in one.items() if name.startswith("weather_model_info")] == [1]
     assert one["weather_model_refused_versions"] == 1
     assert one[f"weather_alias_age_seconds{OF}"] == pytest.approx(3 * 3600, abs=60)
-    assert one["weather_registry_staleness_seconds"] == pytest.approx(20, abs=15)
+    assert one["weather_registry_staleness_seconds"] == pytest.approx(30, abs=9)
 
 
 def test_what_one_worker_counts_reaches_the_others_by_itself(workers: tuple[Worker, Worker]) -> None:
@@ -402,6 +402,19 @@ def test_what_one_worker_counts_reaches_the_others_by_itself(workers: tuple[Work
     while requests(second.ask("reading(metrics)")) != {"method=POST,route=/v1/predict,status=200": 1}:
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_what_a_worker_serves_reaches_the_others_without_anything_asked_of_it(workers: tuple[Worker, Worker]) -> None:
+    for worker in workers:
+        worker.ask("metrics.serving([Model(version=3)], refused=1, registry_lag_seconds=0)")
+    told = "metrics.serving([Model(version=4)], refused=0, registry_lag_seconds=0)"
+    for worker in workers:
+        worker.ask(f"metrics.follow(lambda: {told})")
+    deadline = time.monotonic() + 20
+    while (found := workers[1].ask("reading(metrics)"))["weather_model_refused_versions"] != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert [name[-9:] for name in found if name.startswith("weather_model_info")] == ["version=4"]
 
 
 def test_nothing_that_several_threads_count_at_once_is_missed_or_counted_twice(metrics: ServingMetrics) -> None:
