@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from dagster import TimeWindowPartitionsDefinition
+from prometheus_client import CollectorRegistry
 
 from weather_platform.build import build_definitions
 from weather_platform.domain.features import FEATURE_VERSION, FEATURES
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
+from weather_platform.observability.metrics import ServingMetrics
 from weather_platform.serving.app import documented_api
 from weather_platform.settings import Settings
 
@@ -26,8 +28,19 @@ def pages() -> dict[str, str]:
         "columns.md": _columns(),
         "features.md": _features(),
         "assets.md": _assets(),
+        "metrics.md": _metrics(),
         "openapi.json": _openapi(),
     }
+
+
+def _metrics() -> str:
+    rows = [
+        (f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), text)
+        for name, kind, labels, text in ServingMetrics(CollectorRegistry()).described()
+    ]
+    return "# Metrics\n\nWhat `/metrics` of the service tells, added up over its workers.\n\n" + _table(
+        ("metric", "type", "labels", "meaning"), rows
+    )
 
 
 def _openapi() -> str:

@@ -28,6 +28,7 @@ from typing import Literal, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest, multiprocess, values
+from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.metrics_core import Metric
 from prometheus_client.samples import Sample
 from starlette.routing import BaseRoute, Route
@@ -257,6 +258,14 @@ class ServingMetrics:
         registry = CollectorRegistry()
         registry.register(self._source)
         return generate_latest(registry)
+
+    def described(self) -> Iterator[tuple[str, str, tuple[str, ...], str]]:
+        """Name, type, labels and meaning of every metric, as `exposition` shows them."""
+        for metric in vars(self).values():
+            if isinstance(metric, MetricWrapperBase):
+                name, text = _SINCE.get(metric._name, (metric._name, metric._documentation))
+                ending = "_total" if metric._type == "counter" else ""
+                yield name + ending, str(metric._type), tuple(metric._labelnames), text
 
     def follow(self, tell: Callable[[], None]) -> None:
         """Have `tell` say what this worker serves (`serving`), before every flush from now on."""

@@ -201,6 +201,20 @@ def test_every_metric_has_the_prefix_a_text_and_the_endings_of_prometheus(metric
         assert not (family.type == "gauge" and family.name.endswith("_total"))
 
 
+def test_the_description_names_every_metric_that_is_shown_and_no_other(metrics: ServingMetrics) -> None:
+    metrics.serving([Model()], refused=0, registry_lag_seconds=0)
+    shown = {
+        family.name + ("_total" if family.type == "counter" else "")
+        for family in text_string_to_metric_families(metrics.exposition().decode())
+        if not family.name.endswith("_created")
+    }
+    described = list(metrics.described())
+    assert {name for name, _, _, _ in described} == shown
+    assert all(text for _, _, _, text in described)
+    labels = {name: of for name, _, of, _ in described}
+    assert labels["weather_http_requests_total"] == ("route", "method", "status")
+
+
 # ------------------------------------------------------------------------------------------------ requests
 
 
