@@ -44,6 +44,7 @@ from weather_platform.errors import (
     WeatherError,
 )
 from weather_platform.lake import Lake, Snapshot
+from weather_platform.observability.logs import configure_logging
 from weather_platform.resources.registry import GOLDEN_TAG, ModelRegistry, RegisteredModel
 from weather_platform.serving.model_store import proven
 from weather_platform.serving.state import ModelFiles, Recent, Refused, State, StateFolder, StoredTable, Version
@@ -60,7 +61,7 @@ _PARENT_SECONDS = 0.5
 _LEAST_PAUSE_SECONDS = 0.1
 _LOCK_SECONDS = 0.5
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("weather_platform.serving.follower")  # also as __main__
 
 
 @dataclass(slots=True)
@@ -368,14 +369,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="weather_platform.serving.follower")
     parser.add_argument("--parent", type=int, help="Process without which this one ends, too.")
     parent: int | None = parser.parse_args(arguments).parent
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s", level=logging.INFO)
-    for noisy in ("alembic", "mlflow", "urllib3"):  # what they say of an outage is in our line already
-        logging.getLogger(noisy).setLevel(logging.ERROR)
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent ends this one
         Thread(target=_end_with, args=(parent,), name="end-with-parent", daemon=True).start()
     try:
         settings = load_settings()
+        configure_logging(settings.log_format, settings.log_level)
+        for noisy in ("alembic", "mlflow", "urllib3"):  # what they say of an outage is in our line already
+            logging.getLogger(noisy).setLevel(logging.ERROR)
         folder = StateFolder(settings.home)
         folder.make()
         with _alone(folder.lock):
