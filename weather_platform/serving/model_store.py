@@ -121,7 +121,6 @@ def proven(files: ModelFiles, version: Version, target: str) -> Predictor:
     predictor.require_features(FEATURE_VERSION, feature_names())
     golden = golden_from_bytes(files.golden, predictor.contract.feature_names)
     require_reproduction(predictor, golden, name)
-    predictor.predict(golden.values[:1])  # what a request asks: a row alone
     return predictor
 
 
