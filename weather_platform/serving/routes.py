@@ -151,7 +151,9 @@ async def predict_batch(request: Request) -> Response:
     )
     forecasts = await services.forecaster.many(model, matrix.values)
     seconds = time.perf_counter() - began
-    note(services, request, model, matrix.values, float(np.mean(forecasts.value)), seconds)
+    # Megabytes: in a thread, or single forecasts would wait for it.
+    digest = await asyncio.to_thread(digest_of, matrix.values)
+    note(services, request, model, matrix.values, float(np.mean(forecasts.value)), seconds, digest=digest)
     services.metrics.forecasts(target, model.target.task, forecasts.value)
     about = {"request_id": request_id(request.scope), "seconds": seconds, **_about(model)}
     return await asyncio.to_thread(
@@ -464,6 +466,11 @@ def _entry(model: ServedModel) -> dict[str, Any]:
     }
 
 
+def digest_of(rows: NDArray[np.float32]) -> str:
+    """The beginning of the SHA-256 of feature rows, by which the log knows them."""
+    return hashlib.sha256(rows.data).hexdigest()[:16]
+
+
 def note(
     services: Services,
     request: Request,
@@ -473,8 +480,9 @@ def note(
     seconds: float,
     station: str | None = None,
     day: date | None = None,
+    digest: str | None = None,
 ) -> None:
-    """Write an answer down in the log. An answer of many rows is one entry."""
+    """Write an answer down in the log. An answer of many rows is one entry, whose `digest` is better made before."""
     services.log.put(
         (
             LoggedForecast(
@@ -487,7 +495,7 @@ def note(
                 day=day,
                 model_version=model.version,
                 model_digest=model.digest,
-                features_sha256=hashlib.sha256(rows.data).hexdigest()[:16],
+                features_sha256=digest or digest_of(rows),
                 value=value,
                 seconds=seconds,
                 rows=len(rows),

@@ -19,6 +19,7 @@ from weather_platform.serving.answers import problem
 from weather_platform.serving.app import create_app
 from weather_platform.serving.auth import Authenticator
 from weather_platform.serving.forecasting import Forecaster
+from weather_platform.serving.lean import be_lean
 from weather_platform.serving.model_store import ModelStore, StoreEvent
 from weather_platform.serving.prediction_log import PredictionLog
 from weather_platform.serving.supervisor import FollowerSupervisor
@@ -54,6 +55,7 @@ class Worker:
     def start(self, settings: Settings, *, is_first: bool) -> None:
         """Make and start every part. The first worker also keeps the follower running."""
         configure_logging(settings.log_format, settings.log_level)
+        be_lean()
         metrics = ServingMetrics.shared(settings.home / "serving" / "metrics")
         database = self._parts.enter_context(closing(application_database(settings)))
         self._parts.callback(metrics.flush)

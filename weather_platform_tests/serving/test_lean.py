@@ -1,0 +1,65 @@
+"""A worker has no pandas, and scikit-learn only for models that need it; its forecasts are the same."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from weather_platform.settings import PROJECT_DIR
+from weather_platform_tests.serving.servers import Server
+from weather_platform_tests.small_models import small_data, small_model
+
+PROGRAM = """
+import sys
+from pathlib import Path
+import numpy as np
+from weather_platform.serving.lean import be_lean
+
+folder, lean = Path(sys.argv[1]), sys.argv[2] == "lean"
+if lean:
+    be_lean()
+from weather_platform.domain.algorithms import ALGORITHMS
+
+model = ALGORITHMS["xgboost"].load((folder / "model.ubj").read_bytes(), "classification", 1)
+rows = np.load(folder / "rows.npy")
+sys.stdout.buffer.write(model.predict_raw(rows).tobytes() + model.predict_raw(rows[:1]).tobytes())
+print([name for name in ("pandas", "sklearn") if name in sys.modules], file=sys.stderr)
+import pyarrow
+pyarrow.chunked_array([[1.0, None]]).to_numpy()
+import sklearn.linear_model
+print("pandas" in sys.modules, file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    import numpy as np
+
+    made = tmp_path_factory.mktemp("model")
+    (made / "model.ubj").write_bytes(small_model().model_bytes)
+    np.save(made / "rows.npy", small_data().values[:500])
+    return made
+
+
+def run(folder: Path, how: str) -> tuple[bytes, str]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(folder), how], cwd=PROJECT_DIR, capture_output=True, check=True
+    )
+    return done.stdout, done.stderr.decode().strip()
+
+
+def test_xgboost_alone_forecasts_the_same_bits_and_brings_nobody_along(folder: Path) -> None:
+    (lean, brought), (usual, brought_usually) = run(folder, "lean"), run(folder, "usual")
+    assert lean == usual
+    assert len(lean) == 8 * 501
+    assert brought == "[]\nFalse"
+    assert brought_usually == "['pandas', 'sklearn']\nTrue", "otherwise there is nothing to be saved any more"
+
+
+def test_no_worker_of_the_service_has_pandas(server: Server) -> None:
+    [worker] = [each for each in server.processes() if "_bentoml_impl.worker.service" in " ".join(each.cmdline())]
+    libraries = {Path(found.path) for found in psutil.Process(worker.pid).memory_maps()}
+    assert any("xgboost" in path.parts for path in libraries)
+    assert not any("pandas" in path.parts for path in libraries)
