@@ -140,6 +140,10 @@ def _say(
     report.figure("failed requests", result.failed, "", at_most=0, note=str(result.failures or ""))
     report.figure("answers that mix versions", len(mixed), "", at_most=0)
     report.figure("p99 meanwhile", result.p99_ms, "ms", note=f"p50 {result.p50_ms:.1f}, max {result.max_ms:.1f}")
+    overtaken = sum(each == float("inf") for each in first)
+    report.figure(
+        "moves after which the new version never answered", overtaken, "", at_most=0, note="until the next move"
+    )
     report.figure("until the new version answers: median", statistics.median(first), "s")
     report.figure("– longest", max(first), "s", at_most=NEW_VERSION_BAR_S)
     report.figure("until the old version answers no more: median", statistics.median(last), "s")

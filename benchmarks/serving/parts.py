@@ -199,7 +199,7 @@ def verified(bench: Bench, client: WeatherClient, rows: pa.Table, expected: Mapp
         station, day = row.pop("station"), row.pop("day")
         answer = client.predict(bench.target.name, station, day, row)
         said = answer.probability if answer.probability is not None else answer.value
-        unlike += said != expected[at]
+        unlike += int(said != expected[at])
     return unlike
 
 
