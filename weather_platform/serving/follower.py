@@ -26,8 +26,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
-from threading import Thread
 from time import monotonic
 
 import pyarrow as pa
@@ -48,6 +48,7 @@ from weather_platform.observability.logs import configure_logging
 from weather_platform.resources.registry import GOLDEN_TAG, ModelRegistry, RegisteredModel
 from weather_platform.serving.model_store import proven
 from weather_platform.serving.state import ModelFiles, Recent, Refused, State, StateFolder, StoredTable, Version
+from weather_platform.serving.supervisor import when_orphaned
 from weather_platform.settings import Settings, load_settings
 from weather_platform.stores import mlflow_tracking_uri, open_lake
 
@@ -57,7 +58,6 @@ RECENT_DAYS = 120
 REFUSED_AGAIN_SECONDS = 60.0
 """Longest time until a refused version is tried again; the first times it is sooner."""
 
-_PARENT_SECONDS = 0.5
 _LEAST_PAUSE_SECONDS = 0.1
 _LOCK_SECONDS = 0.5
 
@@ -358,12 +358,6 @@ def _alone(lock: Path) -> Iterator[None]:
         yield
 
 
-def _end_with(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(_PARENT_SECONDS)
-    os._exit(0)  # whatever it is doing: the state folder is made for that
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Follow until the process is ended."""
     parser = argparse.ArgumentParser(prog="weather_platform.serving.follower")
@@ -371,7 +365,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parent: int | None = parser.parse_args(arguments).parent
     if parent is not None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent ends this one
-        Thread(target=_end_with, args=(parent,), name="end-with-parent", daemon=True).start()
+        when_orphaned(parent, partial(os._exit, 0))  # whatever it is doing: the state folder is made for that
     try:
         settings = load_settings()
         configure_logging(settings.log_format, settings.log_level)

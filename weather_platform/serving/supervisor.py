@@ -1,6 +1,8 @@
-"""Keeps the follower of a home running for as long as this process does.
+"""Which process of the endpoint lives as long as which.
 
-What belongs here: starting it, starting it again when it ends, ending it. What does not: what it does (``follower``).
+What belongs here: keeping the follower of a home running, and noticing that the parent is gone. What does not: what
+the processes do (``worker``, ``follower``).
+
 One worker of a server does this. The follower itself notices when that worker is gone, and of the followers of several
 servers of one home one follows while the others wait.
 """
@@ -9,16 +11,29 @@ import logging
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from threading import Event, Lock, Thread
-from time import monotonic
+from time import monotonic, sleep
 
 from weather_platform.settings import Settings
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _GRACE_SECONDS = 5.0
+_PARENT_SECONDS = 0.5
 
 _log = logging.getLogger(__name__)
+
+
+def when_orphaned(parent: int, act: Callable[[], object]) -> None:
+    """Act, in a thread, once `parent` is no longer the parent of this process: it was killed, or it crashed."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            sleep(_PARENT_SECONDS)
+        act()
+
+    Thread(target=watch, name="when-orphaned", daemon=True).start()
 
 
 class FollowerSupervisor:

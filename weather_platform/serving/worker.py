@@ -7,8 +7,11 @@ go, the prediction log writes what it still holds, and at last the database is c
 """
 
 import logging
+import os
+import signal
 import time
 from contextlib import ExitStack, closing
+from functools import partial
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -22,7 +25,7 @@ from weather_platform.serving.forecasting import Forecaster
 from weather_platform.serving.lean import be_lean
 from weather_platform.serving.model_store import ModelStore, StoreEvent
 from weather_platform.serving.prediction_log import PredictionLog
-from weather_platform.serving.supervisor import FollowerSupervisor
+from weather_platform.serving.supervisor import FollowerSupervisor, when_orphaned
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database
 
@@ -53,9 +56,13 @@ class Worker:
         await self._app(scope, receive, send)
 
     def start(self, settings: Settings, *, is_first: bool) -> None:
-        """Make and start every part. The first worker also keeps the follower running."""
+        """Make and start every part. The first worker also keeps the follower running.
+
+        Without its server a worker ends by itself, in order: nobody would notice it, and it would answer for ever.
+        """
         configure_logging(settings.log_format, settings.log_level)
         be_lean()
+        when_orphaned(os.getppid(), partial(os.kill, os.getpid(), signal.SIGTERM))
         metrics = ServingMetrics.shared(settings.home / "serving" / "metrics")
         database = self._parts.enter_context(closing(application_database(settings)))
         self._parts.callback(metrics.flush)

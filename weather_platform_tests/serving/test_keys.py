@@ -69,7 +69,9 @@ def test_without_a_key_there_is_no_service_and_the_line_says_how_to_make_one() -
 
 
 @pytest.mark.parametrize(
-    "secret", [GOOD, secrets.token_hex(16), secrets.token_urlsafe(48), secrets.token_hex(64), "ünïcödé" * 3 + GOOD]
+    "secret",
+    [GOOD, secrets.token_hex(16), secrets.token_urlsafe(48), secrets.token_hex(64), "ünïcödé" * 3 + GOOD],
+    ids=["32 bytes", "hexadecimal", "base64", "long", "not ASCII"],
 )
 def test_a_random_secret_is_taken(secret: str) -> None:
     assert keys(secret).signing_key == secret.encode()

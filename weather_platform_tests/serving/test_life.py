@@ -18,7 +18,7 @@ from weather_platform.cli import serve as command
 from weather_platform.resources.registry import RegisteredModel
 from weather_platform.settings import PROJECT_DIR, load_settings
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
-from weather_platform_tests.serving.servers import SECRET, Server, add_user, free_port, running, start
+from weather_platform_tests.serving.servers import END_SECONDS, SECRET, Server, add_user, free_port, running, start
 
 ASKED = {"target": "rain_tomorrow", "station": "Canberra", "day": "2015-06-30"}
 
@@ -145,6 +145,20 @@ def test_ctrl_c_ends_it_with_its_log_written(home: MadeHome, tmp_path: Path) -> 
         assert server.end(signal.SIGINT) == 0
     with closing(home.database) as database:
         assert set(asked) <= {row.request_id for row in database.predictions()}
+
+
+def test_when_the_command_is_killed_its_workers_write_their_log_and_end_with_the_follower(
+    home: MadeHome, tmp_path: Path
+) -> None:
+    with running(home, tmp_path, "--workers", "2", WEATHER_PREDICTION_LOG_INTERVAL_SECONDS="60") as server:
+        with server.client() as client:
+            assert client.get("/v1/forecast/Cobar").status_code == 200
+        command, *others = server.processes()
+        assert len(others) >= 3
+        command.kill()
+        assert psutil.wait_procs(others, timeout=END_SECONDS)[1] == []
+    with closing(home.database) as database:
+        assert len(database.predictions()) >= 1
 
 
 def test_the_bento_that_is_built_from_the_repository_holds_the_service(tmp_path: Path) -> None:
