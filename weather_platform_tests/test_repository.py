@@ -72,10 +72,26 @@ def tracked() -> list[Path]:
     return [ROOT / name for name in listing.split("\0") if name and (ROOT / name).is_file()]
 
 
-def test_no_tracked_file_is_a_table_of_data_or_a_pickle() -> None:
-    forbidden = {".pkl", ".pickle", ".joblib", ".parquet", ".duckdb", ".db"}
-    assert [path.name for path in tracked() if path.suffix in forbidden] == []
-    assert [path.name for path in tracked() if path.suffix in {".csv", ".gz"} and path.stat().st_size > 50_000] == []
+KEPT = {".py", ".md", ".sql", ".png", ".yml", ".yaml", ".json", ".toml", ".mako", ".lock", ""}
+"""Kinds of files of the repository. Tables of data, pickles and packages are none of them."""
+
+
+def strays(paths: list[Path]) -> list[str]:
+    """Files of no kind that is kept here, and pictures that are not of the documents."""
+    return [
+        path.name
+        for path in paths
+        if path.suffix not in KEPT or (path.suffix == ".png" and not path.is_relative_to(ROOT / "docs" / "images"))
+    ]
+
+
+def test_no_tracked_file_is_a_table_of_data_a_pickle_or_a_package() -> None:
+    assert strays(tracked()) == []
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "rows.csv.gz", "rows.parquet", "weather.db", "a-1.0.whl", "plot.png"])
+def test_a_file_that_does_not_belong_is_found(name: str) -> None:
+    assert strays([ROOT / name]) == [name]
 
 
 def test_the_reference_pages_are_what_the_code_says() -> None:
