@@ -27,6 +27,9 @@ BLUE, ORANGE, GREY, INK, FAINT = "#2166ac", "#d6604d", "#8a8f98", "#22262b", "#d
 BASELINE_COLOURS = ("#5aae61", "#9970ab", "#bf812d", "#80cdc1")
 _DPI = 130
 
+LINE, COLOUR_BAR = 0.19, 0.7
+"""Inches: a line of text below the axes, and the labels of a colour bar."""
+
 _FARTHEST = 5.0
 """Thresholds that the axis of drift shows at most: one broken instrument would press all other bars flat."""
 
@@ -38,10 +41,6 @@ STYLE: Any = {
     "font.size": 9.5,
     "axes.edgecolor": GREY,
     "axes.labelcolor": INK,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11.5,
-    "axes.titleweight": "bold",
-    "axes.titlecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.axisbelow": True,
@@ -76,7 +75,7 @@ def reliability_png(model: TrainedModel, shown: ClassificationDiagnostics, title
 
     with rc_context(STYLE):
         figure = new_figure(6.0, 6.4)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1), gridspec_kw={"hspace": 0.09})
         bins = shown.reliability
         full = bins.rows > 0
         upper.plot((0, 1), (0, 1), color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
@@ -95,7 +94,8 @@ def reliability_png(model: TrainedModel, shown: ClassificationDiagnostics, title
             elinewidth=1,
             capsize=2.5,
         )
-        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="observed frequency", title=f"Reliability: {title}")
+        upper.set(xlim=(0, 1), ylim=(0, 1.02), ylabel="observed frequency")
+        headline(figure, f"Reliability: {title}")
         ece, brier = model.metrics["ece"], model.metrics["brier"]
         text = f"expected calibration error {ece:.4f}\nBrier score {brier:.4f}\n{_span(model)}"
         upper.text(0.03, 0.97, text, transform=upper.transAxes, va="top", linespacing=1.5)
@@ -112,7 +112,7 @@ def precision_recall_png(model: TrainedModel, shown: ClassificationDiagnostics, 
     from matplotlib import rc_context
 
     with rc_context(STYLE):
-        figure = new_figure(6.4, 6.2)
+        figure = new_figure(6.4, 6.2, right=0.55, bottom=1.1 + LINE * len(model.baselines))
         axes = figure.subplots()
         _f1_contours(axes)
         events = shown.confusion.true_positive + shown.confusion.false_negative
@@ -142,12 +142,12 @@ def precision_recall_png(model: TrainedModel, shown: ClassificationDiagnostics, 
         axes.axhline(share, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
         axes.annotate(f"always yes: {share:.2f}", (0.01, share), (0, 3), textcoords="offset points", color=GREY)
         axes.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="recall", ylabel="precision")
-        axes.set_title(f"Precision and recall: {title}")
+        headline(figure, f"Precision and recall: {title}")
         handles, labels = axes.get_legend_handles_labels()
         figure.legend(
             handles[::-1],
             labels[::-1],
-            loc="outside lower left",
+            loc="lower left",
             title=f"{_span(model)}; points at the threshold ({shown.threshold:.2f} for the model)",
             alignment="left",
             title_fontsize=9,
@@ -163,18 +163,18 @@ def forecast_against_observed_png(model: TrainedModel, shown: RegressionDiagnost
     unit, found = model.contract.unit, model.metrics
     ends = (shown.edges[0], shown.edges[-1])
     with rc_context(STYLE):
-        figure = new_figure(6.8, 6.2)
+        figure = new_figure(6.8, 6.05, right=COLOUR_BAR)
         axes = figure.subplots()
         counted = np.ma.masked_equal(shown.density.T, 0)  # rows of a mesh are the vertical axis
         mesh = axes.pcolormesh(
             shown.edges, shown.edges, counted, cmap="Blues", norm=LogNorm(1, max(2, int(counted.max())))
         )
-        figure.colorbar(mesh, ax=axes, label="forecasts", aspect=32, pad=0.02)
+        figure.colorbar(mesh, ax=axes, label="forecasts", fraction=0.05, aspect=32, pad=0.02)
         axes.plot(ends, ends, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
         axes.set(xlim=ends, ylim=ends, aspect="equal")
         axes.set_xlabel(f"observed, {unit}")
         axes.set_ylabel(f"forecast, {unit}")
-        axes.set_title(f"Forecast and observed: {title}")
+        headline(figure, f"Forecast and observed: {title}")
         lines = [
             f"R² {found['r2']:.4f}",
             f"RMSE {found['rmse']:.3f}, MAE {found['mae']:.3f}, bias {found['bias']:+.3f} {unit}",
@@ -197,8 +197,8 @@ def errors_by_month_png(model: TrainedModel, shown: RegressionDiagnostics, title
     ]
     found = model.metrics
     with rc_context(STYLE):
-        figure = new_figure(7.6, 5.2)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+        figure = new_figure(7.6, 5.2, left=0.85, bottom=0.6 + LINE)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1), gridspec_kw={"hspace": 0.09})
         upper.bxp(
             boxes, positions=months, widths=0.6, showfliers=False, patch_artist=True,
             boxprops={"facecolor": BLUE, "alpha": 0.75, "edgecolor": BLUE},
@@ -207,7 +207,7 @@ def errors_by_month_png(model: TrainedModel, shown: RegressionDiagnostics, title
         )  # fmt: skip
         upper.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
         upper.set_ylabel(f"forecast minus observed, {model.contract.unit}")
-        upper.set_title(f"Errors by month: {title}")
+        headline(figure, f"Errors by month: {title}")
         lower.plot(months, 100 * shown.month_coverage[months], color=BLUE, marker="o", markersize=5, linewidth=1.4)
         lower.axhline(100 * INTERVAL_COVERAGE, color=ORANGE, linewidth=1.2, linestyle=(0, (4, 3)))
         lower.set_ylabel("inside the\ninterval, %")
@@ -229,9 +229,9 @@ def importance_png(model: TrainedModel, title: str) -> bytes:
     shown = ranked[:IMPORTANCE_SHOWN]
     rest = sum(share for _, share in ranked[IMPORTANCE_SHOWN:])
     with rc_context(STYLE):
-        figure = new_figure(7.6, 1.5 + 0.235 * len(shown))
-        axes = figure.subplots()
         names, shares = [name for name, _ in shown], [100 * share for _, share in shown]
+        figure = new_figure(7.6, 1.5 + 0.235 * len(shown), left=width_of(names))
+        axes = figure.subplots()
         bars = axes.barh(range(len(shown)), shares, color=BLUE, alpha=0.85, height=0.72)
         axes.bar_label(bars, fmt="%.1f", padding=3, color=INK, fontsize=8.5)
         axes.set_yticks(range(len(shown)), names)
@@ -242,8 +242,8 @@ def importance_png(model: TrainedModel, title: str) -> bytes:
         xlabel = "share of total gain, %"
         if len(ranked) > len(shown):
             xlabel += f"   (the other {len(ranked) - len(shown)} features together: {100 * rest:.1f} %)"
-        axes.set_xlabel(xlabel)
-        figure.suptitle(f"Importance: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+        axes.set_xlabel(xlabel, loc="right")
+        headline(figure, f"Importance: {title}")
         return png_of(figure)
 
 
@@ -263,18 +263,18 @@ def station_map_png(
     latitude, longitude, shown = (np.asarray(each, dtype=float) for each in (latitude_deg, longitude_deg, values))
     order = np.argsort(shown, kind="stable")
     with rc_context(STYLE):
-        figure = new_figure(6.8, 5.2)
+        figure = new_figure(6.8, 5.2, right=COLOUR_BAR)
         axes = figure.subplots()
         dots = axes.scatter(
             longitude[order], latitude[order], c=shown[order], s=46, cmap=colours, vmin=ends[0], vmax=ends[1],
             edgecolor=GREY, linewidth=0.5,
         )  # fmt: skip
-        figure.colorbar(dots, ax=axes, label=unit, aspect=32, pad=0.02)
+        figure.colorbar(dots, ax=axes, label=unit, fraction=0.05, aspect=32, pad=0.02)
         # A degree of longitude is shorter than one of latitude; the axes keep the whole figure.
         axes.set_aspect(1 / max(np.cos(np.radians(float(latitude.mean()))), 0.1), adjustable="datalim")
         axes.set_xlabel("longitude (degrees)")
         axes.set_ylabel("latitude (degrees)")
-        axes.set_title(title)
+        headline(figure, title)
         return png_of(figure)
 
 
@@ -283,7 +283,8 @@ def leaderboard_png(entries: Sequence[Entry], title: str) -> bytes:
     from matplotlib import rc_context
 
     with rc_context(STYLE):
-        figure = new_figure(7.6, 1.6 + 0.38 * len(entries))
+        names = [f"{entry.rank}  {entry.name}" if entry.rank else entry.name for entry in entries]
+        figure = new_figure(7.6, 1.6 + 0.38 * len(entries), left=width_of(names))
         axes = figure.subplots()
         for at, entry in enumerate(entries):
             candidate = entry.rank is not None
@@ -295,18 +296,16 @@ def leaderboard_png(entries: Sequence[Entry], title: str) -> bytes:
                 axes.plot(entry.validation, at, "|", color=ORANGE, markersize=13, mew=2)
             axes.annotate(f"{entry.test:.4f}", (entry.test, at), (0, 7), textcoords="offset points", ha="center",
                           color=INK, fontsize=8)  # fmt: skip
-        axes.set_yticks(
-            range(len(entries)),
-            [f"{entry.rank}  {entry.name}" if entry.rank else entry.name for entry in entries],
-        )
+        axes.set_yticks(range(len(entries)), names)
         axes.set_ylim(len(entries) - 0.5, -0.7)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
         axes.set_xlabel(
             f"{entries[0].metric} on {entries[0].test_rows:,} test rows with its 95 % interval; "
-            "the orange mark is validation, which ranks"
+            "the orange mark is validation, which ranks",
+            loc="right",
         )
-        figure.suptitle(f"Leaderboard: {title}", x=0.01, ha="left", fontsize=11.5, fontweight="bold", color=INK)
+        headline(figure, f"Leaderboard: {title}")
         return png_of(figure)
 
 
@@ -318,7 +317,8 @@ def drift_png(verdict: DriftVerdict) -> bytes:
     shares = [(c.distance or 0.0) / c.threshold if c.distance is not None and c.threshold else 0.0 for c in columns]
     colours = [ORANGE if column.status == "drift" else BLUE for column in columns]
     with rc_context(STYLE):
-        figure = new_figure(6.4, 0.8 + 0.19 * len(columns))
+        names = [column.name for column in columns]
+        figure = new_figure(6.4, 1.0 + 0.19 * len(columns), left=width_of(names))
         axes = figure.subplots()
         axes.barh(range(len(columns)), shares, color=colours, height=0.68)
         axes.axvline(1.0, color=INK, linewidth=1.2)
@@ -329,12 +329,12 @@ def drift_png(verdict: DriftVerdict) -> bytes:
             elif shares[line] > _FARTHEST:
                 axes.annotate(f"{shares[line]:,.0f} x", (_FARTHEST, line), (-4, 0), textcoords="offset points",
                               ha="right", va="center", color="white", fontsize=8)  # fmt: skip
-        axes.set_yticks(range(len(columns)), [column.name for column in columns], fontsize=8.5)
+        axes.set_yticks(range(len(columns)), names, fontsize=8.5)
         axes.set_ylim(-0.6, len(columns) - 0.4)
         axes.set_xlim(0, min(_FARTHEST, max(1.1, *(share * 1.05 for share in shares))))
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"distance from the reference, as a share of the threshold ({verdict.times_usual:g} x usual)")
-        axes.set_title(f"Drift of {verdict.month}: {verdict.status}")
+        headline(figure, f"Drift of {verdict.month}: {verdict.status}")
         return png_of(figure)
 
 
@@ -380,18 +380,37 @@ def _span(model: TrainedModel) -> str:
     return f"test {model.split.test}, {model.rows['test']:,} rows"
 
 
-def new_figure(width: float, height: float) -> "Figure":
+def headline(figure: "Figure", text: str) -> None:
+    """A title from the left end of the figure, where a long one has room."""
+    figure.suptitle(text, x=0.01, y=1 - 0.1 / figure.get_figheight(), ha="left", va="top", fontsize=11.5,
+                    fontweight="bold", color=INK)  # fmt: skip
+
+
+def width_of(labels: Sequence[str]) -> float:
+    """Inches that tick labels on the left take, with the ticks."""
+    return 0.25 + 0.075 * max(map(len, labels), default=0)
+
+
+def new_figure(
+    width: float, height: float, *, left: float = 0.7, right: float = 0.2, bottom: float = 0.6, top: float = 0.45
+) -> "Figure":
+    """A figure whose size and margins around its axes are in inches.
+
+    The margins are given because a layout that measures the texts draws everything once more: half the time of a plot.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
+    figure.subplots_adjust(left=left / width, right=1 - right / width, bottom=bottom / height, top=1 - top / height)
     FigureCanvasAgg(figure)
     return figure
 
 
 def png_of(figure: "Figure") -> bytes:
+    """The picture of a figure; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    # The canvas itself, whose print_png has no types: `savefig` lays the figure out once more than it draws it.
+    # The canvas itself, whose print_png has no types: `savefig` draws the figure more than once.
     canvas: Any = figure.canvas
     canvas.print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()

@@ -23,8 +23,9 @@ from weather_platform.domain.matured import (
     with_scores,
 )
 from weather_platform.domain.targets import ForecastTarget
-from weather_platform.plots import BASELINE_COLOURS, BLUE, GREY, INK, ORANGE, STYLE, new_figure, png_of
+from weather_platform.plots import BASELINE_COLOURS, BLUE, GREY, INK, LINE, ORANGE, STYLE, headline, new_figure, png_of
 
+LEGEND_COLUMNS = 4
 VERSIONS_SHOWN = 4
 """Newest model versions in a reliability plot."""
 
@@ -44,7 +45,7 @@ def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title
     ]
     with rc_context(STYLE):
         figure = new_figure(6.0, 6.4)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1), gridspec_kw={"hspace": 0.09})
         width = np.diff(bin_edges(target.task, (0, 1)))[0]
         edges = np.array(bin_edges(target.task, bins["bin"].to_pylist()))
         low, high = (0.0, 1.0) if target.task == "classification" else (edges.min(), edges.max() + width)
@@ -60,7 +61,8 @@ def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title
                 forecast, observed, color=colour, linestyle=style, marker=marker, markersize=4.5, linewidth=1.6,
                 alpha=1 - 0.2 * older, label=f"version {version}, {kind}: {rows.sum():,} forecasts",
             )  # fmt: skip
-        upper.set(xlim=(low, high), ylim=(low, high), title=f"Reliability: {title}")
+        upper.set(xlim=(low, high), ylim=(low, high))
+        headline(figure, f"Reliability: {title}")
         upper.set_ylabel("observed frequency" if target.task == "classification" else f"mean observed, {target.unit}")
         upper.legend(loc="upper left")
         total = combine_bins(bins, ())
@@ -81,8 +83,8 @@ def skill_by_month_png(target: ForecastTarget, skill: pa.Table, title: str) -> b
     months = sorted(set(scores["month"].to_pylist()))
     column = f"{MAIN_ERROR[target.task]}_skill"
     with rc_context(STYLE):
-        figure = new_figure(9.0, 5.0)
-        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        figure = new_figure(9.0, 5.0, bottom=0.75)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1), gridspec_kw={"hspace": 0.09})
         upper.axhline(0, color=GREY, linewidth=1, linestyle=(0, (4, 3)))
         stacked = np.zeros(len(months))
         for kind, (bar_colour, style, marker) in _KINDS.items():
@@ -102,7 +104,8 @@ def skill_by_month_png(target: ForecastTarget, skill: pa.Table, title: str) -> b
             stacked += rows
         upper.set_ylim(bottom=min(0.0, *upper.get_ylim()), top=1)
         word = HEADINGS[target.task][f"{column}_{REFERENCES[0]}"].split(" against ")[0]
-        upper.set(ylabel=word, title=f"{word} by month: {title}")
+        upper.set_ylabel(word)
+        headline(figure, f"{word} by month: {title}")
         upper.legend(loc="upper left", ncols=2)
         lower.set_ylabel(COUNTS[1])
         step = -(-len(months) // 24)  # at most 24 labels
@@ -120,7 +123,8 @@ def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entr
     models = sorted({line.name for line in lines if line.rank is not None})
     baselines = sorted({line.name for line in lines if line.rank is None})
     with rc_context(STYLE):
-        figure = new_figure(9.0, 5.0)
+        names = models + baselines
+        figure = new_figure(9.0, 5.0, bottom=0.5 + LINE * -(-len(names) // LEGEND_COLUMNS))
         axes = figure.subplots()
         # Side by side around the year, so that intervals of several models can be told apart.
         shifts = dict(zip(models, np.linspace(-0.02, 0.02, len(models)) * len(models), strict=True))
@@ -140,7 +144,8 @@ def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entr
             axes.plot(list(own), values, color=colour, linestyle=(0, (4, 3)), marker="s", markersize=4, label=name)
         metric = {"f1": "F1", "r2": "R²"}.get(target.primary_metric, target.primary_metric)
         axes.set_xticks(years, [str(year) for year in years])
-        axes.set(ylabel=f"{metric} on test", title=f"{target.title}: {metric} by test year, 95 % intervals")
+        axes.set_ylabel(f"{metric} on test")
+        headline(figure, f"{target.title}: {metric} by test year, 95 % intervals")
         axes.grid(axis="x", visible=False)
-        figure.legend(loc="outside lower left", ncols=4)
+        figure.legend(loc="lower left", ncols=LEGEND_COLUMNS)
         return png_of(figure)
