@@ -10,6 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -18,17 +19,15 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
+from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
+from weather_platform.domain.targets import TARGETS
 from weather_platform.settings import PROJECT_DIR
 from weather_platform.sources.synthetic import SyntheticSource
+from weather_platform_tests.e2e.homes import MadeHome, clean_environment, empty_home, shared_home
 
-SMALL = {
-    "WEATHER_SYNTHETIC_STATIONS": "12",
-    "WEATHER_SYNTHETIC_YEARS": "4",
-    "WEATHER_SYNTHETIC_LAST_DAY": "2015-06-30",
-    "WEATHER_THREADS": "1",
-    "WEATHER_QUICK": "true",
-}
+NEWEST = date(2015, 6, 30)
+OWN_TO_A_RUN = ["issued_at", "dagster_run_id"]
 README = (PROJECT_DIR / "README.md").read_text(encoding="utf-8")
 BLOCKS = [block.strip().splitlines() for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)]
 COMMANDS = [line.partition("   #")[0].strip() for block in BLOCKS for line in block]
@@ -39,14 +38,13 @@ def commands(*beginnings: str) -> list[str]:
     return [command for command in COMMANDS if command.startswith(beginnings)]
 
 
-def environment(home: Path) -> dict[str, str]:
+def environment(home: MadeHome) -> dict[str, str]:
     """As in a shell that has activated .venv: nothing of the settings of whoever runs the tests."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("WEATHER_", "DAGSTER_"))}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"
-    return kept | SMALL | {"PATH": path, "WEATHER_HOME": str(home)}
+    kept = clean_environment()
+    return kept | dict(home.env) | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{kept['PATH']}"}
 
 
-def start(lines: list[str], home: Path, folder: Path = PROJECT_DIR) -> "subprocess.Popen[str]":
+def start(lines: list[str], home: MadeHome, folder: Path = PROJECT_DIR) -> "subprocess.Popen[str]":
     """The lines as one shell script that stops at the first command that fails."""
     return subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", "\n".join(lines)],
@@ -66,17 +64,17 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator["subprocess.Popen
     folder = tmp_path_factory.mktemp("real")
     (folder / "observations").mkdir()
     write_weather_aus(folder / "observations" / "weather.csv")
-    script = start(commands("WEATHER_HOME="), folder / "unused", folder)
+    script = start(commands("WEATHER_HOME="), empty_home(folder / "unused"), folder)
     yield script
     script.kill()
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory, real: "subprocess.Popen[str]") -> Path:
+def home(tmp_path_factory: pytest.TempPathFactory, real: "subprocess.Popen[str]") -> MadeHome:
     """A home that Dagster alone has filled, as the README says."""
-    folder = tmp_path_factory.mktemp("home")
-    said_by(start(commands("eval", "dagster ", "dg "), folder))
-    return folder
+    made = empty_home(tmp_path_factory.mktemp("filled by Dagster"))
+    said_by(start(commands("eval", "dagster ", "dg "), made))
+    return made
 
 
 def write_weather_aus(path: Path) -> None:
@@ -89,6 +87,11 @@ def write_weather_aus(path: Path) -> None:
     rows = pa.concat_tables([source.rows(month) for month in months if month <= "2015-06"])
     names = {"date": "Date", "station": "Location"} | {c.name: c.weather_aus for c in OBSERVATION_COLUMNS}
     pyarrow.csv.write_csv(rows.select(list(names)).rename_columns(list(names.values())), path)
+
+
+def same(line: Entry) -> Entry:
+    """A line of a leaderboard without what differs from run to run."""
+    return replace(line, train_seconds=None, predict_rows_per_second=None, peak_memory_mb=None, run_id=None)
 
 
 def free_port() -> int:
@@ -119,14 +122,29 @@ def test_files_that_the_readme_points_to_are_there() -> None:
     assert [link for link in links if "://" not in link and not (PROJECT_DIR / link).exists()] == []
 
 
-def test_dagster_alone_fills_a_home_and_every_other_command_reads_it(home: Path) -> None:
+def test_dagster_alone_fills_a_home_and_every_other_command_reads_it(home: MadeHome) -> None:
     said = said_by(start([command for command in commands("weather ") if command != "weather ui"], home))
     assert "Canberra" in said
     assert "Production" in said
     assert "issued 2015-06-30, for 2015-07-01" in said
 
 
-def test_weather_ui_answers_on_both_ports_and_leaves_no_process_behind(home: Path) -> None:
+def test_dagster_alone_gives_the_rows_models_and_forecasts_of_the_command_in_another_home(
+    home: MadeHome, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    by_command = shared_home(tmp_path_factory)
+    for table, key in (("raw_observations", "month"), ("observations", "year"), ("features", "year")):
+        assert home.lake.row_counts(table, key) == by_command.lake.row_counts(table, key)
+    for target in TARGETS:
+        assert home.registry.production(target).digest == by_command.registry.production(target).digest
+        [(year, board)] = by_command.database.leaderboards(target).items()
+        assert [same(line) for line in home.database.leaderboard(target, year)] == [same(line) for line in board]
+        rows, expected = (each.database.forecasts(target, NEWEST, NEWEST) for each in (home, by_command))
+        assert rows.num_rows > 1
+        assert rows.drop_columns(OWN_TO_A_RUN).equals(expected.drop_columns(OWN_TO_A_RUN))
+
+
+def test_weather_ui_answers_on_both_ports_and_leaves_no_process_behind(home: MadeHome) -> None:
     assert commands("weather ui") == ["weather ui"]
     port, mlflow_port = free_port(), free_port()
     ui = start([f"exec weather ui --port {port} --mlflow-port {mlflow_port}"], home)

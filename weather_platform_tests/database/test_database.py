@@ -1,13 +1,12 @@
 """The application database on both dialects: what it keeps and refuses, and what several processes may do."""
 
 import os
-import subprocess
-import sys
-import textwrap
+import signal
 import time
 from dataclasses import fields
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
+from multiprocessing.synchronize import Barrier
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -25,6 +24,7 @@ from weather_platform.database.models import Base
 from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError, SettingsError, WeatherError
+from weather_platform_tests.processes import exit_code, race
 
 NOON = datetime(2015, 6, 1, 2, 0, 0, 123456, tzinfo=UTC)
 
@@ -117,11 +117,13 @@ def test_a_table_that_differs_from_its_model_is_noticed(database: Database) -> N
         assert compare_metadata(context, Base.metadata) != []
 
 
+def migrate(start: Barrier, url: str) -> None:
+    start.wait(60)
+    Database(url).migrate()
+
+
 def test_four_processes_that_migrate_at_once_all_succeed(url: str) -> None:
-    program = "import sys; from weather_platform.database import Database; Database(sys.argv[1]).migrate()"
-    started = [subprocess.Popen([sys.executable, "-c", program, url], stderr=subprocess.PIPE) for _ in range(4)]
-    ended = [(process.communicate(timeout=60)[1].decode(), process.returncode) for process in started]
-    assert [code for _, code in ended] == [0, 0, 0, 0], ended
+    race(*((migrate, url) for _ in range(4)))
     assert Database(url).decisions("rain_tomorrow") == []
 
 
@@ -343,45 +345,30 @@ def test_the_audit_cannot_be_replaced_or_truncated_either(database: Database) ->
 # ---------------------------------------------------------------- the lock
 
 
+def hold_the_lock(start: Barrier, url: str) -> tuple[float, float]:
+    """When the process came in and went out."""
+    start.wait(60)
+    with Database(url).locked("rain_tomorrow"):
+        entered = time.time()
+        time.sleep(0.3)
+        return entered, time.time()
+
+
 def test_the_lock_of_a_target_keeps_every_other_process_out_until_it_ends(database: Database, url: str) -> None:
-    program = textwrap.dedent("""
-        import sys, time
-        from weather_platform.database import Database
-        with Database(sys.argv[1]).locked("rain_tomorrow"):
-            print("in", time.time(), flush=True)
-            time.sleep(0.3)
-            print("out", time.time(), flush=True)
-    """)
-    started = [
-        subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True) for _ in range(3)
-    ]
-    spans = sorted(
-        [float(line.split()[1]) for line in process.communicate(timeout=60)[0].splitlines()] for process in started
-    )
-    assert [len(span) for span in spans] == [2, 2, 2]
+    spans = sorted(race(*((hold_the_lock, url) for _ in range(3))))
     assert all(earlier[1] <= later[0] for earlier, later in pairwise(spans))
 
 
+def change_an_alias_and_die(url: str) -> None:
+    with Database(url).locked("rain_tomorrow") as ledger:
+        ledger.record_alias_change(change(to_version=1))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
 def test_a_process_killed_inside_the_lock_frees_it_and_leaves_nothing(database: Database, url: str) -> None:
-    program = textwrap.dedent("""
-        import sys, time, datetime
-        from weather_platform.database import AliasChange, Database
-        with Database(sys.argv[1]).locked("rain_tomorrow") as ledger:
-            now = datetime.datetime.now(datetime.UTC)
-            ledger.record_alias_change(AliasChange(
-                target="rain_tomorrow", alias="Production", from_version=None, to_version=1, digest="d",
-                decision_id=None, reason="r", dagster_run_id="x", changed_at=now))
-            print("in", flush=True)
-            time.sleep(60)
-    """)
-    process = subprocess.Popen([sys.executable, "-c", program, url], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    assert process.stdout.readline() == "in\n"
-    process.kill()
-    process.wait()
+    assert exit_code(change_an_alias_and_die, url) == -signal.SIGKILL
     with database.locked("rain_tomorrow") as ledger:
         assert ledger.latest_alias_change("Production") is None
-    process.stdout.close()
 
 
 def test_what_fails_inside_the_lock_is_rolled_back(database: Database) -> None:

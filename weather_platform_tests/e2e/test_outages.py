@@ -3,12 +3,10 @@
 import contextlib
 import shutil
 import socket
-import subprocess
-import sys
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, date, datetime
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import dagster as dg
@@ -21,8 +19,9 @@ from weather_platform.domain.promotion import Verdict
 from weather_platform.domain.training import CONTRACT_FILE
 from weather_platform.io_managers.mlflow_models import logged_run_id
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION, RegisteredModel
-from weather_platform.settings import PROJECT_DIR, load_settings
-from weather_platform_tests.e2e.homes import MadeHome, clean_environment
+from weather_platform.settings import load_settings
+from weather_platform_tests.e2e.homes import MadeHome
+from weather_platform_tests.processes import race
 from weather_platform_tests.small_models import TARGET, model_file, model_folder
 from weather_platform_tests.stages import RANGE_END, RANGE_START, evaluations, failing
 
@@ -206,49 +205,27 @@ def a_second_version(home: MadeHome) -> int:
     return version
 
 
-MATERIALISE = textwrap.dedent(
-    """
-    import sys
-    import dagster as dg
-    from weather_platform.build import build_definitions
-    from weather_platform.settings import load_settings
-
-    settings = load_settings()
-    definitions = build_definitions(settings)
-    key = dg.AssetKey(["rain_tomorrow", "production"])
-    print("ready", flush=True)
-    sys.stdin.readline()
-    with dg.DagsterInstance.from_config(str(settings.home / "dagster")) as instance:
+def materialise_production(start: Barrier, home: MadeHome) -> str:
+    """What the asset says that it did."""
+    key = dg.AssetKey([TARGET, "production"])
+    definitions = build_definitions(home.settings)
+    start.wait(60)
+    with home.dagster() as instance:
         result = definitions.resolve_job_def("learn").execute_in_process(
-            instance=instance, asset_selection=[key], raise_on_error=False,
-            tags={"dagster/asset_partition_range_start": "2015", "dagster/asset_partition_range_end": "2015"},
+            instance=instance,
+            asset_selection=[key],
+            raise_on_error=False,
+            tags={RANGE_START: "2015", RANGE_END: "2015"},
         )
-    moved = [e.step_materialization_data.materialization.metadata["moved"].value
-             for e in result.get_asset_materialization_events()]
-    print("moved" if moved == [True] else "stayed" if moved == [False] else "failed", flush=True)
-    """
-)
+    moved = [event.materialization.metadata["moved"].value for event in result.get_asset_materialization_events()]
+    return "moved" if moved == [True] else "stayed" if moved == [False] else "failed"
 
 
 def test_several_processes_that_materialise_production_at_once_end_in_one_alias_and_one_recorded_move(
     home: MadeHome,
 ) -> None:
     version = a_second_version(home)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", MATERIALISE], cwd=PROJECT_DIR, env=clean_environment() | dict(home.env), text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )
-        for _ in range(2)
-    ]  # fmt: skip
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    ends = [process.communicate(timeout=120)[0].split()[-1] for process in processes]
+    ends = race((materialise_production, home), (materialise_production, home))
     assert home.registry.aliases(TARGET) == {PRODUCTION: version, PREVIOUS: 1}
     moves = [(move.from_version, move.to_version) for move in home.database.alias_changes(TARGET, PRODUCTION)]
     assert moves == [(None, 1), (1, version)]

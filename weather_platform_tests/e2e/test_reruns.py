@@ -1,14 +1,11 @@
-"""Running again: the same year, an older year, another home, another day. Nothing is doubled, nothing is dethroned."""
+"""Running again: the same year, an older year. Nothing is doubled, nothing is dethroned."""
 
-import json
 from datetime import date
-from pathlib import Path
 
-import pyarrow as pa
 import pytest
 
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION
-from weather_platform_tests.e2e.homes import Done, MadeHome, copied, empty_home
+from weather_platform_tests.e2e.homes import Done, MadeHome, copied
 from weather_platform_tests.small_models import TARGET
 
 EVER = (date(2000, 1, 1), date(2100, 1, 1))
@@ -85,16 +82,3 @@ def test_the_older_model_saw_nothing_of_its_test_year(again: tuple[MadeHome, Don
     old = home.registry.version(TARGET, 2)
     assert old.tuned_through == date(2013, 12, 30)
     assert old.tested_through == date(2014, 12, 31)
-
-
-def test_the_same_seed_in_another_home_gives_the_same_digest(first: MadeHome, tmp_path: Path) -> None:
-    other = empty_home(tmp_path / "a home elsewhere")
-    done = other.call("run", "--json", str(tmp_path / "other.json"))
-    assert done.code == 0, done.err
-    assert other.registry.production(TARGET).digest == first.registry.production(TARGET).digest
-    result = json.loads((tmp_path / "other.json").read_text())
-    assert result["rows"] == first.json["rows"]
-    assert result["targets"] == first.json["targets"]
-    before, after = (each.database.forecasts(TARGET, *EVER).select(KEPT) for each in (first, other))
-    assert isinstance(after, pa.Table)
-    assert after.equals(before)

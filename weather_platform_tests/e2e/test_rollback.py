@@ -1,42 +1,47 @@
 """Going back, by request and because of the canary: what moves, what is refused, what an outage does."""
 
+import os
 import re
 import shlex
-import subprocess
-import sys
-import textwrap
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import pairwise
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from socket import socket
+from typing import Any, ClassVar
 
 import dagster as dg
 import pytest
 
 from weather_platform.automation.rollback import REASON_MAX_CHARACTERS, REASON_MIN_CHARACTERS
 from weather_platform.build import build_definitions
+from weather_platform.cli.rollback import run_rollback
 from weather_platform.cli.runs import failure_of
 from weather_platform.database import AliasChange
 from weather_platform.domain.canary import GOLDEN_FILE, golden_bytes, golden_from_bytes
 from weather_platform.domain.training import CONTRACT_FILE, GOLDEN_ROWS, sha256
+from weather_platform.errors import WeatherError
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import GOLDEN_TAG, PREVIOUS, PRODUCTION, Audit, ModelRegistry, RegisteredModel
+from weather_platform.resources.rollback import roll_back
 from weather_platform.settings import PROJECT_DIR
 from weather_platform.stores import mlflow_tracking_uri
-from weather_platform_tests.e2e.homes import MadeHome, clean_environment, copied
+from weather_platform_tests.e2e.homes import MadeHome, clean_environment, copied, environment
 from weather_platform_tests.e2e.test_outages import (
     DECIDING,
-    MATERIALISE,
     a_second_version,
     another_version,
     deploy,
+    materialise_production,
     nothing_moves,
     part,
     turn_a_bit,
 )
+from weather_platform_tests.processes import exit_code, race
 from weather_platform_tests.small_models import TARGET, Store, model_file, model_folder
 
 REASON = "too many false alarms in Hobart"
@@ -327,27 +332,22 @@ def test_while_the_registry_cannot_be_reached_nothing_is_decided_or_moved(
     assert home.registry.aliases(TARGET) == {PRODUCTION: 1, PREVIOUS: 2}
 
 
-KILLED = textwrap.dedent(
-    """
-    import os, signal, sys
-    from datetime import UTC, datetime
-    from weather_platform.stores import application_database, mlflow_tracking_uri
-    from weather_platform.resources.registry import Audit, ModelRegistry
-    from weather_platform.resources.rollback import roll_back
-    from weather_platform.settings import load_settings
+class Dying(ModelRegistry):
+    """A registry whose process is killed when it has set an alias."""
 
-    class Dying(ModelRegistry):
-        def _set_alias(self, ledger, alias, move, audit):
-            super()._set_alias(ledger, alias, move, audit)
-            if alias == sys.argv[1]:
-                os.kill(os.getpid(), signal.SIGKILL)
+    last: ClassVar[str]
 
-    settings = load_settings()
-    database = application_database(settings)
+    def _set_alias(self, ledger: Any, alias: str, move: Any, audit: Audit) -> None:
+        super()._set_alias(ledger, alias, move, audit)
+        if alias == self.last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def roll_back_and_die(home: MadeHome, alias: str) -> None:
+    Dying.last = alias
     audit = Audit(decision_id=None, reason="rollback: killed", dagster_run_id="killed", changed_at=datetime.now(UTC))
-    roll_back(Dying(mlflow_tracking_uri(settings), database), database, "rain_tomorrow", None, audit)
-    """
-)
+    registry = Dying(mlflow_tracking_uri(home.settings), home.database)
+    roll_back(registry, home.database, TARGET, None, audit)
 
 
 def _again(home: MadeHome) -> None:
@@ -369,11 +369,7 @@ def _materialised(home: MadeHome) -> None:
 def test_a_rollback_that_is_killed_on_its_way_is_completed_by_the_next_request(
     home: MadeHome, alias: str, after: Callable[[MadeHome], None], left: dict[str, int]
 ) -> None:
-    command = [sys.executable, "-c", KILLED, alias]
-    killed = subprocess.run(
-        command, check=False, timeout=120, env=clean_environment() | dict(home.env), cwd=PROJECT_DIR
-    )
-    assert killed.returncode == -9
+    assert exit_code(roll_back_and_die, home, alias) == -signal.SIGKILL
     assert home.registry.aliases(TARGET) == left
     after(home)
     assert home.registry.aliases(TARGET) == {PRODUCTION: 1, PREVIOUS: 2}
@@ -382,45 +378,21 @@ def test_a_rollback_that_is_killed_on_its_way_is_completed_by_the_next_request(
     assert home.registry.aliases(TARGET) == {PRODUCTION: 1, PREVIOUS: 2}
 
 
-ROLL_BACK = textwrap.dedent(
-    """
-    import sys
-    from weather_platform.cli.rollback import run_rollback
-    from weather_platform.errors import WeatherError
-    from weather_platform.settings import load_settings
-
-    print("ready", flush=True)
-    sys.stdin.readline()
+def request_rollback(start: Barrier, home: MadeHome) -> str:
+    start.wait(60)
     try:
-        run_rollback(load_settings(), "rain_tomorrow", None, "at the same time as a promotion")
-        print("moved", flush=True)
+        with environment(clean_environment()):
+            run_rollback(home.settings, TARGET, None, "at the same time as a promotion")
     except WeatherError as error:
-        print(error, file=sys.stderr)
-        print("failed", flush=True)
-    """
-)
+        return f"failed: {error}"
+    return "moved"
 
 
 def test_a_rollback_and_a_promotion_at_once_end_in_one_alias_that_the_audit_explains(home: MadeHome) -> None:
     assert another_version(home, trees=10, seed=9) == 3
     deploy(home, challenger=3, champion=2)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", program], cwd=PROJECT_DIR, env=clean_environment() | dict(home.env), text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )
-        for program in (MATERIALISE, ROLL_BACK)
-    ]  # fmt: skip
-    for process in processes:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in processes:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [process.communicate(timeout=200) for process in processes]
-    ends = [out.split()[-1] for out, _ in said]
-    assert "moved" in ends, said
+    ends = race((materialise_production, home), (request_rollback, home))
+    assert "moved" in ends
     aliases, history = home.registry.aliases(TARGET), home.database.alias_changes(TARGET, PRODUCTION)
     assert history[-1].to_version == aliases[PRODUCTION]
     assert history[-1].from_version == aliases[PREVIOUS]

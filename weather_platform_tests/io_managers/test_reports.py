@@ -1,7 +1,6 @@
 """A report is two files and the row that names them, and whatever fails, a month has a whole report or none."""
 
 import json
-import multiprocessing
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,17 +15,17 @@ from weather_platform.io_managers.reports import publish
 from weather_platform.resources.reports import ReportStore
 from weather_platform_tests.drift_reports import MONTH, drift_report, measured_report
 from weather_platform_tests.lake.writers import serve_s3
+from weather_platform_tests.processes import FORKS
 
 SECRET = "not-to-be-shown-5Kq"  # noqa: S105
-SPAWN = multiprocessing.get_context("spawn")
 
 
 class Server:
     """An S3 server in a process of its own, that can be stopped, and a store in a bucket of it."""
 
     def __init__(self) -> None:
-        ports = SPAWN.Queue()
-        self._process = SPAWN.Process(target=serve_s3, args=(ports,), daemon=True)
+        ports = FORKS.Queue()
+        self._process = FORKS.Process(target=serve_s3, args=(ports,), daemon=True)
         self._process.start()
         address = f"http://127.0.0.1:{ports.get(timeout=240)}"
         boto3.client(

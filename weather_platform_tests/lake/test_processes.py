@@ -1,6 +1,5 @@
 """Several processes on one lake: nothing is lost, nothing is doubled, a killed range leaves old or new."""
 
-import multiprocessing
 import time
 from pathlib import Path
 
@@ -8,8 +7,7 @@ import pyarrow as pa
 
 from weather_platform.lake import Lake
 from weather_platform_tests.lake.writers import month, replace_months, replace_slowly
-
-SPAWN = multiprocessing.get_context("spawn")
+from weather_platform_tests.processes import FORKS
 
 
 def contents(lake: Lake) -> dict[str, list[int]]:
@@ -22,9 +20,9 @@ def contents(lake: Lake) -> dict[str, list[int]]:
 
 
 def _together(lake: Lake, *works: tuple[list[str], int, int]) -> None:
-    start = SPAWN.Barrier(len(works))
+    start = FORKS.Barrier(len(works))
     writers = [
-        SPAWN.Process(target=replace_months, args=(lake.uri, {}, keys, value, rows, start))
+        FORKS.Process(target=replace_months, args=(lake.uri, {}, keys, value, rows, start))
         for keys, value, rows in works
     ]
     for writer in writers:
@@ -73,7 +71,7 @@ def test_a_range_killed_halfway_leaves_every_partition_old_or_new_and_can_be_run
     keys = [f"{year}-{number:02}" for year in (2008, 2009, 2010) for number in range(1, 13)]
     replace_months(lake.uri, {}, keys, 1, 50)
     before = lake.version("raw")
-    writer = SPAWN.Process(target=replace_slowly, args=(lake.uri, keys, 2, 60))
+    writer = FORKS.Process(target=replace_slowly, args=(lake.uri, keys, 2, 60))
     writer.start()
     deadline = time.monotonic() + 60
     while lake.version("raw") == before:

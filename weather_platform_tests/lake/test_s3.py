@@ -1,6 +1,5 @@
 """The lake on a real S3 server over http (moto), with conditional puts; and errors that keep secrets."""
 
-import multiprocessing
 import socket
 import traceback
 from collections.abc import Iterator
@@ -16,17 +15,17 @@ from weather_platform.lake import Lake, TablePartitions
 from weather_platform.resources.lake import LakeResource
 from weather_platform.stores import AccessKeys
 from weather_platform_tests.lake.writers import month, replace_months, serve_s3
+from weather_platform_tests.processes import FORKS
 
 SECRET = "not-to-be-shown-5Kq"  # noqa: S105
 KEY_ID = "AKIANOTTOBESHOWN"
-SPAWN = multiprocessing.get_context("spawn")
 
 
 @pytest.fixture(scope="module")
 def endpoint() -> Iterator[str]:
     # A process of its own: delta-rs holds Python's lock while it waits for S3, so a thread could not answer.
-    ports = SPAWN.Queue()
-    server = SPAWN.Process(target=serve_s3, args=(ports,), daemon=True)
+    ports = FORKS.Queue()
+    server = FORKS.Process(target=serve_s3, args=(ports,), daemon=True)
     server.start()
     address = f"http://127.0.0.1:{ports.get(timeout=60)}"
     client = boto3.client(
@@ -63,9 +62,9 @@ def test_partitions_are_replaced_read_and_remembered_on_s3(endpoint: str) -> Non
 def test_two_processes_replace_different_months_on_s3_without_loss(endpoint: str) -> None:
     lake = _resource(endpoint).lake()
     even, odd = ([f"2008-{number:02}" for number in range(first, 9, 2)] for first in (2, 1))
-    start = SPAWN.Barrier(2)
+    start = FORKS.Barrier(2)
     writers = [
-        SPAWN.Process(target=replace_months, args=(lake.uri, lake._storage_options, keys, value, 2, start))
+        FORKS.Process(target=replace_months, args=(lake.uri, lake._storage_options, keys, value, 2, start))
         for value, keys in ((1, odd), (2, even))
     ]
     for writer in writers:

@@ -5,12 +5,13 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from weather_platform.database import Database
 from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION, Audit, ModelRegistry
+from weather_platform_tests.processes import exit_code, race
 from weather_platform_tests.small_models import TARGET, Store, model_folder, small_data, small_model
 
 AUDIT = Audit(
@@ -158,25 +160,23 @@ def test_a_move_made_by_hand_is_recorded_as_found(store: Store) -> None:
     assert recorded(store) == [(None, 1), (1, 2), (2, 3)]
 
 
-KILLED = textwrap.dedent("""
-    import os, signal, sys
-    from datetime import UTC, datetime
-    from weather_platform.database import Database
-    from weather_platform.resources.registry import Audit, ModelRegistry
+class Dying(ModelRegistry):
+    """A registry whose process is killed when it sets an alias."""
 
-    class Dying(ModelRegistry):
-        def _set_alias(self, ledger, alias, move, audit):
-            if alias == sys.argv[3] and sys.argv[4] == "before":
-                os.kill(os.getpid(), signal.SIGKILL)
-            super()._set_alias(ledger, alias, move, audit)
-            if alias == sys.argv[3] and sys.argv[4] == "after":
-                os.kill(os.getpid(), signal.SIGKILL)
+    def __init__(self, store: Store, alias: str, moment: str) -> None:
+        super().__init__(store.tracking_uri, store.database)
+        self.last, self.moment = alias, moment
 
-    audit = Audit(
-        decision_id=None, reason="DEPLOY: better", dagster_run_id="run-1", changed_at=datetime.now(UTC)
-    )
-    Dying(sys.argv[1], Database(sys.argv[2])).move_production("rain_tomorrow", 2, 1, audit)
-""")
+    def _set_alias(self, ledger: Any, alias: str, move: Any, audit: Audit) -> None:
+        if (alias, "before") == (self.last, self.moment):
+            os.kill(os.getpid(), signal.SIGKILL)
+        super()._set_alias(ledger, alias, move, audit)
+        if (alias, "after") == (self.last, self.moment):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def promote_and_die(store: Store, alias: str, moment: str) -> None:
+    Dying(store, alias, moment).move_production(TARGET, 2, 1, AUDIT)
 
 
 @pytest.mark.parametrize(
@@ -192,8 +192,7 @@ def test_a_promotion_killed_between_its_steps_is_completed_by_the_next_one(
     store.register()
     store.register(seed=2)
     store.registry.move_production(TARGET, 1, None, AUDIT)
-    command = [sys.executable, "-c", KILLED, store.tracking_uri, store.database_url, alias, moment]
-    assert subprocess.run(command, check=False, timeout=120).returncode == -signal.SIGKILL
+    assert exit_code(promote_and_die, store, alias, moment) == -signal.SIGKILL
     assert store.registry.aliases(TARGET) == left
     store.registry.move_production(TARGET, 2, 1, AUDIT)
     assert store.registry.aliases(TARGET) == {PRODUCTION: 2, PREVIOUS: 1}
@@ -202,43 +201,22 @@ def test_a_promotion_killed_between_its_steps_is_completed_by_the_next_one(
     assert store.database.alias_changes(TARGET, PRODUCTION)[-1].reason == AUDIT.reason
 
 
-RIVAL = textwrap.dedent("""
-    import sys
-    from datetime import UTC, datetime
-    from weather_platform.database import Database
-    from weather_platform.errors import PromotionConflictError
-    from weather_platform.resources.registry import Audit, ModelRegistry
-
-    registry = ModelRegistry(sys.argv[1], Database(sys.argv[2]))
-    audit = Audit(decision_id=None, reason=sys.argv[3], dagster_run_id="r", changed_at=datetime.now(UTC))
-    registry.aliases("rain_tomorrow")
-    print("ready", flush=True)
-    sys.stdin.readline()
+def rival(start: Barrier, store: Store, version: int) -> str:
+    registry = store.registry
+    registry.aliases(TARGET)
+    start.wait(60)
     try:
-        registry.move_production("rain_tomorrow", int(sys.argv[3]), 1, audit)
-        print("moved")
+        registry.move_production(TARGET, version, 1, replace(AUDIT, reason=str(version)))
     except PromotionConflictError:
-        print("conflict")
-""")
+        return "conflict"
+    return "moved"
 
 
 def test_of_several_processes_that_promote_at_once_one_wins_and_each_move_is_recorded(store: Store) -> None:
     for seed in (1, 2, 3, 4):
         store.register(seed=seed)
     store.registry.move_production(TARGET, 1, None, AUDIT)
-    rivals = [
-        subprocess.Popen(
-            [sys.executable, "-c", RIVAL, store.tracking_uri, store.database_url, str(version)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for version in (2, 3, 4)
-    ]
-    for rival in rivals:
-        assert rival.stdout is not None
-        assert rival.stdout.readline() == "ready\n"
-    outcomes = [rival.communicate("go\n", timeout=60)[0].strip() for rival in rivals]
+    outcomes = race(*((rival, store, version) for version in (2, 3, 4)))
     assert sorted(outcomes) == ["conflict", "conflict", "moved"]
     winner = outcomes.index("moved") + 2
     assert store.registry.aliases(TARGET) == {PRODUCTION: winner, PREVIOUS: 1}

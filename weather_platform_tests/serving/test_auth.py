@@ -6,8 +6,6 @@ import json
 import logging
 import secrets
 import statistics
-import subprocess
-import sys
 import threading
 import time
 import traceback
@@ -15,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import chain
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import pytest
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
+from pydantic import SecretStr
 
 from weather_platform.database import Database, User
 from weather_platform.errors import SettingsError, WeatherError
@@ -32,6 +33,7 @@ from weather_platform.serving.keys import Keys
 from weather_platform.serving.users import Passwords
 from weather_platform.settings import Settings
 from weather_platform_tests.database.conftest import database, postgresql_uri, url
+from weather_platform_tests.processes import race
 
 __all__ = ["database", "postgresql_uri", "url"]
 
@@ -532,37 +534,17 @@ def test_all_addresses_of_an_ipv6_network_count_as_one(authenticator: Authentica
     assert refused(lambda: authenticator.token("ada", PASSWORD, "192.0.2.99")).reason == "locked"
 
 
-HAMMER = """
-import sys
-from pydantic import SecretStr
-from weather_platform.database import Database
-from weather_platform.serving.auth import AuthError, Authenticator
-from weather_platform.settings import Settings
-made = Authenticator.from_settings(Settings(jwt_secret=SecretStr(sys.argv[2])), Database(sys.argv[1]))
-print("ready", flush=True)
-sys.stdin.readline()
-for _ in range(6):
-    try:
-        made.token("ada", "a wrong password", "192.0.2.7")
-    except AuthError as error:
-        print(error.reason, flush=True)
-"""
+def hammer(start: Barrier, url: str, secret: str) -> list[str]:
+    """How six guesses are refused."""
+    made = Authenticator.from_settings(Settings(jwt_secret=SecretStr(secret)), Database(url))
+    start.wait(60)
+    return [refused(lambda: made.token("ada", WRONG, HERE)).reason for _ in range(6)]
 
 
 def test_workers_count_failures_together_so_that_only_five_guesses_are_looked_at(
     authenticator: Authenticator, url: str
 ) -> None:
-    arguments = [sys.executable, "-c", HAMMER, url, SECRET]
-    pipe = subprocess.PIPE
-    started = [subprocess.Popen(arguments, stdin=pipe, stdout=pipe, text=True) for _ in range(3)]
-    for process in started:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-    for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
-    said = [line for process in started for line in process.communicate(timeout=120)[0].split()]
+    said = list(chain.from_iterable(race(*((hammer, url, SECRET) for _ in range(3)))))
     assert (said.count("credentials"), said.count("locked")) == (5, 13)
     assert refused(lambda: authenticator.token("ada", PASSWORD, HERE)).reason == "locked"
 

@@ -1,0 +1,12 @@
+"""What a process that is forked for a test has imported already."""
+
+import pytest  # noqa: F401 - the modules of the tests import it
+
+import weather_platform.build
+import weather_platform.lake  # noqa: F401
+from weather_platform.resources.mlflow_client import prepare_mlflow
+
+prepare_mlflow()
+
+import mlflow.store.model_registry.sqlalchemy_store  # noqa: E402
+import mlflow.store.tracking.sqlalchemy_store  # noqa: E402, F401
