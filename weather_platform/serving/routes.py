@@ -36,9 +36,9 @@ from weather_platform.serving.answers import (
     table_answer,
 )
 from weather_platform.serving.auth import AuthError, read_login
+from weather_platform.serving.batch_json import read_batch
 from weather_platform.serving.contract import (
     ARROW,
-    BATCH_REQUEST,
     DAY_MAX,
     DAY_MIN,
     JSON,
@@ -165,7 +165,7 @@ def _read_batch(
     body: bytes, media_type: str, query: Mapping[str, str], positions: Mapping[str, int]
 ) -> tuple[str, station_days.StationDays, bool]:
     if media_type == JSON:
-        asked = read_json(BATCH_REQUEST, body)
+        asked = read_batch(body)
         return asked.target, station_days.from_json(asked.observations, positions), asked.use_history
     if media_type not in (ARROW, PARQUET):
         raise RequestRefusedError(415, f"the body may be {JSON}, {ARROW} or {PARQUET}, not '{media_type[:100]}'")

@@ -8,6 +8,9 @@ Wherever they come from, station-days end as the same arrays, so that the same r
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from itertools import chain
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from numpy.typing import NDArray
 
 from weather_platform.domain.observations import OBSERVATION_COLUMNS, Column
 from weather_platform.domain.splits import day_date, day_number
+from weather_platform.serving.batch_json import NOT_SENT, BatchRow
 from weather_platform.serving.contract import (
     DAY_MAX,
     DAY_MIN,
@@ -26,7 +30,6 @@ from weather_platform.serving.contract import (
     MAX_STATION_CHARACTERS,
     Fault,
     RequestRefusedError,
-    StationDay,
     invalid,
     limits_of,
 )
@@ -35,8 +38,9 @@ ROWS = "observations"
 """What the rows of a batch are called in the paths of faults."""
 
 _NAMES = frozenset(c.name for c in OBSERVATION_COLUMNS)
+_FIELDS = attrgetter(*(c.name for c in OBSERVATION_COLUMNS))
 
-
+_EPOCH = np.int32(date(1970, 1, 1).toordinal())
 _DAY_LIMITS = day_number(DAY_MIN), day_number(DAY_MAX)
 
 
@@ -66,20 +70,25 @@ class StationDays:
         return len(self.stations)
 
 
-def from_json(rows: Sequence[StationDay], positions: Mapping[str, int]) -> StationDays:
+def from_json(rows: Sequence[BatchRow], positions: Mapping[str, int]) -> StationDays:
     """Rows that the contract has read; refused when a station is unknown or a station-day comes twice."""
-    stations = [row["station"] for row in rows]
+    stations = [row.station for row in rows]
     index = np.fromiter((positions.get(name, -1) for name in stations), np.int32, len(rows))
-    day = np.array([row["day"] for row in rows], dtype="datetime64[D]").astype(np.int32)
+    day = np.fromiter((row.day.toordinal() for row in rows), np.int32, len(rows)) - _EPOCH
     _require_known_once(stations, index, day)
+    # Row after row, as they lie in memory; null becomes NaN.
+    flat = np.fromiter(chain.from_iterable(map(_FIELDS, rows)), np.float64, len(rows) * len(OBSERVATION_COLUMNS))
+    fields = flat.reshape(len(rows), -1)
+    absent = fields == NOT_SENT
+    fields[absent] = np.nan
     sent: dict[str, NDArray[Any]] = {"station_index": index, "day": day}
     named: dict[str, NDArray[np.bool_]] = {}
-    width = max(map(len, rows), default=0)
-    for name in _NAMES.intersection(*[set().union(*rows)]):
-        sent[name] = np.array([row.get(name) for row in rows], dtype=np.float64)
-        present = np.fromiter((name in row for row in rows), np.bool_, len(rows)) if width else np.empty(0, np.bool_)
-        if not present.all():
-            named[name] = present
+    for column, values, missing in zip(OBSERVATION_COLUMNS, fields.T, absent.T, strict=True):
+        if missing.all():
+            continue
+        sent[column.name] = values
+        if missing.any():
+            named[column.name] = ~missing
     return StationDays(stations, sent, named)
 
 
