@@ -253,7 +253,7 @@ def missing_share(matrix: FeatureMatrix) -> dict[str, float]:
 
 
 class History:
-    """A dense block of days x stations, ready to give the features of any of its observed station-days.
+    """A dense block of reported days x stations, ready to give the features of any of its observed station-days.
 
     It covers ``first_day`` to ``last_day`` and the HISTORY_DAYS before; observations outside are ignored, so
     nothing after ``last_day`` is even held. Serving keeps one and asks for single rows; a batch builds one a
@@ -276,9 +276,7 @@ class History:
         self.first_day = first_day
         self.last_day = last_day
         self._origin = first_day - HISTORY_DAYS
-        self._days = last_day - self._origin + 1
         self._stations = len(grid)
-        cells = self._days * self._stations
 
         station = _column(observations, "station_index")
         day = _column(observations, "day")
@@ -289,7 +287,16 @@ class History:
             )
         inside = (station >= 0) & (day >= self._origin) & (day <= last_day)
         used = slice(None) if inside.all() else np.flatnonzero(inside)
-        cell = (np.asarray(day[used], dtype=np.intp) - self._origin) * self._stations + station[used]
+        at_day = np.asarray(day[used], dtype=np.intp) - self._origin
+        reported = np.zeros(last_day - self._origin + 1, dtype=np.bool_)
+        reported[at_day] = True
+        self._reported = np.flatnonzero(reported)
+        # Only a reported day takes room, in a slot of its own: days that lie far apart cost no more than neighbours.
+        # Slot 0 is that of every other day.
+        self._slot = np.zeros(len(reported), dtype=np.int32)
+        self._slot[self._reported] = np.arange(1, len(self._reported) + 1, dtype=np.int32)
+        cells = (len(self._reported) + 1) * self._stations
+        cell = self._slot[at_day].astype(np.intp) * self._stations + station[used]
         self._observed = np.zeros(cells, dtype=np.bool_)
         self._observed[cell] = True
         if np.count_nonzero(self._observed) != len(cell):
@@ -297,7 +304,7 @@ class History:
             first = int(np.argmax(times > 1))
             raise InvariantError(
                 f"features: station {grid.ids[first % self._stations]} has {times[first]} rows on "
-                f"{_date(first // self._stations + self._origin)}; keep one row per station and day"
+                f"{_date(self._reported[first // self._stations - 1] + self._origin)}; keep one row per station and day"
             )
 
         self._own = np.full((cells, len(_OWN)), np.nan)
@@ -311,25 +318,31 @@ class History:
         self._rain = np.ascontiguousarray(self._own[:, _AT["rainfall_mm"]])
         self._rain_day = np.ascontiguousarray(self._own[:, _AT["rain_day"]])
         self._sources = self._neighbour_sources()
-        self._season = _season(np.arange(self._origin, last_day + 1))
+        self._season = _season(np.append(0, self._reported) + self._origin)
         self._place = np.column_stack((grid.latitude_deg, grid.longitude_deg, grid.elevation_m))
 
     def _neighbour_sources(self) -> NDArray[np.float32]:
-        """(day, station, value or presence) of what neighbours tell: missing is value 0, presence 0."""
-        sources = np.zeros((self._days, self._stations, 2 * _VALUES), dtype=np.float32)
-        flat = sources.reshape(-1, 2 * _VALUES)
-        block = max(_CELLS_AT_ONCE, self._stations)
-        for start in range(self._stations, len(flat), block):  # the first day only serves as a yesterday
-            stop = min(start + block, len(flat))
-            before = self._own[start - self._stations : stop - self._stations]
-            _tell(flat[start:stop], self._own[start:stop], before)
+        """(slot, station, value or presence) of what neighbours tell: missing is value 0, presence 0."""
+        own = self._own.reshape(len(self._reported) + 1, self._stations, len(_OWN))
+        sources = np.zeros((len(own), self._stations, 2 * _VALUES), dtype=np.float32)
+        # The slot before, when it is that of the day before.
+        yesterday = np.where(np.diff(self._reported, prepend=-2) == 1, np.arange(len(self._reported)), 0)
+        at_once = self._slots_at_once()
+        for start in range(1, len(own), at_once):
+            told, today = sources[start : start + at_once], own[start : start + at_once]
+            before = own[yesterday[start - 1 : start - 1 + at_once]]
+            _tell(told.reshape(-1, 2 * _VALUES), today.reshape(-1, len(_OWN)), before.reshape(-1, len(_OWN)))
         return sources
+
+    def _slots_at_once(self) -> int:
+        return max(1, _CELLS_AT_ONCE // max(1, self._stations))
 
     def observed_rows(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """(station_index, day) of every observed station-day from ``first_day`` on, by day, then station."""
-        cell = np.flatnonzero(self._observed[HISTORY_DAYS * self._stations :])
-        day, station = np.divmod(cell, max(1, self._stations))
-        return station.astype(np.int32), (day + self.first_day).astype(np.int32)
+        first = int(np.searchsorted(self._reported, HISTORY_DAYS))
+        cell = np.flatnonzero(self._observed[(first + 1) * self._stations :])
+        nth, station = np.divmod(cell, max(1, self._stations))
+        return station.astype(np.int32), (self._reported[first + nth] + self._origin).astype(np.int32)
 
     def features(self, rows: tuple[NDArray[Any], NDArray[Any]] | None = None) -> FeatureMatrix:
         """The features of ``rows`` (station_index, day) in their order, or of all ``observed_rows``."""
@@ -343,9 +356,9 @@ class History:
         order = None
         if np.any(day[1:] < day[:-1]):
             order = np.argsort(day, kind="stable")
-        at_once = max(1, _CELLS_AT_ONCE // self._stations)
-        sorted_day = day if order is None else day[order]
-        bounds = np.searchsorted(sorted_day, np.arange(sorted_day[0], sorted_day[-1] + at_once + 1, at_once))
+        at_once = self._slots_at_once()
+        slot = self._slot[(day if order is None else day[order]) - self._origin]
+        bounds = np.searchsorted(slot, np.arange(slot[0], slot[-1] + at_once + 1, at_once))
         for start, stop in pairwise(bounds.tolist()):
             if start == stop:
                 continue
@@ -372,7 +385,7 @@ class History:
                 f"features: a row outside {_date(self.first_day)} to {_date(self.last_day)} was asked for; "
                 "build the history for those days"
             )
-        observed = self._observed[(day.astype(np.intp) - self._origin) * self._stations + station]
+        observed = self._observed[self._slot[day - self._origin].astype(np.intp) * self._stations + station]
         if not observed.all():
             first = int(np.argmin(observed))
             raise InvariantError(
@@ -397,11 +410,11 @@ class History:
         own = laid[station, day]
         if held:
             at = day - self._origin
-            cell = at * self._stations + station
-            before = self._own[cell - self._stations]
-            window = slice(cell, cell - len(_LAGS) * self._stations, -self._stations)
-            rain, rain_day = self._rain[window].copy(), self._rain_day[window].copy()
-            told = self._sources[at]
+            slots = self._slot[at : at - len(_LAGS) : -1]
+            window = slots * np.intp(self._stations) + station
+            before = self._own[window[1]]
+            rain, rain_day = self._rain[window], self._rain_day[window]
+            told = self._sources[slots[0]]
         else:
             before = _NOTHING
             rain, rain_day = np.full(len(_LAGS), np.nan), np.full(len(_LAGS), np.nan)
@@ -445,7 +458,7 @@ class History:
             row = laid.get((neighbour, on))
             if row is not None:
                 return row
-            return self._own[(on - self._origin) * self._stations + neighbour] if held else _NOTHING
+            return self._own[self._slot[on - self._origin] * self._stations + neighbour] if held else _NOTHING
 
         told = told.copy()
         rows = np.empty((len(changed), 2 * _VALUES), dtype=np.float32)
@@ -455,30 +468,30 @@ class History:
 
     def _fill(self, out: NDArray[np.float32], station: NDArray[np.intp], day: NDArray[np.intp]) -> None:
         """Compute rows of a bounded number of days (counted from the block's first) into ``out``."""
-        cell = day * self._stations + station
-        window = cell - _LAGS[:, None] * self._stations
+        slots = self._slot[day - _LAGS[:, None]]
+        window = slots * np.intp(self._stations) + station
         _derive(
             out,
-            own=self._own[cell],
-            before=self._own[cell - self._stations],
-            season=self._season[day],
+            own=self._own[window[0]],
+            before=self._own[window[1]],
+            season=self._season[slots[0]],
             place=self._place[station],
             rain=self._rain[window],
             rain_day=self._rain_day[window],
-            sums=self._neighbour_sums(station, day),
+            sums=self._neighbour_sums(station, slots[0]),
         )
 
-    def _neighbour_sums(self, station: NDArray[np.intp], day: NDArray[np.intp]) -> NDArray[np.float32]:
+    def _neighbour_sums(self, station: NDArray[np.intp], slot: NDArray[np.int32]) -> NDArray[np.float32]:
         """(row, field, value or presence): the weighted sums of what the neighbours of each row tell."""
         stations, at_station = np.unique(station, return_inverse=True)
-        days, at_day = np.unique(day, return_inverse=True)
-        sources = self._sources[days].transpose(1, 0, 2).reshape(self._stations, -1)
+        slots, at_slot = np.unique(slot, return_inverse=True)
+        sources = self._sources[slots].transpose(1, 0, 2).reshape(self._stations, -1)
         # scipy adds neighbour after neighbour, for every column alike; with two dimensions and many columns
         # it is always the same routine.
         sums = (self.weights.of_stations(stations) @ sources).reshape(
-            len(stations), len(FIELDS), len(days), 2 * _VALUES
+            len(stations), len(FIELDS), len(slots), 2 * _VALUES
         )
-        return sums[at_station, :, at_day]
+        return sums[at_station, :, at_slot]
 
 
 def _tell(out: NDArray[np.float32], own: NDArray[np.float64], before: NDArray[np.float64]) -> None:

@@ -10,7 +10,6 @@ sent as NaN is named, and missing. The rows have the bits that `build_features` 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -156,9 +155,9 @@ class RecentObservations:
         asked_station: NDArray[np.int32],
         asked_day: NDArray[np.int32],
     ) -> FeatureMatrix:
-        """The features of the asked rows, block after block of days that lie near each other."""
+        """The features of the asked rows, block after block of days."""
         result = FeatureMatrix(asked_station, asked_day, np.empty((len(asked_day), len(FEATURES)), dtype=np.float32))
-        for first, last in _spans(np.unique(asked_day), max(1, _CELLS_AT_ONCE // len(self.grid) - HISTORY_DAYS)):
+        for first, last in _spans(np.unique(asked_day), np.unique(day), _CELLS_AT_ONCE // len(self.grid)):
             near = np.flatnonzero((day >= first - HISTORY_DAYS) & (day <= last))
             rows = np.flatnonzero((asked_day >= first) & (asked_day <= last))
             block = build_features(
@@ -184,15 +183,15 @@ class RecentObservations:
             )
 
 
-def _spans(days: NDArray[np.int32], longest: int) -> Iterator[tuple[int, int]]:
-    """Rising days as (first, last) of parts without long gaps, none longer than ``longest`` days."""
-    cuts = [0]
-    for i in range(1, len(days)):
-        if days[i] - days[i - 1] > HISTORY_DAYS or days[i] - days[cuts[-1]] >= longest:
-            cuts.append(i)
-    for start, stop in pairwise([*cuts, len(days)]):
-        if stop > start:
-            yield int(days[start]), int(days[stop - 1])
+def _spans(asked: NDArray[np.int32], reported: NDArray[np.int32], most: int) -> Iterator[tuple[int, int]]:
+    """Rising days as (first, last) of parts that look at no more than ``most`` reported days, or are one day."""
+    start = 0
+    while start < len(asked):
+        seen = np.searchsorted(reported, asked[start] - HISTORY_DAYS) + most
+        stop = len(asked) if seen >= len(reported) else int(np.searchsorted(asked, reported[seen]))
+        stop = max(stop, start + 1)
+        yield int(asked[start]), int(asked[stop - 1])
+        start = stop
 
 
 def _unknown_field(name: str) -> InvariantError:

@@ -137,6 +137,34 @@ def test_a_long_batch_is_built_block_by_block_with_the_same_bits(monkeypatch: py
     assert same_bits(at_once.values, in_blocks.values)
 
 
+def test_days_far_apart_take_little_room_and_have_the_bits_that_each_has_alone() -> None:
+    observations = stored()
+    long_ago = (TODAY - 3_000 + later for later in (0, 1, 29, 30, 31, 62))
+    days = [TODAY - 700_000, *long_ago, TODAY - 1, TODAY, TODAY + 2_900_000]
+    sent = {
+        (station, day): dict.fromkeys(NAMES, station + number / 10)
+        for number, day in enumerate(days)
+        for station in (number % 3, 4)
+    }
+    table, named = columns(sent)
+    found = recent(observations).features_of_many(table, use_history=True, named=named)
+    for at, ((station, day), fields) in enumerate(sent.items()):
+        others = [
+            SentDay(*key, row) for key, row in sent.items() if 0 <= day - key[1] <= HISTORY_DAYS and row is not fields
+        ]
+        alone = recent(observations).features_of_one(station, day, fields, use_history=True, others=others)
+        assert same_bits(found.values[at : at + 1], alone)
+
+
+def test_parts_of_a_batch_look_at_a_limited_number_of_reported_days() -> None:
+    reported = np.array([0, 10, 100, 120, 130, 131, 1000], dtype=np.int32)
+    asked = reported[[1, 3, 4, 5, 6]]
+    assert list(live._spans(asked, reported, 7)) == [(10, 1000)]
+    assert list(live._spans(asked, reported, 3)) == [(10, 10), (120, 130), (131, 131), (1000, 1000)]
+    assert list(live._spans(asked, reported, 1)) == [(day, day) for day in asked.tolist()]
+    assert list(live._spans(asked[:0], reported, 3)) == []
+
+
 def test_a_selection_of_rows_may_name_stored_ones() -> None:
     observations = stored()
     key = next(k for k in rows_of(observations) if k[1] == TODAY)

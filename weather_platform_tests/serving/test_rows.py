@@ -1,6 +1,7 @@
 """Station-days as columns: the same from JSON, Arrow and Parquet, and each fault with its row and column."""
 
 import io
+import json
 from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
+from weather_platform.serving.batch_json import read_batch
 from weather_platform.serving.contract import MAX_BATCH_ROWS, MAX_STATION_CHARACTERS, RequestRefusedError, limits_of
 from weather_platform.serving.rows import StationDays, UnknownStationError, from_arrow, from_json, from_parquet
 
@@ -41,6 +43,11 @@ def read_parquet(table: pa.Table) -> StationDays:
     return from_parquet(parquet_body(table), POSITIONS)
 
 
+def read_rows(rows: list[dict[str, Any]]) -> StationDays:
+    body = {"target": "rain_tomorrow", "observations": rows}
+    return from_json(read_batch(json.dumps(body, default=date.isoformat).encode()).observations, POSITIONS)
+
+
 machines = pytest.mark.parametrize("read", [read_arrow, read_parquet])
 
 
@@ -58,13 +65,12 @@ def faults(read: Callable[[pa.Table], StationDays], table: pa.Table, status: int
 
 
 def test_json_rows_become_columns_that_know_what_was_named() -> None:
-    days = from_json(
+    days = read_rows(
         [
             {"station": "Hobart", "day": DAY, "rainfall_mm": 1.5, "rain_today": True},
             {"station": "Sydney", "day": DAY, "rainfall_mm": None},
             {"station": "Hobart", "day": date(2015, 6, 29)},
-        ],
-        POSITIONS,
+        ]
     )
     assert set(days.sent) == {"station_index", "day", "rainfall_mm", "rain_today"}
     assert days.station_index.tolist() == [1, 2, 1]
@@ -88,7 +94,7 @@ def test_a_table_gives_the_same_columns_as_the_same_rows_in_json(read: Callable[
             value = bool(rng.integers(2)) if limits is None else float(rng.uniform(*limits))
             row[column.name] = None if rng.random() < 0.2 else value
         rows.append(row)
-    by_json, by_table = from_json(rows, POSITIONS), read(pa.Table.from_pylist(rows))
+    by_json, by_table = read_rows(rows), read(pa.Table.from_pylist(rows))
     assert by_table.stations == by_json.stations
     assert set(by_table.sent) == set(by_json.sent)
     for name, values in by_json.sent.items():
@@ -183,9 +189,9 @@ def test_a_table_that_was_cut_off_is_400(cut: int) -> None:
 def test_unknown_stations_are_told_from_other_faults() -> None:
     rows: list[dict[str, Any]] = [{"station": name, "day": DAY} for name in ("Hobart", "Atlantis", "Sydney", "Utopia")]
     with pytest.raises(UnknownStationError) as refused:
-        from_json(rows, POSITIONS)
+        read_rows(rows)
     assert [fault.path for fault in refused.value.faults] == ["observations.1.station", "observations.3.station"]
     with pytest.raises(RequestRefusedError, match="1 field is not") as refused_twice:
-        from_json([rows[0], rows[2], rows[0]], POSITIONS)
+        read_rows([rows[0], rows[2], rows[0]])
     assert not isinstance(refused_twice.value, UnknownStationError)
     assert refused_twice.value.faults[0].message == "Hobart on 2015-06-30 comes twice"
