@@ -147,12 +147,14 @@ def batches(report: Report, predictor: Predictor, recent: RecentObservations, ro
     sent: dict[str, NDArray[Any]] = {
         name: values[:BATCH] for name, values in plausible(BASE_STATIONS, first, first + 210, seed=3).items()
     }
+    scattered = sent | {"day": first - 100 * np.arange(BATCH, dtype=np.int32)}
     values = recent.features_of_many(sent, use_history=True).values
     booster = predictor.model.booster  # type: ignore[attr-defined]
     found = in_turns(
         {
             "xgboost": lambda: booster.inplace_predict(values, predict_type="margin"),
             "features": lambda: recent.features_of_many(sent, use_history=True),
+            "scattered": lambda: recent.features_of_many(scattered, use_history=True),
             "predict": lambda: predictor.predict(values),
             "all": lambda: predictor.predict(recent.features_of_many(sent, use_history=True).values),
         },
@@ -162,6 +164,7 @@ def batches(report: Report, predictor: Predictor, recent: RecentObservations, ro
     for name, text in (
         ("xgboost", "XGBoost inplace_predict alone"),
         ("features", "features from columns"),
+        ("scattered", "– every row on a day of its own, 100 apart"),
         ("predict", "forecasts from features"),
         ("all", "columns to forecasts"),
     ):

@@ -22,6 +22,8 @@ HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 _START_SECONDS = 120.0
 _END_SECONDS = 20.0
+_QUIET_SHARE = 0.1
+"""Of a core: a server that uses less for a second has nothing left to do of its own."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Server:
 def running(
     name: str, command: Sequence[str], ready_path: str, port: int, log: Path, env: Mapping[str, str] | None = None
 ) -> Iterator[Server]:
-    """The server from when `ready_path` answers 200; its whole process group is ended afterwards."""
+    """The server, once it is ready and has nothing left to do of its own; its process group is ended afterwards."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("WEATHER_")} | dict(env or {})
     start = time.perf_counter()
     with log.open("wb") as output:
@@ -68,7 +70,9 @@ def running(
                 tail = "\n".join(log.read_text(errors="replace").splitlines()[-30:])
                 raise SystemExit(f"{name} did not become ready:\n{tail}")
             time.sleep(0.02)
-        yield Server(name, port, process, time.perf_counter() - start, log)
+        server = Server(name, port, process, time.perf_counter() - start, log)
+        _await_quiet(server)
+        yield server
     finally:
         _end(process)
 
@@ -85,6 +89,19 @@ def _answers(port: int, path: str) -> bool:
             return bool(answer.status == 200)
     except (urllib.error.URLError, OSError):
         return False
+
+
+def _await_quiet(server: Server) -> None:
+    """What a server still loads once it is ready would be measured with the first requests, and with no others."""
+    give_up = time.perf_counter() + _START_SECONDS
+    used, share = sum(server.processor_seconds().values()), 1.0
+    while share > _QUIET_SHARE:
+        if time.perf_counter() > give_up:
+            raise SystemExit(f"{server.name} without requests still uses {share:.0%} of a core")
+        start = time.perf_counter()
+        time.sleep(1.0)
+        before, used = used, sum(server.processor_seconds().values())
+        share = (used - before) / (time.perf_counter() - start)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
