@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +21,8 @@ from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION, RegisteredModel
 from weather_platform.serving.model_store import ModelStore, StoreEvent
 from weather_platform.serving.state import StateFolder
-from weather_platform.settings import PROJECT_DIR, load_settings
+from weather_platform.serving.supervisor import FollowerSupervisor
+from weather_platform.settings import load_settings
 from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment, copied, environment
 from weather_platform_tests.e2e.test_outages import turn_a_bit
@@ -386,69 +386,17 @@ def test_killed_while_production_moves_it_leaves_a_whole_state(several: MadeHome
         eventually(lambda: followed.version(PRODUCTION) == 3, "the champion")
 
 
-PARENT = textwrap.dedent("""
-    import sys, time
-    from weather_platform.serving.supervisor import FollowerSupervisor
-    from weather_platform.settings import load_settings
-
-    supervisor = FollowerSupervisor(load_settings())
+def test_a_supervisor_that_is_stopped_ends_the_follower_for_good(tmp_path: Path) -> None:
+    supervisor = FollowerSupervisor(tmp_path)
     supervisor.start()
-    for line in sys.stdin:
-        if line == "stop\\n":
-            supervisor.stop()
-        print(supervisor.pid, supervisor.restarts, flush=True)
-""")
-
-
-@contextmanager
-def supervising(home: MadeHome) -> Iterator[subprocess.Popen[str]]:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT], cwd=PROJECT_DIR, text=True,
-        env=clean_environment() | dict(home.env) | dict(QUICK_POLL), stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield parent
-    finally:
-        parent.kill()
-        parent.communicate()
-
-
-def ask(parent: subprocess.Popen[str], line: str = "pid") -> tuple[str, str]:
-    """Process and restarts of the supervised follower."""
-    assert parent.stdin is not None
-    assert parent.stdout is not None
-    parent.stdin.write(f"{line}\n")
-    parent.stdin.flush()
-    pid, restarts = parent.stdout.readline().split()
-    return pid, restarts
-
-
-def test_a_killed_follower_is_started_again_and_dies_with_its_parent(several: MadeHome) -> None:
-    folder = StateFolder(several.folder)
-    with supervising(several) as parent:
-        eventually(lambda: folder.signature() is not None, "the first state", 60)
-        pid, restarts = ask(parent)
-        assert restarts == "0"
-        os.kill(int(pid), signal.SIGKILL)
-        eventually(lambda: ask(parent)[1] == "1", "the restart")
-        killed = folder.signature()
-        eventually(lambda: folder.signature() != killed, "the state of the new one", 60)
-        again = int(ask(parent)[0])
-        assert again != int(pid)
-        parent.kill()
-        parent.wait()
-        eventually(lambda: not is_running(again), "the end of the follower", 5)
-
-
-def test_a_supervisor_that_is_stopped_ends_the_follower_for_good(several: MadeHome) -> None:
-    with supervising(several) as parent:
-        eventually(lambda: ask(parent)[0] != "None", "the start")
-        pid = int(ask(parent)[0])
-        assert ask(parent, "stop") == (str(pid), "0")
-        assert not is_running(pid)
-        time.sleep(1.5)
-        assert ask(parent) == (str(pid), "0")
+    eventually(lambda: supervisor.pid is not None, "the start")
+    pid = supervisor.pid
+    assert pid is not None
+    assert is_running(pid)
+    supervisor.stop()
+    assert not is_running(pid)
+    time.sleep(1.5)
+    assert supervisor.pid == pid
 
 
 def test_a_second_follower_of_a_home_waits_until_the_first_has_ended(several: MadeHome) -> None:
