@@ -2,8 +2,8 @@
 
 What belongs here: addresses and access keys made from settings, and the stores opened at them. What does not: what a
 store does (``lake``, ``database``, ``resources.registry``), and the Dagster resources around them (``profiles``).
-Opening connects to nothing. Nothing here imports Dagster or MLflow, and the lake (with the pandas that Arrow's datasets
-bring) is imported when it is opened: a process that only wants the database does without.
+Opening connects to nothing. Nothing here imports Dagster or MLflow, and each store is imported when it is opened: the
+lake brings pandas (through Arrow's datasets) and the database SQLAlchemy, and some processes want neither.
 """
 
 from dataclasses import dataclass
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import SecretStr
 
-from weather_platform.database import Database
 from weather_platform.settings import Settings
 
 if TYPE_CHECKING:
+    from weather_platform.database import Database
     from weather_platform.lake import Lake
 
 
@@ -58,8 +58,10 @@ def lake_at(uri: str, keys: AccessKeys, endpoint_url: str | None, region: str) -
     return Lake(uri, keys.options(endpoint_url, region)) if uri.startswith("s3://") else Lake(uri)
 
 
-def application_database(settings: Settings) -> Database:
+def application_database(settings: Settings) -> "Database":
     """The application database; connects at first use."""
+    from weather_platform.database import Database
+
     if settings.database_url is not None:
         return Database(settings.database_url.get_secret_value())
     return Database(f"sqlite:///{settings.home / 'weather.db'}")

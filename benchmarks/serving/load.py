@@ -6,16 +6,18 @@ What belongs here: sending prepared requests over connections that are kept aliv
 What does not: knowing what is asked, or any server. The requests are bytes before the clock starts; on each connection
 the next one goes out when the answer to the last is whole (closed loop), or when its moment has come and a connection
 is free (open loop, `rate`). In the open loop the time that a request waits for a free connection is part of its
-latency, so a server that stalls cannot hide it.
+latency, so a server that stalls cannot hide it. SIGTERM ends it before its time, with its result.
 """
 
 import asyncio
 import gc
 import json
+import signal
 import sys
 import time
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -146,7 +148,8 @@ class Generator:
         self._reconnecting: set[asyncio.Task[None]] = set()
 
     async def run(self) -> Result:
-        plan = self._plan
+        plan, told_to_end = self._plan, asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_end.set)
         self._connections = [await self._connected() for _ in range(plan.connections)]
         start = time.perf_counter()
         if plan.rate is None:
@@ -157,7 +160,8 @@ class Generator:
         await asyncio.sleep(plan.warmup_seconds)
         self._counting, self._late = True, 0.0
         began, cpu = time.perf_counter(), time.process_time()
-        await asyncio.sleep(plan.seconds)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(told_to_end.wait(), plan.seconds)
         seconds, used = time.perf_counter() - began, time.process_time() - cpu
         self._counting = False
         self._running = False

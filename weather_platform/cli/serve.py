@@ -4,6 +4,7 @@ What belongs here: the environment of the server, its address, its end. What doe
 """
 
 import ipaddress
+import logging
 import os
 import signal
 
@@ -12,6 +13,8 @@ import typer
 from weather_platform.cli.servers import require_free
 from weather_platform.errors import SettingsError
 from weather_platform.serving.keys import Keys
+from weather_platform.serving.lean import starting
+from weather_platform.serving.server import begin
 from weather_platform.settings import PROJECT_DIR, Settings
 
 SERVICE = "weather_platform.serving.service:WeatherService"
@@ -29,11 +32,13 @@ def serve(settings: Settings, host: str, port: int) -> None:
     require_free("the service", host, port, "--port")
     Keys.from_settings(settings)
     os.environ |= environment(settings, port)
+    begin(settings)
+    logging.getLogger("bentoml.serve").setLevel(logging.WARNING)  # the address is told below
+    with starting():
+        from _bentoml_impl.server.serving import serve_http
+        from bentoml.exceptions import BentoMLException
 
-    from _bentoml_impl.server.serving import serve_http
-    from bentoml.exceptions import BentoMLException
-
-    from weather_platform.serving.service import WeatherService
+        from weather_platform.serving.service import WeatherService
 
     # Started in the background by a script, SIGINT is ignored, and the server would never end on Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)

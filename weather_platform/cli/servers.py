@@ -9,8 +9,6 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from rich.console import Console
-
 from weather_platform.cli.home import dagster_home
 from weather_platform.errors import SettingsError, WeatherError
 from weather_platform.settings import PROJECT_DIR, Settings
@@ -28,6 +26,8 @@ _QUIET = {
 
 def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port: int) -> None:
     """Run `dagster dev` and `mlflow ui` until one of them ends, Ctrl-C or SIGTERM; then end both."""
+    from rich.console import Console
+
     console = Console(highlight=False)
     folder = dagster_home(settings)
     here = Path(sys.executable).parent

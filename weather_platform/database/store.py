@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime
 from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +19,6 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from weather_platform.database import matured as matured_rows
 from weather_platform.database import predictions
 from weather_platform.database.models import (
     AliasChangeRow,
@@ -43,10 +42,12 @@ from weather_platform.database.records import (
 )
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
-from weather_platform.domain.leaderboard import Entry
-from weather_platform.domain.matured import Matured
 from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError, WeatherError
+
+if TYPE_CHECKING:  # they bring the algorithms: a process that only migrates or looks up users does without
+    from weather_platform.domain.leaderboard import Entry
+    from weather_platform.domain.matured import Matured
 
 FORECASTS_SCHEMA = pa.schema(
     [
@@ -162,6 +163,9 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to this version of the code; of several processes at once, one does the work."""
+        with self._transaction() as connection:
+            if _revision(connection) == newest_revision():
+                return
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
@@ -248,7 +252,7 @@ class Database:
             return next(iter(_decisions(connection, sa.select(newest))), None)
 
     def replace_leaderboard(
-        self, target: str, year: int, entries: Sequence[Entry], *, dagster_run_id: str, made_at: datetime
+        self, target: str, year: int, entries: "Sequence[Entry]", *, dagster_run_id: str, made_at: datetime
     ) -> None:
         """Write the board of a target and test year in place of the one that is there, all of it or nothing."""
         columns = _LEADERBOARD.c
@@ -258,8 +262,10 @@ class Database:
             if entries:
                 connection.execute(sa.insert(_LEADERBOARD), [asdict(entry) | made for entry in entries])
 
-    def leaderboard(self, target: str, year: int) -> list[Entry]:
+    def leaderboard(self, target: str, year: int) -> "list[Entry]":
         """The board of a target and test year: candidates by rank, then baselines by name; none if none was made."""
+        from weather_platform.domain.leaderboard import Entry
+
         columns = _LEADERBOARD.c
         query = (
             sa.select(*(columns[field.name] for field in fields(Entry)))
@@ -269,7 +275,7 @@ class Database:
         with self._transaction() as connection:
             return [Entry(**row) for row in connection.execute(query).mappings()]
 
-    def leaderboards(self, target: str) -> dict[int, list[Entry]]:
+    def leaderboards(self, target: str) -> "dict[int, list[Entry]]":
         """The boards of all test years that have one, the oldest year first."""
         query = sa.select(_LEADERBOARD.c.year).where(_LEADERBOARD.c.target == target).distinct()
         with self._transaction() as connection:
@@ -282,16 +288,20 @@ class Database:
             return _alias_changes(connection, target, alias)
 
     def replace_matured_skill(
-        self, target: str, month: str, matured: Matured, *, measured_at: datetime, dagster_run_id: str
+        self, target: str, month: str, matured: "Matured", *, measured_at: datetime, dagster_run_id: str
     ) -> None:
         """Write what the forecasts of one month were worth instead of what is there, all of it or nothing."""
+        from weather_platform.database import matured as matured_rows
+
         matured_rows.require_month(target, month, matured)
         stamp = {"measured_at": measured_at, "dagster_run_id": dagster_run_id}
         with self._transaction(writing=True) as connection:
             matured_rows.replace_month(connection, target, month, matured, stamp)
 
-    def matured_skill(self, target: str, first_month: str | None = None, last_month: str | None = None) -> Matured:
+    def matured_skill(self, target: str, first_month: str | None = None, last_month: str | None = None) -> "Matured":
         """What was written for these months (inclusive; of all time without them)."""
+        from weather_platform.database import matured as matured_rows
+
         with self._transaction() as connection:
             return matured_rows.read_months(connection, target, first_month, last_month)
 
@@ -425,6 +435,19 @@ class Database:
             raise WeatherError(f"{place(self._url)}: {_first_line(error)}; {_remedy(error)}") from error
         except SQLAlchemyError as error:
             raise WeatherError(f"{place(self._url)}: {_first_line(error)}; see the cause above") from error
+
+
+def newest_revision() -> str:
+    """The number in the name of the newest migration. Alembic would take half a second of every start to say it."""
+    return max(path.name[1:5] for path in (Path(__file__).parent / "migrations" / "versions").glob("r*.py"))
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    """The newest migration that these tables went through; None before the first."""
+    if not sa.inspect(connection).has_table("alembic_version"):
+        return None
+    revision: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
 def _prepare_sqlite(connection: Any, _record: ConnectionPoolEntry) -> None:

@@ -20,11 +20,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from weather_platform.domain.skill import Comparison
-from weather_platform.domain.targets import ForecastTarget
 from weather_platform.errors import InvariantError
+
+if TYPE_CHECKING:  # it brings SciPy, for a word in a signature
+    from weather_platform.domain.targets import ForecastTarget
 
 CONFIDENCE = 0.98
 """Share of paired bootstraps that must agree before a difference counts.
@@ -65,7 +67,7 @@ class Gates:
     confidence: float = CONFIDENCE
 
     @classmethod
-    def of(cls, target: ForecastTarget) -> "Gates":
+    def of(cls, target: "ForecastTarget") -> "Gates":
         """The gates a target declares."""
         return cls(target.primary_metric, target.floor, target.margin, target.refresh_age_days)
 

@@ -2,33 +2,22 @@
 
 What belongs here: which version every alias of every target names, fetching and proving it, the recent observations,
 and writing all that into the state folder. What does not: the format of the folder (``state``), serving from it
-(``model_store``), starting this process and watching over it (``supervisor``).
+(``model_store``), its process (``follow``).
 
 Every WEATHER_SERVING_POLL_SECONDS it looks at both. A version that is not proven is refused with its reason, the alias
 keeps what it served before, and the version is tried again after a while. When the registry or the lake is out of
 reach, the state stays as it is and says so; the log says it once, and once again when it is back. Killed at any point
 it leaves a state that the next start completes.
-
-    python -m weather_platform.serving.follower [--parent PID]
-
-With --parent it ends as soon as that process is gone. A second follower of the same home waits for the first to end.
 """
 
-import argparse
-import fcntl
 import logging
 import math
-import os
-import signal
-import sys
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
-from functools import partial
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
+from typing import NoReturn, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -44,12 +33,10 @@ from weather_platform.errors import (
     WeatherError,
 )
 from weather_platform.lake import Lake, Snapshot
-from weather_platform.observability.logs import configure_logging
 from weather_platform.resources.registry import GOLDEN_TAG, ModelRegistry, RegisteredModel
 from weather_platform.serving.model_store import proven
 from weather_platform.serving.state import ModelFiles, Recent, Refused, State, StateFolder, StoredTable, Version
-from weather_platform.serving.supervisor import when_orphaned
-from weather_platform.settings import Settings, load_settings
+from weather_platform.settings import Settings
 from weather_platform.stores import mlflow_tracking_uri, open_lake
 
 RECENT_DAYS = 120
@@ -59,9 +46,8 @@ REFUSED_AGAIN_SECONDS = 60.0
 """Longest time until a refused version is tried again; the first times it is sooner."""
 
 _LEAST_PAUSE_SECONDS = 0.1
-_LOCK_SECONDS = 0.5
 
-_log = logging.getLogger("weather_platform.serving.follower")  # also as __main__
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -86,6 +72,11 @@ class Follower:
         self._told: dict[str, str | None] = {}
         self._store: int | None = None
         self._unused_since: dict[Path, float] = {}
+
+    @classmethod
+    def from_settings(cls, settings: Settings, folder: StateFolder) -> Self:
+        """With the registry and the lake of the settings."""
+        return cls(settings, ModelRegistry.from_settings(settings), open_lake(settings), folder)
 
     @property
     def state(self) -> State:
@@ -125,6 +116,15 @@ class Follower:
         self._tell(before, after)
         self._clean()
         return after
+
+    def keep_polling(self) -> NoReturn:
+        """Poll at WEATHER_SERVING_POLL_SECONDS from each other, or as often as a poll takes."""
+        took = 0.0
+        while True:
+            sleep(max(_LEAST_PAUSE_SECONDS, self._settings.serving_poll_seconds - took))
+            began = monotonic()
+            self.poll()
+            took = monotonic() - began
 
     # ------------------------------------------------------------------------------------------- the registry
 
@@ -339,51 +339,3 @@ def recent_rows(observations: Snapshot) -> tuple[pa.Table, date, date]:
 def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
     """Those that JSON has a number for."""
     return {name: value for name, value in sorted(metrics.items()) if math.isfinite(value)}
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """Be the follower of this home: wait until no other process is. The lock falls with the process."""
-    with lock.open("w") as held:
-        waiting = False
-        while True:
-            try:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not waiting:
-                    _log.info("another follower serves %s; waiting for it to end", lock.parent)
-                waiting = True
-                time.sleep(_LOCK_SECONDS)
-        yield
-
-
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Follow until the process is ended."""
-    parser = argparse.ArgumentParser(prog="weather_platform.serving.follower")
-    parser.add_argument("--parent", type=int, help="Process without which this one ends, too.")
-    parent: int | None = parser.parse_args(arguments).parent
-    if parent is not None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group: the parent ends this one
-        when_orphaned(parent, partial(os._exit, 0))  # whatever it is doing: the state folder is made for that
-    try:
-        settings = load_settings()
-        configure_logging(settings.log_format, settings.log_level)
-        for noisy in ("alembic", "mlflow", "urllib3"):  # what they say of an outage is in our line already
-            logging.getLogger(noisy).setLevel(logging.ERROR)
-        folder = StateFolder(settings.home)
-        folder.make()
-        with _alone(folder.lock):
-            follower = Follower(settings, ModelRegistry.from_settings(settings), open_lake(settings), folder)
-            follower.mend()
-            while True:
-                began = monotonic()
-                follower.poll()
-                time.sleep(max(_LEAST_PAUSE_SECONDS, settings.serving_poll_seconds - (monotonic() - began)))
-    except WeatherError as error:
-        _log.error("%s", error)
-        sys.exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,12 +1,15 @@
-"""What a worker does without: pandas, and scikit-learn unless a model needs it.
+"""What the processes of the endpoint do without, so that they are small and start soon.
 
-What belongs here: keeping them out. What does not: models (``domain.algorithms``). XGBoost and Arrow take along what
-they can exchange data with if it is installed. A worker hands them arrays alone; the rest would cost each worker 100 MB
-and more than a second of its start.
+What belongs here: keeping out pandas, and scikit-learn unless a model needs it; no collecting of garbage while
+starting. What does not: models (``domain.algorithms``). XGBoost and Arrow take along what they can exchange data with
+if it is installed. Workers and follower hand them arrays alone; the rest would cost each of them 100 MB and more than
+a second of its start.
 """
 
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -33,3 +36,16 @@ def be_lean() -> None:
         import xgboost  # noqa: F401
     finally:
         sys.meta_path.remove(for_now)
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Imports and what is made at the start stay for good. Looking through all that for garbage, again and again while
+    it grows, is a fifth of the start; what is there at the end is never looked through.
+    """
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()

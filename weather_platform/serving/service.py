@@ -1,36 +1,47 @@
 """The BentoML service: one class, whose workers each hold one application.
 
 What belongs here: what BentoML is told. What does not: the application (`app`), the parts of a worker and their order
-(`worker`), the command (`cli.serve`).
+(`worker`), what is done once for all workers (`server`), the command (`cli.serve`).
 
 BentoML starts the processes and watches over them, and packs the code (`bentoml build`). Requests go to the application
 directly: BentoML's own routes, access log, metrics and traces are not in the way, as the application has its own.
 """
 
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from weather_platform.serving.worker import Worker, prepare
+from weather_platform.serving.lean import starting
+from weather_platform.serving.server import prepare
 from weather_platform.settings import load_settings
 
 if TYPE_CHECKING:
+    from weather_platform.serving.worker import Worker
+
     BentoService = Any
 else:
     from _bentoml_sdk import Service as BentoService
 
-_worker = Worker()
+
+@cache
+def _worker() -> "Worker":
+    """The worker that this process is. Imported only then: the first process answers nothing and is through sooner."""
+    with starting():
+        from weather_platform.serving.worker import Worker
+
+        return Worker()
 
 
 class FrontDoor:
     """ASGI: requests to the application of the worker, the events of the server's life to BentoML."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._bentoml = app
+    def __init__(self, bentoml_app: ASGIApp, worker: ASGIApp) -> None:
+        self._bentoml, self._worker = bentoml_app, worker
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await (self._bentoml if scope["type"] == "lifespan" else _worker)(scope, receive, send)
+        await (self._bentoml if scope["type"] == "lifespan" else self._worker)(scope, receive, send)
 
 
 class DirectService(BentoService):  # type: ignore[misc]
@@ -38,7 +49,7 @@ class DirectService(BentoService):  # type: ignore[misc]
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
         """What a worker runs."""
-        return FrontDoor(super().to_asgi(is_main))
+        return FrontDoor(super().to_asgi(is_main), _worker())
 
 
 @bentoml.service(
@@ -52,7 +63,8 @@ class WeatherService:
     """Forecasts of tomorrow's weather by the promoted models."""
 
     def __init__(self) -> None:
-        _worker.start(load_settings(), is_first=bentoml.server_context.worker_index in (None, 1))
+        with starting():
+            _worker().start(load_settings())
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod
@@ -63,4 +75,4 @@ class WeatherService:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     def close(self) -> None:
         """After the last answer of the worker."""
-        _worker.stop()
+        _worker().stop()

@@ -1,21 +1,23 @@
 """Which process of the endpoint lives as long as which.
 
 What belongs here: keeping the follower of a home running, and noticing that the parent is gone. What does not: what
-the processes do (``worker``, ``follower``).
+the processes do (``server``, ``worker``, ``follow``).
 
-One worker of a server does this. The follower itself notices when that worker is gone, and of the followers of several
-servers of one home one follows while the others wait.
+The first process of a server does this, so that the follower starts beside the workers and not after them. It itself
+notices when that process is gone, and of the followers of several servers of one home one follows while the others
+wait.
 """
 
+import atexit
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
+from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
-
-from weather_platform.settings import Settings
 
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -36,13 +38,20 @@ def when_orphaned(parent: int, act: Callable[[], object]) -> None:
     Thread(target=watch, name="when-orphaned", daemon=True).start()
 
 
-class FollowerSupervisor:
-    """The follower as a child of this process. It gets the environment of this process and the home of the settings."""
+@cache
+def keep_following(home: Path) -> "FollowerSupervisor":
+    """The follower of this home, from now to the end of this process; the same one when it is asked for again."""
+    supervisor = FollowerSupervisor(home)
+    supervisor.start()
+    atexit.register(supervisor.stop)
+    return supervisor
 
-    def __init__(self, settings: Settings) -> None:
-        self.restarts = 0
-        """How often it had to be started again."""
-        self._environment = {"WEATHER_HOME": str(settings.home)}
+
+class FollowerSupervisor:
+    """The follower of a home as a child of this process, with the environment of this process."""
+
+    def __init__(self, home: Path) -> None:
+        self._environment = {"WEATHER_HOME": str(home)}
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = Event()
         self._changing = Lock()
@@ -80,11 +89,10 @@ class FollowerSupervisor:
             _log.warning("the follower ended with %s; it is started again in %.0f s", code, pause)
             if self._stopping.wait(pause):
                 return
-            self.restarts += 1
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _started(self) -> subprocess.Popen[bytes] | None:
-        command = [sys.executable, "-m", "weather_platform.serving.follower", "--parent", str(os.getpid())]
+        command = [sys.executable, "-m", "weather_platform.serving.follow", "--parent", str(os.getpid())]
         with self._changing:
             if self._stopping.is_set():
                 return None

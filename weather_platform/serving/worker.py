@@ -2,8 +2,8 @@
 
 What belongs here: that order. What does not: what a part does, BentoML (`service`).
 
-It ends from the front to the back: when `stop` is called no more requests come in; the follower and the models are let
-go, the prediction log writes what it still holds, and at last the database is closed.
+It ends from the front to the back: when `stop` is called no more requests come in; the models are let go, the
+prediction log writes what it still holds, and at last the database is closed.
 """
 
 import logging
@@ -25,7 +25,7 @@ from weather_platform.serving.forecasting import Forecaster
 from weather_platform.serving.lean import be_lean
 from weather_platform.serving.model_store import ModelStore, StoreEvent
 from weather_platform.serving.prediction_log import PredictionLog
-from weather_platform.serving.supervisor import FollowerSupervisor, when_orphaned
+from weather_platform.serving.supervisor import when_orphaned
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database
 
@@ -38,13 +38,6 @@ _STATE_SECONDS = 15.0
 _logger = logging.getLogger(__name__)
 
 
-def prepare(settings: Settings) -> None:
-    """What is done once for all workers. A one-line error when no worker could start."""
-    with closing(application_database(settings)) as database:
-        Authenticator.from_settings(settings, database)
-        database.migrate()
-
-
 class Worker:
     """ASGI: the application, from `start` to `stop`."""
 
@@ -55,8 +48,8 @@ class Worker:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
 
-    def start(self, settings: Settings, *, is_first: bool) -> None:
-        """Make and start every part. The first worker also keeps the follower running.
+    def start(self, settings: Settings) -> None:
+        """Make and start every part.
 
         Without its server a worker ends by itself, in order: nobody would notice it, and it would answer for ever.
         """
@@ -83,10 +76,6 @@ class Worker:
         store = ModelStore(settings, tell)
         store.start()
         self._parts.callback(store.stop)
-        if is_first:
-            follower = FollowerSupervisor(settings)
-            follower.start()
-            self._parts.callback(follower.stop)
         _await_state(store)
         self._app = create_app(settings, store, authenticator, log, metrics, Forecaster(), tracing)
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from weather_platform.database import FORECASTS_SCHEMA, AliasChange, Database, PromotionRecord
 from weather_platform.database.models import Base
+from weather_platform.database.store import newest_revision
 from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.promotion import Verdict
 from weather_platform.errors import InvariantError, SettingsError, WeatherError
@@ -125,6 +126,22 @@ def migrate(start: Barrier, url: str) -> None:
 def test_four_processes_that_migrate_at_once_all_succeed(url: str) -> None:
     race(*((migrate, url) for _ in range(4)))
     assert Database(url).decisions("rain_tomorrow") == []
+
+
+def test_the_newest_migration_is_the_one_that_alembic_finds(database: Database) -> None:
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", "weather_platform:database/migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == newest_revision()
+    with database.engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT version_num FROM alembic_version")) == newest_revision()
+
+
+def test_migrating_tables_of_this_version_waits_for_nobody_who_writes(database: Database) -> None:
+    with database.locked("rain_tomorrow"):
+        Database(database.engine.url.render_as_string(hide_password=False)).migrate()
 
 
 def test_migrating_twice_keeps_what_is_there(database: Database) -> None:

@@ -103,7 +103,7 @@ def start_follower(home: MadeHome, *arguments: str, **env: str) -> Following:
     log_file = home.folder.parent / f"{home.folder.name}-follower.log"
     with log_file.open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "weather_platform.serving.follower", *arguments],
+            [sys.executable, "-m", "weather_platform.serving.follow", *arguments],
             cwd=PROJECT_DIR, env=clean_environment() | dict(home.env) | dict(QUICK_POLL) | env, stderr=log, stdout=log,
         )  # fmt: skip
     return Following(home, process, log_file)

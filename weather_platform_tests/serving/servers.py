@@ -6,7 +6,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ from weather_platform_tests.e2e.homes import WEATHER, MadeHome, clean_environmen
 
 SECRET = secrets.token_urlsafe(48)
 PASSWORD = "seven green umbrellas 41"  # noqa: S105
+SERVE = (str(WEATHER), "serve")
 READY_SECONDS = 90.0
 END_SECONDS = 40.0
 
@@ -102,6 +103,16 @@ class Server:
         parent = psutil.Process(self.process.pid)
         return [parent, *parent.children(recursive=True)]
 
+    def follower(self) -> psutil.Process:
+        """The process that asks the registry: a child of the first one, whatever the number of workers."""
+        children = psutil.Process(self.process.pid).children()
+        [found] = [each for each in children if "weather_platform.serving.follow" in each.cmdline()]
+        return found
+
+    def workers(self) -> list[psutil.Process]:
+        """The processes that answer."""
+        return [each for each in self.processes() if "_bentoml_impl.worker.service" in each.cmdline()]
+
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end and wait for it; gives its exit code."""
         if self.process.poll() is None:
@@ -109,23 +120,25 @@ class Server:
         return self.process.wait(END_SECONDS)
 
 
-def start(home: MadeHome, folder: Path, *options: str, **env: str) -> Server:
+def start(home: MadeHome, folder: Path, *options: str, command: Sequence[str] = SERVE, **env: str) -> Server:
     """Start the real command and do not wait."""
     port = free_port()
     output = folder / f"server-{port}.log"
     environment: Mapping[str, str] = clean_environment() | dict(home.env) | {"WEATHER_JWT_SECRET": SECRET} | env
     with output.open("w") as sink:
         process = subprocess.Popen(
-            [str(WEATHER), "serve", "--port", str(port), *options],
+            [*command, "--port", str(port), *options],
             cwd=PROJECT_DIR, env=environment, text=True, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     return Server(home, port, process, output)
 
 
 @contextmanager
-def running(home: MadeHome, folder: Path, *options: str, **env: str) -> Iterator[Server]:
+def running(
+    home: MadeHome, folder: Path, *options: str, command: Sequence[str] = SERVE, **env: str
+) -> Iterator[Server]:
     """A server that is ready, ended afterwards with all its processes."""
-    server = start(home, folder, *options, **env)
+    server = start(home, folder, *options, command=command, **env)
     try:
         server.wait_until_ready()
         yield server

@@ -48,52 +48,67 @@ def is_let_in(server: Server, token: str) -> bool:
     return answer.status_code != 401
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> MadeHome:
-    """A home without a model and with the users ada and bob."""
-    made = empty_home(tmp_path / "home")
-    for name in ("ada", "bob"):
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
+    """A home without a model and with the users ada, bob and eve."""
+    made = empty_home(tmp_path_factory.mktemp("access") / "home")
+    for name in ("ada", "bob", "eve"):
         add_user(made, name, "predict")
     return made
 
 
-def test_two_workers_lock_out_together_whatever_address_is_claimed_and_follow_the_command_line(
-    home: MadeHome, tmp_path: Path
-) -> None:
-    with up(home, tmp_path, "--workers", "2") as server:
-        tokens = [login(server, PASSWORD, user).json()["access_token"] for user in ("ada", "bob")]
-        assert all(is_let_in(server, token) for token in tokens * 5)
-        said = [login(server, WRONG, **{"X-Forwarded-For": f"192.0.2.{n}"}).status_code for n in range(9)]
-        assert said == [401] * 5 + [429] * 4
-        refused = login(server, PASSWORD)
-        assert refused.status_code == 429
-        assert 0 < int(refused.headers["retry-after"]) <= 30
-        assert login(server, PASSWORD, "bob").status_code == 200
-        assert all(is_let_in(server, token) for token in tokens), "who has a token is not locked out"
+@pytest.fixture(scope="module")
+def two_workers(home: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with up(home, tmp_path_factory.mktemp("two_workers"), "--workers", "2") as server:
+        yield server
+        assert server.end() == 0
 
-        assert home.call("user", "disable", "bob").code == 0
-        begun = time.monotonic()
-        while any(is_let_in(server, tokens[1]) for _ in range(6)):
-            assert time.monotonic() < begun + 30
-            time.sleep(0.2)
-        assert login(server, PASSWORD, "bob").status_code == 401
-        assert all(is_let_in(server, tokens[0]) for _ in range(6))
-        written = server.text
-        for log in home.folder.rglob("*.log"):
-            written += log.read_text()
+
+def test_without_a_model_the_service_is_alive_and_not_ready(two_workers: Server) -> None:
+    assert httpx.get(f"{two_workers.url}/livez", timeout=5).status_code == 200
+    answer = httpx.get(f"{two_workers.url}/readyz", timeout=5)
+    assert answer.status_code == 503
+    assert answer.json()["ready"] is False
+    with two_workers.client("eve") as client:
+        body = {"target": "rain_tomorrow", "station": "Canberra", "day": "2015-06-30"}
+        assert client.post("/v1/predict", json=body).status_code == 503
+
+
+def test_two_workers_lock_out_together_whatever_address_is_claimed_and_follow_the_command_line(
+    home: MadeHome, two_workers: Server
+) -> None:
+    server = two_workers
+    tokens = [login(server, PASSWORD, user).json()["access_token"] for user in ("ada", "bob")]
+    assert all(is_let_in(server, token) for token in tokens * 5)
+    said = [login(server, WRONG, **{"X-Forwarded-For": f"192.0.2.{n}"}).status_code for n in range(9)]
+    assert said == [401] * 5 + [429] * 4
+    refused = login(server, PASSWORD)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["retry-after"]) <= 30
+    assert login(server, PASSWORD, "bob").status_code == 200
+    assert all(is_let_in(server, token) for token in tokens), "who has a token is not locked out"
+
+    assert home.call("user", "disable", "bob").code == 0
+    begun = time.monotonic()
+    while any(is_let_in(server, tokens[1]) for _ in range(6)):
+        assert time.monotonic() < begun + 30
+        time.sleep(0.2)
+    assert login(server, PASSWORD, "bob").status_code == 401
+    assert all(is_let_in(server, tokens[0]) for _ in range(6))
+    written = server.text
+    for log in home.folder.rglob("*.log"):
+        written += log.read_text()
     for hidden in (*tokens, PASSWORD, PASSWORD.replace(" ", "+"), WRONG, WRONG.replace(" ", "+"), SECRET):
         assert hidden not in written
 
 
 def test_tokens_outlive_a_restart_with_another_secret_until_the_former_one_is_taken_away(
-    home: MadeHome, tmp_path: Path
+    home: MadeHome, two_workers: Server, tmp_path: Path
 ) -> None:
-    second = secrets.token_urlsafe(48)
-    with up(home, tmp_path) as server:
-        first_token = login(server, PASSWORD).json()["access_token"]
+    first_token, second = two_workers.token("eve"), secrets.token_urlsafe(48)
     with up(home, tmp_path, WEATHER_JWT_SECRET=second, WEATHER_JWT_PREVIOUS_SECRETS=SECRET) as server:
         assert is_let_in(server, first_token)
-        second_token = login(server, PASSWORD).json()["access_token"]
+        second_token = login(server, PASSWORD, "eve").json()["access_token"]
     with up(home, tmp_path, WEATHER_JWT_SECRET=second) as server:
         assert is_let_in(server, second_token)
         assert not is_let_in(server, first_token), "replayed after the rotation"

@@ -2,6 +2,7 @@
 unsaid when it is ended or killed."""
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -73,7 +74,9 @@ def test_two_workers_count_together_and_write_everything_when_they_are_ended(hom
         assert metric(server, "weather_model_info", target="rain_tomorrow", alias="Production") == 1
         waiting = metric(server, "weather_prediction_log_queue_rows")
         assert waiting + metric(server, "weather_prediction_log_written_rows_total") == ASKED
-        assert server.end() == 0
+        processes = server.processes()
+        assert server.end(signal.SIGTERM) == 0
+        assert psutil.wait_procs(processes, timeout=10)[1] == []
     found = list(logged(home))
     assert (len(found), set(found)) == (ASKED, sent)
     with closing(home.database) as database:

@@ -16,7 +16,7 @@ from weather_platform.domain.feature_table import OBSERVED
 from weather_platform.domain.targets import TARGETS
 from weather_platform.serving.auth import USERS_EVERY_SECONDS
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
-from weather_platform_tests.serving.servers import PASSWORD, Server, free_port, running
+from weather_platform_tests.serving.servers import PASSWORD, Server, add_user, free_port, running
 from weather_platform_tests.small_models import TARGET
 
 NEWEST = date(2015, 6, 30)
@@ -112,14 +112,13 @@ def test_where_nothing_listens_the_error_has_no_status_and_says_what_to_do() -> 
     assert caught.value.status is None
 
 
-def test_a_token_that_the_service_refuses_before_its_time_is_replaced_by_another(
-    home: MadeHome, tmp_path: Path
-) -> None:
-    with running(home, tmp_path) as server, server.typed_client() as client, closing(home.database) as database:
+def test_a_token_that_the_service_refuses_before_its_time_is_replaced_by_another(server: Server) -> None:
+    add_user(server.home, "eve", "predict")
+    with WeatherClient(server.url, "eve", PASSWORD) as client, closing(server.home.database) as database:
         client.stations()
         before = client.token()
         assert client.token() == before, "a token is used as long as it is valid"
-        database.set_user_disabled("ada", False)  # ends all tokens, and lets ada in again
+        database.set_user_disabled("eve", False)  # ends all tokens, and lets eve in again
         give_up = time.monotonic() + 4 * USERS_EVERY_SECONDS
         while client.token() == before and time.monotonic() < give_up:
             client.stations()

@@ -1,12 +1,12 @@
 """The follower: a real process on a real home, with a real MLflow that flips, breaks, goes away and comes back."""
 
+import logging
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,9 +20,11 @@ from weather_platform.domain.canary import GOLDEN_FILE
 from weather_platform.domain.training import sha256
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION, RegisteredModel
+from weather_platform.serving.follower import Follower
 from weather_platform.serving.model_store import ModelStore, StoreEvent
 from weather_platform.serving.state import StateFolder
-from weather_platform.settings import PROJECT_DIR, load_settings
+from weather_platform.serving.supervisor import FollowerSupervisor
+from weather_platform.settings import load_settings
 from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment, copied, environment
 from weather_platform_tests.e2e.test_outages import turn_a_bit
@@ -51,6 +53,13 @@ def point(home: MadeHome, alias: str, version: int) -> None:
 
 def new_version(home: MadeHome, seed: int) -> RegisteredModel:
     return register(home.registry, mlflow_tracking_uri(home.settings), trained(home.folder, seed))
+
+
+def polling(home: MadeHome, **settings: object) -> Follower:
+    """A follower in this process that has just started, and polls when it is told to."""
+    follower = Follower.from_settings(load_settings(home=home.folder, **settings), StateFolder(home.folder))
+    follower.mend()
+    return follower
 
 
 @pytest.fixture(scope="module")
@@ -208,15 +217,16 @@ def test_folders_of_versions_that_nothing_names_go_and_those_still_served_stay(s
     registry = several.registry
     one, two = (registry.version(TARGET, number).digest for number in (1, 2))
     models = several.folder / "serving" / "models"
-    with following(several, WEATHER_SERVING_KEEP_SECONDS="0") as followed:
-        registry.move_production(TARGET, 2, 1, AUDIT)
-        eventually(lambda: followed.version(PREVIOUS) == 1, "both aliases")
-        time.sleep(1)
-        assert {one, two} < {path.name for path in models.iterdir()}, "Previous serves version 1"
-        mlflow_client(mlflow_tracking_uri(several.settings)).delete_registered_model_alias(TARGET, PREVIOUS)
-        eventually(lambda: not (models / one).exists(), "the end of the folder")
-        assert followed.folder.model_files(two).model
-        assert {path.name for path in models.iterdir()} == followed.state.digests()
+    follower = polling(several, serving_keep_seconds=0)
+    follower.poll()
+    registry.move_production(TARGET, 2, 1, AUDIT)
+    assert follower.poll().models[TARGET][PREVIOUS].version == 1
+    assert {one, two} < {path.name for path in models.iterdir()}, "Previous serves version 1"
+    mlflow_client(mlflow_tracking_uri(several.settings)).delete_registered_model_alias(TARGET, PREVIOUS)
+    state = follower.poll()
+    assert not (models / one).exists()
+    assert StateFolder(several.folder).model_files(two).model
+    assert {path.name for path in models.iterdir()} == state.digests()
 
 
 # ---------------------------------------------------------------- outages
@@ -295,26 +305,30 @@ def test_a_registry_that_goes_away_and_comes_back(first: MadeHome, tmp_path: Pat
             followed.kill()
 
 
-def test_a_lake_that_cannot_be_read_is_told_and_what_was_read_stays_and_new_rows_come_in(several: MadeHome) -> None:
+def test_a_lake_that_cannot_be_read_is_told_and_what_was_read_stays_and_new_rows_come_in(
+    several: MadeHome, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
     table = several.folder / "lake" / "observations"
-    with following(several) as followed:
-        before = followed.state.recent
-        assert before is not None
-        table.rename(table.with_name("away"))
-        eventually(lambda: followed.state.lake_error is not None, "the outage of the lake")
-        assert (followed.state.recent, followed.state.registry_error) == (before, None)
-        table.with_name("away").rename(table)
-        eventually(lambda: followed.state.lake_error is None, "the lake again")
-        assert followed.state.recent == before
-        rows = several.lake.snapshot("observations").read(keys=["2015"])
-        fewer = rows.filter(pc.field("day") < before.last_day)
-        several.lake.replace_partition("observations", "year", "2015", fewer)
-        eventually(lambda: followed.state.recent != before, "the new rows")
-        recent = followed.state.recent
-        assert recent is not None
-        assert recent.last_day == before.last_day - timedelta(days=1)
-        assert recent.stations == before.stations
-        assert followed.log.count("the lake is out of reach") == followed.log.count("the lake answers again") == 1
+    follower = polling(several)
+    before = follower.poll().recent
+    assert before is not None
+    table.rename(table.with_name("away"))
+    for _ in range(3):
+        state = follower.poll()
+    assert state.lake_error is not None
+    assert (state.recent, state.registry_error) == (before, None)
+    table.with_name("away").rename(table)
+    state = follower.poll()
+    assert (state.recent, state.lake_error) == (before, None)
+    rows = several.lake.snapshot("observations").read(keys=["2015"])
+    fewer = rows.filter(pc.field("day") < before.last_day)
+    several.lake.replace_partition("observations", "year", "2015", fewer)
+    recent = follower.poll().recent
+    assert recent is not None
+    assert recent.last_day == before.last_day - timedelta(days=1)
+    assert recent.stations == before.stations
+    assert caplog.text.count("the lake is out of reach") == caplog.text.count("the lake answers again") == 1
 
 
 def test_a_home_without_models_is_told_and_nothing_is_made_in_the_registry(tmp_path: Path) -> None:
@@ -326,12 +340,17 @@ def test_a_home_without_models_is_told_and_nothing_is_made_in_the_registry(tmp_p
         assert {path.name for path in home.folder.iterdir()} == {"serving"}
 
 
-def test_a_registry_that_was_replaced_by_another_file_is_not_mistaken_for_the_old_one(several: MadeHome) -> None:
-    with following(several) as followed:
-        shutil.copy(several.folder / "mlflow.db", several.folder / "restored.db")
-        (several.folder / "restored.db").rename(several.folder / "mlflow.db")
-        assert followed.process.wait(20) == 0, "its supervisor starts it again"
-        assert "another file now" in followed.log
+def test_a_registry_that_was_replaced_by_another_file_is_not_mistaken_for_the_old_one(
+    several: MadeHome, caplog: pytest.LogCaptureFixture
+) -> None:
+    follower = polling(several)
+    follower.poll()
+    shutil.copy(several.folder / "mlflow.db", several.folder / "restored.db")
+    (several.folder / "restored.db").rename(several.folder / "mlflow.db")
+    with pytest.raises(SystemExit) as end:  # of the process, and its supervisor starts it again
+        follower.poll()
+    assert end.value.code == 0
+    assert "another file now" in caplog.text
 
 
 # ---------------------------------------------------------------- killed
@@ -351,7 +370,9 @@ def whole(folder: StateFolder) -> None:
     assert folder.table(state.recent.stations).num_rows
 
 
-def test_after_kill_9_the_next_start_mends_what_was_half_written(several: MadeHome) -> None:
+def test_after_kill_9_the_next_start_mends_what_was_half_written(
+    several: MadeHome, caplog: pytest.LogCaptureFixture
+) -> None:
     with following(several) as followed:
         folder = followed.folder
     whole(folder)  # killed at any time: what is named is complete
@@ -366,101 +387,45 @@ def test_after_kill_9_the_next_start_mends_what_was_half_written(several: MadeHo
     model, rows = folder.path / "models" / digest / "model", folder.path / "lake" / recent.observations.file
     for path in (model, rows):  # as a disk that lost its last writes leaves them
         path.write_bytes(path.read_bytes()[:100])
-    with following(several) as again:
-        whole(folder)
-        assert again.version(PRODUCTION) == 1
-        assert not any(path.exists() for path in leftovers)
+    polling(several).poll()
+    whole(folder)
+    assert followed.version(PRODUCTION) == 1
+    assert not any(path.exists() for path in leftovers)
     (folder.path / "served.json").write_bytes(b'{"format": "weather-platform/served/1", "gen')
-    with following(several) as again:
-        whole(folder)
-        assert "cannot be used" in again.log
+    polling(several).poll()
+    whole(folder)
+    assert "cannot be used" in caplog.text
 
 
-def test_killed_while_production_moves_it_leaves_a_whole_state(several: MadeHome) -> None:
-    with following(several) as followed:
-        for champion, to in ((1, 2), (2, 3)):
-            several.registry.move_production(TARGET, to, champion, AUDIT)
-            time.sleep(0.25)
-    whole(followed.folder)
-    with following(several) as followed:
-        eventually(lambda: followed.version(PRODUCTION) == 3, "the champion")
-
-
-PARENT = textwrap.dedent("""
-    import sys, time
-    from weather_platform.serving.supervisor import FollowerSupervisor
-    from weather_platform.settings import load_settings
-
-    supervisor = FollowerSupervisor(load_settings())
-    supervisor.start()
-    for line in sys.stdin:
-        if line == "stop\\n":
-            supervisor.stop()
-        print(supervisor.pid, supervisor.restarts, flush=True)
-""")
-
-
-@contextmanager
-def supervising(home: MadeHome) -> Iterator[subprocess.Popen[str]]:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT], cwd=PROJECT_DIR, text=True,
-        env=clean_environment() | dict(home.env) | dict(QUICK_POLL), stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield parent
-    finally:
-        parent.kill()
-        parent.communicate()
-
-
-def ask(parent: subprocess.Popen[str], line: str = "pid") -> tuple[str, str]:
-    """Process and restarts of the supervised follower."""
-    assert parent.stdin is not None
-    assert parent.stdout is not None
-    parent.stdin.write(f"{line}\n")
-    parent.stdin.flush()
-    pid, restarts = parent.stdout.readline().split()
-    return pid, restarts
-
-
-def test_a_killed_follower_is_started_again_and_dies_with_its_parent(several: MadeHome) -> None:
-    folder = StateFolder(several.folder)
-    with supervising(several) as parent:
-        eventually(lambda: folder.signature() is not None, "the first state", 60)
-        pid, restarts = ask(parent)
-        assert restarts == "0"
-        os.kill(int(pid), signal.SIGKILL)
-        eventually(lambda: ask(parent)[1] == "1", "the restart")
-        killed = folder.signature()
-        eventually(lambda: folder.signature() != killed, "the state of the new one", 60)
-        again = int(ask(parent)[0])
-        assert again != int(pid)
-        parent.kill()
-        parent.wait()
-        eventually(lambda: not is_running(again), "the end of the follower", 5)
-
-
-def test_a_supervisor_that_is_stopped_ends_the_follower_for_good(several: MadeHome) -> None:
-    with supervising(several) as parent:
-        eventually(lambda: ask(parent)[0] != "None", "the start")
-        pid = int(ask(parent)[0])
-        assert ask(parent, "stop") == (str(pid), "0")
-        assert not is_running(pid)
-        time.sleep(1.5)
-        assert ask(parent) == (str(pid), "0")
-
-
-def test_a_second_follower_of_a_home_waits_until_the_first_has_ended(several: MadeHome) -> None:
+def test_a_second_follower_waits_and_takes_over_from_one_that_is_killed_while_production_moves(
+    several: MadeHome,
+) -> None:
     with following(several) as followed:
         second = start_follower(several)
         try:
             eventually(lambda: "waiting for it to end" in followed.log, "the second one")
+            for champion, to in ((1, 2), (2, 3)):
+                several.registry.move_production(TARGET, to, champion, AUDIT)
+                time.sleep(0.25)
             followed.kill()
-            seen = followed.folder.signature()
-            eventually(lambda: alive(second) and followed.folder.signature() != seen, "its first state", 60)
+            whole(followed.folder)
+            eventually(lambda: alive(second) and second.version(PRODUCTION) == 3, "the champion", 60)
+            whole(followed.folder)
         finally:
             second.kill()
+
+
+def test_a_supervisor_that_is_stopped_ends_the_follower_for_good(tmp_path: Path) -> None:
+    supervisor = FollowerSupervisor(tmp_path)
+    supervisor.start()
+    eventually(lambda: supervisor.pid is not None, "the start")
+    pid = supervisor.pid
+    assert pid is not None
+    assert is_running(pid)
+    supervisor.stop()
+    assert not is_running(pid)
+    time.sleep(1.5)
+    assert supervisor.pid == pid
 
 
 def test_a_follower_with_settings_that_cannot_be_used_says_so_in_one_line(several: MadeHome) -> None:

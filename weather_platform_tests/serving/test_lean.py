@@ -1,5 +1,6 @@
-"""A worker has no pandas, and scikit-learn only for models that need it; its forecasts are the same."""
+"""No process of the endpoint has pandas, and scikit-learn only for models that need it; forecasts are the same."""
 
+import gc
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from weather_platform.serving.lean import starting
 from weather_platform.settings import PROJECT_DIR
 from weather_platform_tests.serving.servers import Server
 from weather_platform_tests.small_models import small_data, small_model
@@ -58,8 +60,27 @@ def test_xgboost_alone_forecasts_the_same_bits_and_brings_nobody_along(folder: P
     assert brought_usually == "['pandas', 'sklearn']\nTrue", "otherwise there is nothing to be saved any more"
 
 
-def test_no_worker_of_the_service_has_pandas(server: Server) -> None:
-    [worker] = [each for each in server.processes() if "_bentoml_impl.worker.service" in " ".join(each.cmdline())]
-    libraries = {Path(found.path) for found in psutil.Process(worker.pid).memory_maps()}
-    assert any("xgboost" in path.parts for path in libraries)
-    assert not any("pandas" in path.parts for path in libraries)
+def test_the_processes_of_the_service_hold_what_they_need_and_no_more(server: Server) -> None:
+    [worker] = server.workers()
+    assert _mapped(worker) & LARGE == {"scipy", "xgboost"}
+    assert _mapped(server.follower()) & LARGE == {"scipy", "xgboost"}
+    assert _mapped(server.processes()[0]) & LARGE == set(), "the workers start after what it imports"
+
+
+LARGE = {"pandas", "scipy", "xgboost"}
+
+
+def _mapped(process: psutil.Process) -> set[str]:
+    """Folders of the libraries that a process has loaded."""
+    return {part for found in process.memory_maps() for part in Path(found.path).parts}
+
+
+def test_the_collector_rests_while_a_process_starts_and_then_leaves_alone_what_is_there() -> None:
+    frozen = gc.get_freeze_count()
+    try:
+        with starting():
+            assert not gc.isenabled()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()

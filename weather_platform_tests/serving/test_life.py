@@ -7,18 +7,23 @@ import sys
 import threading
 import time
 from contextlib import closing
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+import pyarrow.compute as pc
 import pytest
 
 from weather_platform.cli import serve as command
-from weather_platform.resources.registry import RegisteredModel
+from weather_platform.domain.feature_table import training_columns, training_data
+from weather_platform.domain.targets import TARGETS
+from weather_platform.serving.state import StateFolder
 from weather_platform.settings import PROJECT_DIR, load_settings
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
-from weather_platform_tests.serving.servers import END_SECONDS, SECRET, Server, add_user, free_port, running, start
+from weather_platform_tests.serving.homes import AUDIT, eventually
+from weather_platform_tests.serving.servers import END_SECONDS, SECRET, Server, add_user, free_port, running
 
 ASKED = {"target": "rain_tomorrow", "station": "Canberra", "day": "2015-06-30"}
 
@@ -70,92 +75,88 @@ def test_it_listens_on_loopback_alone_and_without_dagster_mlflow_or_access_log(s
         if connection.status == psutil.CONN_LISTEN and connection.laddr.port == server.port
     }
     assert listening == {"127.0.0.1"}
-    worker = next(each for each in server.processes() if "_bentoml_impl.worker.service" in each.cmdline())
+    [worker] = server.workers()
     mapped = {Path(each.path).name for each in worker.memory_maps()}
     assert not [name for name in mapped if "duckdb" in name or "_grpc" in name]
     assert "POST /v1/predict" not in server.text
 
 
-def test_an_empty_home_is_alive_and_not_ready(tmp_path: Path) -> None:
-    home = empty_home(tmp_path / "home")
-    server = start(home, tmp_path)
-    try:
-        give_up = time.monotonic() + 60
-        while time.monotonic() < give_up:
-            try:
-                answer = httpx.get(f"{server.url}/readyz", timeout=5)
-                break
-            except httpx.TransportError:
-                time.sleep(0.1)
-        assert httpx.get(f"{server.url}/livez", timeout=5).status_code == 200
-        assert answer.status_code == 503
-        assert answer.json()["ready"] is False
-        add_user(home, "ada", "predict")
-        with server.client() as client:
-            refused = client.post("/v1/predict", json=ASKED)
-        assert refused.status_code == 503
-    finally:
-        assert server.end() == 0
-
-
-def test_two_workers_follow_flips_without_losing_a_request_and_end_in_order(home: MadeHome, tmp_path: Path) -> None:
-    """Flips Production under load between two versions; then SIGTERM, after which every answer is in the log."""
-    first = home.registry.production("rain_tomorrow")
-    other = _registered_again(home, first)
-    answers: list[tuple[int, Any]] = []
-    with running(home, tmp_path, "--workers", "2", WEATHER_SERVING_POLL_SECONDS="0.3") as server:
+def test_two_workers_follow_flips_without_losing_a_request_or_mixing_versions_and_end_in_order(
+    several: MadeHome, tmp_path: Path
+) -> None:
+    """Flips Production under load between two models; then Ctrl-C, after which every answer is in the log."""
+    add_user(several, "ada", "predict")
+    said_by = {version: _forecasts(several, version) for version in (1, 2)}
+    stations = sorted(said_by[1])[:4]
+    assert all(said_by[1][station][-1] != said_by[2][station][-1] for station in stations)
+    answers: list[tuple[str, int, Any]] = []
+    env = {"WEATHER_SERVING_POLL_SECONDS": "0.3", "WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "30"}
+    with running(several, tmp_path, "--workers", "2", **env) as server:
         stop = threading.Event()
         token = server.token()
 
-        def ask() -> None:
+        def ask(station: str) -> None:
             with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
                 while not stop.is_set():
-                    answer = client.post("/v1/predict", json=ASKED)
-                    body = answer.json()
-                    answers.append((answer.status_code, body))
+                    answer = client.post("/v1/predict", json=ASKED | {"station": station})
+                    answers.append((station, answer.status_code, answer.json()))
 
-        threads = [threading.Thread(target=ask) for _ in range(4)]
+        threads = [threading.Thread(target=ask, args=[station]) for station in stations]
         for thread in threads:
             thread.start()
         try:
-            for version in (other, first.version) * 3:
-                _flip(home, version)
+            for champion, version in ((1, 2), (2, 1)) * 3:
+                several.registry.move_production("rain_tomorrow", version, champion, AUDIT)
                 _wait_for(answers, version)
         finally:
             stop.set()
             for thread in threads:
                 thread.join()
-        assert {status for status, _ in answers} == {200}
-        said = {(body["model_version"], body["model_digest"], body["probability"]) for _, body in answers}
-        assert {version for version, _, _ in said} == {first.version, other}
-        assert len(said) == 2
+        assert {status for _, status, _ in answers} == {200}
+        for station, _, body in answers:
+            said = (body["model_version"], body["model_digest"], body["threshold"], body["probability"])
+            assert said == said_by[body["model_version"]][station]
         processes = server.processes()
-        assert server.end(signal.SIGTERM) == 0
+        assert server.end(signal.SIGINT) == 0
         _, alive = psutil.wait_procs(processes, timeout=10)
         assert alive == []
-    with closing(home.database) as database:
+    with closing(several.database) as database:
         logged = {row.request_id for row in database.predictions()}
-    assert {body["request_id"] for _, body in answers} <= logged
+    assert {body["request_id"] for _, _, body in answers} <= logged
 
 
-def test_ctrl_c_ends_it_with_its_log_written(home: MadeHome, tmp_path: Path) -> None:
-    with running(home, tmp_path, WEATHER_PREDICTION_LOG_INTERVAL_SECONDS="30") as server:
-        with server.client() as client:
-            asked = [client.post("/v1/predict", json=ASKED).json()["request_id"] for _ in range(20)]
-        assert server.end(signal.SIGINT) == 0
-    with closing(home.database) as database:
-        assert set(asked) <= {row.request_id for row in database.predictions()}
+def _forecasts(home: MadeHome, version: int) -> dict[str, tuple[Any, ...]]:
+    """By station: the version, its digest, its threshold, and what it says of the day that is asked for."""
+    target, day = TARGETS[ASKED["target"]], date.fromisoformat(ASKED["day"])
+    model = home.registry.version(target.name, version)
+    predictor = home.registry.ready(model)
+    table = home.lake.read("features", columns=training_columns(target))
+    table = table.filter(pc.field("day") == day)
+    said = predictor.predict(training_data([table], table.num_rows, target).values).value.tolist()
+    about = (version, model.digest, predictor.contract.threshold)
+    return {name: (*about, value) for name, value in zip(table["station"].to_pylist(), said, strict=True)}
 
 
-def test_when_the_command_is_killed_its_workers_write_their_log_and_end_with_the_follower(
+def test_a_killed_follower_is_started_again_and_all_end_when_the_server_is_killed_with_their_log_written(
     home: MadeHome, tmp_path: Path
 ) -> None:
-    with running(home, tmp_path, "--workers", "2", WEATHER_PREDICTION_LOG_INTERVAL_SECONDS="60") as server:
+    """By BentoML's own command, which serves the same as `weather serve`."""
+    bentoml = (str(Path(sys.executable).parent / "bentoml"), "serve", command.SERVICE, "--host", "127.0.0.1")
+    env = {
+        "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True", "WEATHER_SERVING_WORKERS": "2",
+        "WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "60",
+    }  # fmt: skip
+    with running(home, tmp_path, command=bentoml, **env) as server:
         with server.client() as client:
             assert client.get("/v1/forecast/Cobar").status_code == 200
-        command, *others = server.processes()
-        assert len(others) >= 3
-        command.kill()
+        killed, folder = server.follower(), StateFolder(home.folder)
+        killed.kill()
+        eventually(lambda: "the follower ended with -9; it is started again in 1 s" in server.text, "the restart")
+        seen = folder.signature()
+        eventually(lambda: folder.signature() != seen, "what the new one found", 60)
+        others = [server.follower(), *server.workers()]
+        assert len(others) == 3
+        server.process.kill()
         assert psutil.wait_procs(others, timeout=END_SECONDS)[1] == []
     with closing(home.database) as database:
         assert len(database.predictions()) >= 1
@@ -178,32 +179,12 @@ def test_the_bento_that_is_built_from_the_repository_holds_the_service(tmp_path:
     assert {Path(name) for name in tracked} <= packed
 
 
-def _registered_again(home: MadeHome, model: RegisteredModel) -> int:
-    """The same model as another version."""
-    from mlflow import MlflowClient
-
-    client = MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}")
-    version = client.get_model_version(model.target, str(model.version))
-    made = client.create_model_version(
-        model.target, version.source, version.run_id, tags=dict(version.tags), model_id=version.model_id
-    )
-    return int(made.version)
-
-
-def _flip(home: MadeHome, version: int) -> None:
-    from mlflow import MlflowClient
-
-    MlflowClient(f"sqlite:///{home.folder / 'mlflow.db'}").set_registered_model_alias(
-        "rain_tomorrow", "Production", str(version)
-    )
-
-
-def _wait_for(answers: list[tuple[int, Any]], version: int) -> None:
+def _wait_for(answers: list[tuple[str, int, Any]], version: int) -> None:
     """Until the newest answers are of this version."""
     give_up = time.monotonic() + 20
     while time.monotonic() < give_up:
         newest = answers[-12:]
-        if len(newest) == 12 and all(status == 200 and body["model_version"] == version for status, body in newest):
+        if len(newest) == 12 and all(status == 200 and body["model_version"] == version for _, status, body in newest):
             return
         time.sleep(0.05)
     raise AssertionError(f"version {version} was not answered within 20 s")
