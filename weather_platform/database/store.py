@@ -399,6 +399,11 @@ class Database:
         with self._transaction(writing=True) as connection:
             return predictions.settle(connection, writer, accepted, ended_at)
 
+    def forget_predictions(self, before: datetime, limit: int) -> int:
+        """Delete logged answers from before this moment, the oldest first and at most so many; gives how many."""
+        with self._transaction(writing=True) as connection:
+            return predictions.forget(connection, before, limit)
+
     def predictions(
         self, *, request_id: str | None = None, target: str | None = None, newest: int | None = None
     ) -> list[LoggedForecast]:
