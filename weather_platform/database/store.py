@@ -369,6 +369,15 @@ class Database:
         """Give a user another password, which ends its tokens; False if there is none of that name."""
         return self._change_user(name, {"password_hash": password_hash})
 
+    def set_user_scopes(self, name: str, scopes: Sequence[str]) -> bool:
+        """Let a user do this and nothing else, which ends its tokens; False if there is none of that name."""
+        return self._change_user(name, {"scopes": list(scopes)})
+
+    def delete_user(self, name: str) -> bool:
+        """Forget a user; False if there is none of that name."""
+        with self._transaction(writing=True) as connection:
+            return connection.execute(sa.delete(_USERS).where(_USERS.c.name == name)).rowcount > 0
+
     def failed_logins(self, account: str) -> FailedLogins | None:
         """What is kept of failed logins to the account."""
         with self._transaction() as connection:
