@@ -337,7 +337,7 @@ class WeatherClient:
 
         sink = pa.BufferOutputStream()
         with pyarrow.ipc.new_stream(sink, observations.schema) as stream:
-            stream.write_table(observations)
+            stream.write_table(observations.combine_chunks())  # the service takes a limited number of batches
         answer = self._request(
             "POST",
             "/v1/predict/batch",

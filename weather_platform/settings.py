@@ -105,6 +105,9 @@ class Settings(BaseSettings):
     prediction_log_interval_seconds: float = Field(
         0.5, ge=0.01, le=60, description="Longest time that an answer waits before the prediction log writes it."
     )
+    prediction_log_days: int = Field(
+        90, ge=1, le=36_500, description="Days for which the prediction log keeps an answer; older ones are deleted."
+    )
     serving_poll_seconds: float = Field(
         2.0, ge=0.1, le=300, description="Seconds between two looks of the service at the registry and the lake."
     )

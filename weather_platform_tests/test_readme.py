@@ -30,7 +30,8 @@ NEWEST = date(2015, 6, 30)
 OWN_TO_A_RUN = ["issued_at", "dagster_run_id"]
 README = (PROJECT_DIR / "README.md").read_text(encoding="utf-8")
 BLOCKS = [block.strip().splitlines() for block in re.findall(r"```sh\n(.*?)```", README, flags=re.DOTALL)]
-COMMANDS = [line.partition("   #")[0].strip() for block in BLOCKS for line in block]
+SERVICE = next(block for block in BLOCKS if any(line.startswith("weather serve") for line in block))
+COMMANDS = [line.partition("   #")[0].strip() for block in BLOCKS if block is not SERVICE for line in block]
 
 
 def commands(*beginnings: str) -> list[str]:
@@ -142,6 +143,13 @@ def test_dagster_alone_gives_the_rows_models_and_forecasts_of_the_command_in_ano
         rows, expected = (each.database.forecasts(target, NEWEST, NEWEST) for each in (home, by_command))
         assert rows.num_rows > 1
         assert rows.drop_columns(OWN_TO_A_RUN).equals(expected.drop_columns(OWN_TO_A_RUN))
+
+
+def test_the_service_answers_what_the_readme_asks_it(home: MadeHome) -> None:
+    port = str(free_port())
+    lines = [line.replace("8000", port) for line in SERVICE]
+    said = said_by(start(["trap 'kill $(jobs -p)' EXIT", *lines], home))
+    assert "Canberra: issued 2015-06-30, for 2015-07-01" in said
 
 
 def test_weather_ui_answers_on_both_ports_and_leaves_no_process_behind(home: MadeHome) -> None:

@@ -239,11 +239,8 @@ def user_add(
 ) -> None:
     """Add a user. The password, at least 12 characters, is asked for, or is the first line of the standard input."""
     from weather_platform.cli.users import add_user
-    from weather_platform.serving.users import SCOPES
 
-    if unknown := [name for name in scope or [] if name not in SCOPES]:
-        raise typer.BadParameter(f"no scope {', '.join(unknown)}; there is {', '.join(SCOPES)}")
-    typer.echo(add_user(load_settings(), name, scope or ["predict"]))
+    typer.echo(add_user(load_settings(), name, _known_scopes(scope or ["predict"])))
 
 
 @user_app.command("list")
@@ -262,6 +259,17 @@ def user_password(name: Annotated[str, typer.Argument(help="The user.")]) -> Non
     typer.echo(change_password(load_settings(), name))
 
 
+@user_app.command("scopes")
+def user_scopes(
+    name: Annotated[str, typer.Argument(help="The user.")],
+    scope: Annotated[list[str], typer.Argument(help="What it may do: predict, admin.")],
+) -> None:
+    """Let a user do this and nothing else; its tokens end."""
+    from weather_platform.cli.users import set_scopes
+
+    typer.echo(set_scopes(load_settings(), name, _known_scopes(scope)))
+
+
 @user_app.command("disable")
 def user_disable(name: Annotated[str, typer.Argument(help="The user.")]) -> None:
     """Let a user log in no more; its tokens end."""
@@ -278,6 +286,25 @@ def user_enable(name: Annotated[str, typer.Argument(help="The user.")]) -> None:
     typer.echo(set_disabled(load_settings(), name, False))
 
 
+@user_app.command("delete")
+def user_delete(name: Annotated[str, typer.Argument(help="The user.")]) -> None:
+    """Forget a user; its tokens end, and the name is free."""
+    from weather_platform.cli.users import delete_user
+
+    typer.echo(delete_user(load_settings(), name))
+
+
+@user_app.command("unlock")
+def user_unlock(
+    name: Annotated[str, typer.Argument(help="The user.")],
+    address: Annotated[str, typer.Option(help="Where it logs in from; the log of the service says it.")] = "127.0.0.1",
+) -> None:
+    """Forget wrong passwords of a user at an address, which is locked for up to 15 minutes after five of them."""
+    from weather_platform.cli.users import unlock_user
+
+    typer.echo(unlock_user(load_settings(), name, address))
+
+
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -290,6 +317,14 @@ def serve(
     from weather_platform.cli.serve import serve as run_service
 
     run_service(load_settings(**({} if workers is None else {"serving_workers": workers})), host, port)
+
+
+def _known_scopes(scopes: list[str]) -> list[str]:
+    from weather_platform.serving.users import SCOPES
+
+    if unknown := [name for name in scopes if name not in SCOPES]:
+        raise typer.BadParameter(f"no scope {', '.join(unknown)}; there is {', '.join(SCOPES)}")
+    return scopes
 
 
 def _known(targets: list[str]) -> list[str]:

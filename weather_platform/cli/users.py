@@ -16,7 +16,7 @@ from rich.table import Table
 
 from weather_platform.database import Database, User
 from weather_platform.errors import WeatherError
-from weather_platform.serving.auth import USERS_EVERY_SECONDS
+from weather_platform.serving.auth import USERS_EVERY_SECONDS, Authenticator
 from weather_platform.serving.users import MAX_PASSWORD_BYTES, Passwords, require_name, require_password
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database
@@ -54,6 +54,36 @@ def set_disabled(settings: Settings, name: str, disabled: bool) -> str:
         if not database.set_user_disabled(name, disabled):
             raise _unknown(name)
     return f"{name} is disabled; its tokens end {_SOON}" if disabled else f"{name} may log in again"
+
+
+def set_scopes(settings: Settings, name: str, scopes: Sequence[str]) -> str:
+    """Let a user do this and nothing else; gives the line to print."""
+    chosen = tuple(dict.fromkeys(scopes))
+    with _database(settings) as database:
+        if not database.set_user_scopes(name, chosen):
+            raise _unknown(name)
+    return f"{name} has scope {' and '.join(chosen)}; tokens of before end {_SOON}"
+
+
+def delete_user(settings: Settings, name: str) -> str:
+    """Forget a user; gives the line to print."""
+    with _database(settings) as database:
+        if not database.delete_user(name):
+            raise _unknown(name)
+    return f"{name} is deleted; its tokens end {_SOON}"
+
+
+def unlock_user(settings: Settings, name: str, address: str) -> str:
+    """Let a user try again at once where its logins are locked; gives the line to print."""
+    with _database(settings) as database:
+        if database.user(name) is None:
+            raise _unknown(name)
+        if not Authenticator.from_settings(settings, database).unlock(name, address):
+            raise WeatherError(
+                f"no login of {name} from {address} has failed lately, or the service has another key; "
+                "its log says from where logins were refused"
+            )
+    return f"{name} may try again from {address}"
 
 
 def show_users(settings: Settings) -> None:

@@ -314,7 +314,7 @@ class PredictionLogRow(Base):
     """
 
     __tablename__ = "prediction_log"
-    __table_args__ = (sa.Index(None, "request_id"), sa.Index(None, "target", "at"))
+    __table_args__ = (sa.Index(None, "at"), sa.Index(None, "request_id"), sa.Index(None, "target", "at"))
 
     id: Mapped[int] = mapped_column(sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True)
     request_id: Mapped[str] = mapped_column(sa.Text)

@@ -68,6 +68,14 @@ def settle(connection: sa.Connection, writer: LogWriter, accepted: int, ended_at
     return lost
 
 
+def forget(connection: sa.Connection, before: datetime, limit: int) -> int:
+    """Delete the oldest answers of before, at most so many; gives how many. Accounts stay: they are few, and count."""
+    columns = _LOG.c
+    # Rows that another process deletes are left to it: nobody waits.
+    old = sa.select(columns.id).where(columns.at < before).order_by(columns.at).limit(limit)
+    return connection.execute(sa.delete(_LOG).where(columns.id.in_(old.with_for_update(skip_locked=True)))).rowcount
+
+
 def read(
     connection: sa.Connection, *, request_id: str | None, target: str | None, newest: int | None
 ) -> list[LoggedForecast]:

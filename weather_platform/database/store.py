@@ -379,6 +379,15 @@ class Database:
         """Give a user another password, which ends its tokens; False if there is none of that name."""
         return self._change_user(name, {"password_hash": password_hash})
 
+    def set_user_scopes(self, name: str, scopes: Sequence[str]) -> bool:
+        """Let a user do this and nothing else, which ends its tokens; False if there is none of that name."""
+        return self._change_user(name, {"scopes": list(scopes)})
+
+    def delete_user(self, name: str) -> bool:
+        """Forget a user; False if there is none of that name."""
+        with self._transaction(writing=True) as connection:
+            return connection.execute(sa.delete(_USERS).where(_USERS.c.name == name)).rowcount > 0
+
     def failed_logins(self, account: str) -> FailedLogins | None:
         """What is kept of failed logins to the account."""
         with self._transaction() as connection:
@@ -408,6 +417,11 @@ class Database:
         """Close the account of a writer that took `accepted` answers; gives how many of them were lost."""
         with self._transaction(writing=True) as connection:
             return predictions.settle(connection, writer, accepted, ended_at)
+
+    def forget_predictions(self, before: datetime, limit: int) -> int:
+        """Delete logged answers from before this moment, the oldest first and at most so many; gives how many."""
+        with self._transaction(writing=True) as connection:
+            return predictions.forget(connection, before, limit)
 
     def predictions(
         self, *, request_id: str | None = None, target: str | None = None, newest: int | None = None

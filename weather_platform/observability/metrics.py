@@ -3,10 +3,10 @@
 What belongs here: every metric that the service has, with its name, labels and meaning; the folder through which the
 workers share them; the middleware that counts requests. What does not: deciding what happened (`serving`).
 
-Each worker writes its numbers to files of its own in one folder (prometheus_client's multiprocess mode), and the worker
-that is asked for the metrics adds up the files of all. Counters and histograms of a worker that died stay, so that no
-sum goes down; its gauges go. When no worker is left, the next one begins with an empty folder. A worker holds a lock on
-a file as long as it lives: process ids come again, locks do not.
+Each worker writes its numbers to files of its own in the folder of its service (prometheus_client's multiprocess mode),
+and the worker that is asked for the metrics adds up the files of all. Counters and histograms of a worker that died
+stay, so that no sum goes down; its gauges go. When no worker of a service is left, the next one of any service takes
+its folder away. A worker holds a lock on a file as long as it lives: process ids come again, locks do not.
 
 What every request counts is counted in memory, which takes a third of the time of the files, and brought to them four
 times a second, together with what serves.
@@ -14,6 +14,7 @@ times a second, together with what serves.
 
 import fcntl
 import os
+import shutil
 import threading
 import time
 from bisect import bisect_left
@@ -238,14 +239,14 @@ class ServingMetrics:
         self._shown_aliases: set[tuple[str, str]] = set()
 
     @classmethod
-    def shared(cls, folder: Path) -> Self:
-        """Of all workers that share this folder; for the life of the process.
+    def shared(cls, folder: Path, service: str) -> Self:
+        """Of all workers of one of the services that keep their metrics in this folder; for the life of the process.
 
         Call it before anything else of the process makes a metric. WeatherError if the folder cannot be used.
         """
-        share = _Share(folder)
+        share = _Share(folder, service)
         # prometheus_client knows no other way to say where the files lie, and reads it when a metric is made.
-        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(share.folder)
         values.ValueClass = values.MultiProcessValue()  # type: ignore[no-untyped-call]
         metrics = cls(CollectorRegistry())
         metrics._source = _Source(CollectorRegistry(), share)
@@ -474,18 +475,20 @@ class MetricsMiddleware:
 
 
 class _Share:
-    """The folder of the workers' files: who lives, and what of the dead is left."""
+    """The folder of the files of a service's workers: who lives, and what of the dead is left."""
 
-    def __init__(self, folder: Path) -> None:
-        """Take part; the first of all begins with an empty folder."""
-        self._folder = folder
-        self._own = folder / f"{os.getpid()}.alive"
+    def __init__(self, folder: Path, service: str) -> None:
+        """Take part, and take away what services that are no more have left."""
+        self.folder = folder / service
+        self._lock = folder / "lock"
+        self._own = self.folder / f"{os.getpid()}.alive"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with self._alone():
-                if not self._bury():
-                    for left in folder.glob("*.db"):
-                        left.unlink()
+                for each in filter(Path.is_dir, folder.iterdir()):
+                    if not self._bury(each):
+                        shutil.rmtree(each)
+                self.folder.mkdir(exist_ok=True)
                 # Kept open: the lock falls with the process.
                 self._handle = os.open(self._own, os.O_RDWR | os.O_CREAT, 0o600)
                 fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -498,24 +501,24 @@ class _Share:
     def collect(self) -> Iterable[Metric]:
         """The metrics of all workers, added up."""
         with self._alone():
-            self._bury()
-        files = multiprocess.MultiProcessCollector(None, str(self._folder))  # type: ignore[no-untyped-call]
+            self._bury(self.folder)
+        files = multiprocess.MultiProcessCollector(None, str(self.folder))  # type: ignore[no-untyped-call]
         found: Iterable[Metric] = files.collect()  # type: ignore[no-untyped-call]
         return found
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        handle = os.open(self._folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
         finally:
             os.close(handle)
 
-    def _bury(self) -> int:
+    def _bury(self, folder: Path) -> int:
         """Take away the gauges of workers that are no more; gives how many others live."""
         living = 0
-        for path in self._folder.glob("*.alive"):
+        for path in folder.glob("*.alive"):
             if path == self._own and hasattr(self, "_handle"):
                 continue
             handle = os.open(path, os.O_RDWR)
@@ -526,7 +529,7 @@ class _Share:
                 continue
             finally:
                 os.close(handle)
-            multiprocess.mark_process_dead(path.stem, str(self._folder))  # type: ignore[no-untyped-call]
+            multiprocess.mark_process_dead(path.stem, str(folder))  # type: ignore[no-untyped-call]
             path.unlink()
         return living
 

@@ -275,6 +275,13 @@ class Authenticator:
             raise AuthError("login_scope")
         return Issued(self._signed(user, asked), self._lifetime_seconds, asked)
 
+    def unlock(self, username: str, address: str) -> bool:
+        """Forget the failed logins of a user at an address; whether there were any."""
+        with self._database.login_locked(self._account(username, _network(address))) as ledger:
+            failed = ledger.failed()
+            ledger.write(None, forget_before=datetime.now(UTC) - FORGET_AFTER)
+        return failed is not None
+
     def verify(self, token: str) -> Subject:
         """Whose token this is, or AuthError. Verified once, then looked up until it expires."""
         held = self._verified.get(token)
@@ -484,6 +491,8 @@ class _KnownUsers:
             # A token of after the reading: the user was added since, and its row was there when it logged in.
             if claims["iat"] + 1 <= self.read_at:
                 raise AuthError("user")
+        elif claims["iat"] < int(user.created_at.timestamp()):
+            raise AuthError("user")  # of another user, who had the name before
         elif claims["gen"] < user.generation or (claims["gen"] == user.generation and user.disabled):
             raise AuthError("user")
 

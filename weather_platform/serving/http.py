@@ -15,7 +15,7 @@ from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from weather_platform.domain.targets import TARGETS
 from weather_platform.serving.answers import problem
@@ -65,10 +65,19 @@ class Directory:
             await self._app(scope, receive, send)
             return
         scope["app"], scope["route"] = self._app, route
+        begun = False
+
+        async def noted(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
         try:
-            await route.app(scope, receive, send)
+            await route.app(scope, receive, noted)
         except Exception:
             _logger.exception("%s %s failed", scope["method"], scope["path"])
+            if begun:
+                raise  # an answer cannot be taken back: the server breaks the connection, and the client knows
             await internal_error(scope)(scope, receive, send)
 
 

@@ -1,7 +1,7 @@
 """The prediction log: every answer of the endpoint goes to the database, and no answer waits for it.
 
-What belongs here: the bounded queue, the one thread that empties it in batches, and the account of what did not get
-through. What does not: the statements (`database.predictions`), or what an answer is.
+What belongs here: the bounded queue, the one thread that empties it in batches and deletes what is too old, and the
+account of what did not get through. What does not: the statements (`database.predictions`), or what an answer is.
 
 `put` counts answers in a small file that is mapped into memory, and appends them to a queue. The counts survive a
 kill -9 of the process (though not of the machine), and rows are counted once more in the transaction that writes
@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol, Self
 
@@ -35,6 +35,7 @@ _logger = logging.getLogger(__name__)
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 5.0
+_FORGET_EVERY_SECONDS = 600.0
 _SUFFIX = ".counts"
 
 
@@ -69,6 +70,7 @@ class PredictionLog:
         capacity: int,
         batch: int,
         interval_seconds: float,
+        keep: timedelta,
     ) -> None:
         self._database = database
         self._folder = folder
@@ -76,6 +78,8 @@ class PredictionLog:
         self._capacity = capacity
         self._batch = batch
         self._interval_seconds = interval_seconds
+        self._keep = keep
+        self._forget_at = 0.0  # by the monotonic clock
         self._waiting: deque[LoggedForecast] = deque()
         self._at_hand: list[LoggedForecast] = []  # taken from the queue by the writer, and not yet in the database
         self._account: _Account
@@ -103,6 +107,7 @@ class PredictionLog:
             capacity=settings.prediction_log_capacity,
             batch=settings.prediction_log_batch,
             interval_seconds=settings.prediction_log_interval_seconds,
+            keep=timedelta(days=settings.prediction_log_days),
         )
 
     @property
@@ -173,6 +178,7 @@ class PredictionLog:
                 if last:
                     self._settle()
                     return
+                self._forget()
             except WeatherError as error:
                 self._listener.log_write_failed()
                 self._listener.log_depth(self.depth)
@@ -214,6 +220,13 @@ class PredictionLog:
         if self._overflowing:
             self._overflowing = False
             _logger.warning("the queue of the prediction log has room again; dropped since the start: %d", self.dropped)
+
+    def _forget(self) -> None:
+        """Now and then delete what is too old: one batch at a time, as answers that wait come first."""
+        if time.monotonic() < self._forget_at:
+            return
+        if self._database.forget_predictions(datetime.now(UTC) - self._keep, self._batch) < self._batch:
+            self._forget_at = time.monotonic() + _FORGET_EVERY_SECONDS
 
     def _refuse(self, error: Exception) -> None:
         """Count an accepted answer as dropped."""

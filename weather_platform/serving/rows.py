@@ -33,6 +33,7 @@ from weather_platform.serving.contract import (
     invalid,
     limits_of,
 )
+from weather_platform.serving.unpacking import parquet_metadata, require_plain_stream, require_small_pages
 
 ROWS = "observations"
 """What the rows of a batch are called in the paths of faults."""
@@ -95,6 +96,7 @@ def from_json(rows: Sequence[BatchRow], positions: Mapping[str, int]) -> Station
 def from_arrow(body: bytes, positions: Mapping[str, int]) -> StationDays:
     """The rows of an Arrow IPC stream."""
     try:
+        require_plain_stream(body)
         with pa.ipc.open_stream(body) as stream:
             _require_schema(stream.schema)
             batches, count = [], 0
@@ -112,12 +114,14 @@ def from_arrow(body: bytes, positions: Mapping[str, int]) -> StationDays:
 def from_parquet(body: bytes, positions: Mapping[str, int]) -> StationDays:
     """The rows of a Parquet file."""
     try:
-        source = pa.BufferReader(body)
-        about = pq.read_metadata(source)
+        about = parquet_metadata(body)
         _require_schema(about.schema.to_arrow_schema())
         _require_batch_size(about.num_rows)
+        require_small_pages(body)
         # Dictionaries stay dictionaries: a short file cannot become gigabytes of text.
-        table = pq.ParquetFile(source, metadata=about, read_dictionary=["station"]).read(use_threads=False)
+        source = pq.ParquetFile(pa.BufferReader(body), metadata=about, read_dictionary=["station"])
+        table = source.read(use_threads=False)
+        table.validate(full=True)
     except (pa.ArrowException, ValueError, OSError) as error:
         raise _unreadable("a Parquet file", error) from None
     return _from_table(table, positions)
@@ -217,16 +221,31 @@ def _flag(name: str) -> bool:
 
 
 def _stations(column: pa.ChunkedArray, positions: Mapping[str, int]) -> tuple[list[str], NDArray[np.int32]]:
-    _require_no_null(column, "station")
+    of_length = invalid([Fault(f"{ROWS}.station", f"should have 1 to {MAX_STATION_CHARACTERS} characters")])
+    # First: a dictionary or a view names a long text once, and the cast would write it out for every row.
+    if any(_longest_bytes(chunk) > 4 * MAX_STATION_CHARACTERS for chunk in column.chunks):
+        raise of_length
     if column.type.id != pa.string().id:
         column = column.cast(pa.string())
+    _require_no_null(column, "station")
     encoded = column.combine_chunks().dictionary_encode()
     names = encoded.dictionary.to_pylist()
     if any(not 1 <= len(name) <= MAX_STATION_CHARACTERS for name in names):
-        raise invalid([Fault(f"{ROWS}.station", f"should have 1 to {MAX_STATION_CHARACTERS} characters")])
+        raise of_length
     at = encoded.indices.to_numpy()
     index = np.array([positions.get(name, -1) for name in names], dtype=np.int32)[at]
     return np.array(names, dtype=object)[at].tolist(), index
+
+
+def _longest_bytes(texts: pa.Array) -> int:
+    """The length of the longest text, in UTF-8."""
+    if pa.types.is_dictionary(texts.type):
+        texts = texts.dictionary
+    if pa.types.is_string_view(texts.type):
+        # pyarrow cannot tell; the first four bytes of the sixteen of a view are its length.
+        lengths = np.frombuffer(texts.buffers()[1], np.int32)[::4]
+        return int(lengths[texts.offset : texts.offset + len(texts)].max(initial=0))
+    return int(pc.max(pc.binary_length(texts)).as_py() or 0)
 
 
 def _days(column: pa.ChunkedArray) -> NDArray[np.int32]:

@@ -18,7 +18,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic_core import from_json
 
-from weather_platform.serving.contract import JSON, MAX_BATCH_ROWS, PARQUET
+from weather_platform.serving.contract import JSON, MAX_BATCH_ROWS, PARQUET, RequestRefusedError
+from weather_platform.serving.unpacking import parquet_metadata, require_small_pages
 
 CSV = "text/csv"
 FORMS = ("dataframe_split", "dataframe_records", "instances", "inputs")
@@ -160,13 +161,17 @@ def _read_csv(body: bytes) -> pa.Table:
 
 def _read_parquet(body: bytes, names: Sequence[str]) -> pa.Table:
     try:
-        with pq.ParquetFile(pa.BufferReader(body)) as file:
+        about = parquet_metadata(body)
+        with pq.ParquetFile(pa.BufferReader(body), metadata=about) as file:
             _require(file.schema_arrow.names, names)
             if file.metadata.num_rows > MAX_BATCH_ROWS:
                 raise ScoringError(
                     f"{file.metadata.num_rows} rows came, and at most {MAX_BATCH_ROWS} are scored at once"
                 )
+            require_small_pages(body)
             return file.read(columns=list(names), use_threads=False)
+    except RequestRefusedError as refused:
+        raise ScoringError(refused.detail) from None
     except (pa.ArrowException, ValueError, OSError) as error:
         raise ScoringError(f"the body cannot be read as a Parquet file: {_first_line(error)}") from None
 

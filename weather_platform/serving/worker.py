@@ -56,7 +56,7 @@ class Worker:
         configure_logging(settings.log_format, settings.log_level)
         be_lean()
         when_orphaned(os.getppid(), partial(os.kill, os.getpid(), signal.SIGTERM))
-        metrics = ServingMetrics.shared(settings.home / "serving" / "metrics")
+        metrics = ServingMetrics.shared(settings.home / "serving" / "metrics", service=str(os.getppid()))
         database = self._parts.enter_context(closing(application_database(settings)))
         self._parts.callback(metrics.flush)
         tracing = Tracing.from_environment()

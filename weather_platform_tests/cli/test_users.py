@@ -2,6 +2,7 @@
 
 import os
 import pty
+import secrets
 import select
 import subprocess
 import sys
@@ -10,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from weather_platform.serving.auth import Authenticator, AuthError
+from weather_platform.serving.limits import FAILURES_BEFORE_LOCK
 from weather_platform.serving.users import Passwords
-from weather_platform.settings import PROJECT_DIR
+from weather_platform.settings import PROJECT_DIR, load_settings
 from weather_platform_tests.e2e.homes import Done, MadeHome, clean_environment, empty_home
 
+SECRET = secrets.token_urlsafe(48)
 PASSWORD = "blue whales eat krill"  # noqa: S105
 PROGRAM = [sys.executable, "-c", "from weather_platform.cli import main; main()"]
 
@@ -110,9 +114,47 @@ def test_a_name_is_taken_once_and_a_password_is_changed_by_its_own_command(fresh
     assert fresh.database.user("ada") == user
 
 
-@pytest.mark.parametrize("command", ["disable", "enable", "password"])
+def test_the_scopes_of_a_user_are_changed(fresh: MadeHome) -> None:
+    piped(fresh, PASSWORD.encode(), "user", "add", "ada")
+    done = fresh.call("user", "scopes", "ada", "predict", "admin", "admin")
+    assert done.out == "ada has scope predict and admin; tokens of before end within 5 seconds\n"
+    user = fresh.database.user("ada")
+    assert user is not None
+    assert (user.scopes, user.generation) == (("predict", "admin"), 2)
+    for scopes, said in (["root"], "no scope root; there is predict, admin"), ([], "Missing argument"):
+        done = fresh.call("user", "scopes", "ada", *scopes)
+        assert (done.code, said in done.err) == (2, True)
+    assert fresh.database.user("ada") == user
+
+
+def test_a_deleted_user_is_gone_and_its_name_is_free(fresh: MadeHome) -> None:
+    piped(fresh, PASSWORD.encode(), "user", "add", "ada")
+    assert fresh.call("user", "delete", "ada").out == "ada is deleted; its tokens end within 5 seconds\n"
+    assert fresh.call("user", "list").out.startswith("there are no users")
+    assert piped(fresh, b"quite another password", "user", "add", "ada").code == 0
+
+
+def test_a_locked_user_is_let_in_where_it_is_locked_and_nowhere_else(fresh: MadeHome) -> None:
+    piped(fresh, PASSWORD.encode(), "user", "add", "ada")
+    secret = {"WEATHER_JWT_SECRET": SECRET}
+    authenticator = Authenticator.from_settings(load_settings(home=fresh.folder, jwt_secret=SECRET), fresh.database)
+    for _ in range(FAILURES_BEFORE_LOCK):
+        with pytest.raises(AuthError):
+            authenticator.token("ada", "a wrong password", "10.0.0.7")
+    with pytest.raises(AuthError, match="too many failed logins"):
+        authenticator.token("ada", PASSWORD, "10.0.0.7")
+    elsewhere = fresh.call("user", "unlock", "ada", **secret)
+    assert elsewhere.code == 1
+    assert "no login of ada from 127.0.0.1 has failed lately" in elsewhere.err
+    done = fresh.call("user", "unlock", "ada", "--address", "10.0.0.7", **secret)
+    assert done.out == "ada may try again from 10.0.0.7\n"
+    assert authenticator.token("ada", PASSWORD, "10.0.0.7").scopes == ("predict",)
+    authenticator.stop()
+
+
+@pytest.mark.parametrize("command", ["disable", "enable", "password", "scopes", "delete", "unlock"])
 def test_a_user_that_is_not_there_is_named(fresh: MadeHome, command: str) -> None:
-    done = fresh.call("user", command, "eve")
+    done = fresh.call("user", command, "eve", *(["predict"] if command == "scopes" else []))
     assert done.code == 1
     assert "there is no user 'eve'; `weather user list` lists them" in done.err
 

@@ -37,8 +37,22 @@ def test_each_change_of_a_user_begins_another_generation(database: Database) -> 
     user = database.user("ada")
     assert user is not None
     assert (user.disabled, user.generation, user.password_hash) == (False, 4, OTHER_HASH)
+    assert database.set_user_scopes("ada", ["predict"])
+    user = database.user("ada")
+    assert user is not None
+    assert (user.scopes, user.generation) == (("predict",), 5)
+    assert not database.set_user_scopes("bob", ["predict"])
     assert not database.set_user_disabled("bob", True)
     assert not database.set_user_password("bob", HASH)
+
+
+def test_a_deleted_user_is_gone_and_the_others_stay(database: Database) -> None:
+    database.add_user(ADA)
+    assert not database.delete_user("bob")
+    assert database.users() == [ADA]
+    assert database.delete_user("ada")
+    assert database.users() == []
+    assert not database.delete_user("ada")
 
 
 def test_what_is_no_hash_is_not_kept_in_its_place_and_not_told() -> None:

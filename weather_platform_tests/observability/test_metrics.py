@@ -331,7 +331,7 @@ WORKER = textwrap.dedent("""
     from weather_platform.observability.metrics import ServingMetrics
     from weather_platform_tests.observability.test_metrics import Event, Model, reading
 
-    metrics = ServingMetrics.shared(Path(sys.argv[1]))
+    metrics = ServingMetrics.shared(Path(sys.argv[1]), sys.argv[2])
     print("ready", flush=True)
     for line in sys.stdin:
         print(repr(eval(line)), flush=True)
@@ -341,10 +341,11 @@ WORKER = textwrap.dedent("""
 class Worker:
     """A process that shares its metrics, and does what it is told."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, service: str = "1") -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
+            [sys.executable, "-c", WORKER, str(folder), service],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
         assert self._line() == "ready"
 
     def __enter__(self) -> Self:
@@ -493,10 +494,22 @@ def test_a_service_that_starts_anew_begins_at_nothing(tmp_path: Path) -> None:
         found = second.ask("reading(metrics)")
         assert found["weather_prediction_log_written_rows_total"] == 0
         assert "weather_auth_failures_total,reason=expired" not in found
-    assert len(list(tmp_path.glob("*.db"))) <= 5, "the files of one process"
+    assert len(list(tmp_path.glob("1/*.db"))) <= 5, "the files of one process"
+
+
+def test_two_services_of_one_folder_count_apart_and_leave_nothing_to_the_next(tmp_path: Path) -> None:
+    with Worker(tmp_path, "1") as first:
+        first.ask("metrics.log_written(10)")
+        with Worker(tmp_path, "2") as second:
+            second.ask("metrics.log_written(3)")
+            for worker, written in ((first, 10), (second, 3)):
+                assert worker.ask("reading(metrics)")["weather_prediction_log_written_rows_total"] == written
+        with Worker(tmp_path, "3"):
+            assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3", "lock"]
+        assert first.ask("reading(metrics)")["weather_prediction_log_written_rows_total"] == 10
 
 
 def test_a_folder_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(WeatherError, match=r"metrics cannot be kept in .*; make it a folder"):
-        ServingMetrics.shared(tmp_path / "file")
+        ServingMetrics.shared(tmp_path / "file", "1")

@@ -123,13 +123,19 @@ class Server:
 def start(home: MadeHome, folder: Path, *options: str, command: Sequence[str] = SERVE, **env: str) -> Server:
     """Start the real command and do not wait."""
     port = free_port()
+    return started(home, folder, port, [*command, "--port", str(port), *options], PROJECT_DIR, env)
+
+
+def started(
+    home: MadeHome, folder: Path, port: int, command: Sequence[str], cwd: Path, env: Mapping[str, str]
+) -> Server:
+    """Start a command that serves this home on this port, and do not wait."""
     output = folder / f"server-{port}.log"
-    environment: Mapping[str, str] = clean_environment() | dict(home.env) | {"WEATHER_JWT_SECRET": SECRET} | env
+    environment: Mapping[str, str] = clean_environment() | dict(home.env) | {"WEATHER_JWT_SECRET": SECRET} | dict(env)
     with output.open("w") as sink:
         process = subprocess.Popen(
-            [*command, "--port", str(port), *options],
-            cwd=PROJECT_DIR, env=environment, text=True, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            command, cwd=cwd, env=environment, text=True, stdout=sink, stderr=subprocess.STDOUT, start_new_session=True
+        )
     return Server(home, port, process, output)
 
 
@@ -138,7 +144,13 @@ def running(
     home: MadeHome, folder: Path, *options: str, command: Sequence[str] = SERVE, **env: str
 ) -> Iterator[Server]:
     """A server that is ready, ended afterwards with all its processes."""
-    server = start(home, folder, *options, command=command, **env)
+    with until_ready(start(home, folder, *options, command=command, **env)) as server:
+        yield server
+
+
+@contextmanager
+def until_ready(server: Server) -> Iterator[Server]:
+    """The server from when it is ready, ended afterwards with all its processes."""
     try:
         server.wait_until_ready()
         yield server

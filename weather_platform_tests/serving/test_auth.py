@@ -45,8 +45,11 @@ HERE = "192.0.2.7"
 SOON_SECONDS = 0.05
 
 
-def add(database: Database, name: str = "ada", scopes: tuple[str, ...] = ("predict",)) -> None:
-    assert database.add_user(User(name=name, password_hash=HASH, scopes=scopes, created_at=datetime.now(UTC)))
+def add(
+    database: Database, name: str = "ada", scopes: tuple[str, ...] = ("predict",), age: timedelta = timedelta(hours=1)
+) -> None:
+    created_at = datetime.now(UTC) - age
+    assert database.add_user(User(name=name, password_hash=HASH, scopes=scopes, created_at=created_at))
 
 
 def settings(**changes: Any) -> Settings:
@@ -634,6 +637,28 @@ def test_a_new_password_ends_the_tokens_of_before(authenticator: Authenticator, 
     eventually(lambda: is_refused(authenticator, token, "user"))
     new = authenticator.token("ada", "another fine password", HERE).access_token
     assert authenticator.verify(new).name == "ada"
+
+
+def test_a_user_of_other_scopes_gets_tokens_of_those_and_the_ones_of_before_end(
+    authenticator: Authenticator, database: Database
+) -> None:
+    token = authenticator.token("ada", PASSWORD, HERE).access_token
+    database.set_user_scopes("ada", ["admin"])
+    eventually(lambda: is_refused(authenticator, token, "user"))
+    assert authenticator.token("ada", PASSWORD, HERE).scopes == ("admin",)
+
+
+def test_tokens_of_a_deleted_user_are_none_of_the_next_one_of_that_name(database: Database) -> None:
+    add(database)
+    with opened(database) as made:
+        token = Forge()(iat=int(time.time()) - 60, exp=int(time.time()) + 60)
+        assert made.verify(token).name == "ada"
+        database.delete_user("ada")
+        eventually(lambda: is_refused(made, token, "user"))
+        add(database, age=timedelta(0))
+        time.sleep(5 * SOON_SECONDS)
+        assert is_refused(made, token, "user")
+        assert made.verify(made.token("ada", PASSWORD, HERE).access_token).name == "ada"
 
 
 def test_a_user_who_was_added_a_moment_ago_is_let_in_and_one_that_is_gone_is_not(database: Database) -> None:

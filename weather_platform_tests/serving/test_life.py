@@ -162,23 +162,6 @@ def test_a_killed_follower_is_started_again_and_all_end_when_the_server_is_kille
         assert len(database.predictions()) >= 1
 
 
-def test_the_bento_that_is_built_from_the_repository_holds_the_service(tmp_path: Path) -> None:
-    environment = os.environ | {
-        "BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True", "WEATHER_HOME": str(tmp_path / "home"),
-    }  # fmt: skip
-    done = subprocess.run(
-        [str(Path(sys.executable).parent / "bentoml"), "build", "--output", "tag"],
-        cwd=PROJECT_DIR, env=environment, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
-    (source,) = tmp_path.glob("bentos/weather-platform/*/src/weather_platform/serving/service.py")
-    packed = {path.relative_to(source.parents[2]) for path in source.parents[1].rglob("*.py")}
-    tracked = subprocess.run(
-        ["git", "ls-files", "weather_platform/*.py"], cwd=PROJECT_DIR, capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert {Path(name) for name in tracked} <= packed
-
-
 def _wait_for(answers: list[tuple[str, int, Any]], version: int) -> None:
     """Until the newest answers are of this version."""
     give_up = time.monotonic() + 20

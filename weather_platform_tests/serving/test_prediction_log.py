@@ -8,6 +8,7 @@ import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -16,7 +17,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
-from weather_platform.database import Database, LogWriter
+from weather_platform.database import Database, LoggedForecast, LogWriter
 from weather_platform.errors import InvariantError, WeatherError
 from weather_platform.serving.prediction_log import PredictionLog
 from weather_platform.settings import load_settings
@@ -29,9 +30,12 @@ NEVER_SECONDS = 3600.0
 """An interval that does not pass: only a full batch or the end makes the writer write."""
 
 
+FOR_EVER = timedelta(days=36_500)
+
+
 def opened(database: Database, folder: Path, told: Told, **changes: Any) -> PredictionLog:
     """A log that has begun."""
-    options: dict[str, Any] = {"capacity": 10_000, "batch": 100, "interval_seconds": 0.02}
+    options: dict[str, Any] = {"capacity": 10_000, "batch": 100, "interval_seconds": 0.02, "keep": FOR_EVER}
     log = PredictionLog(database, folder, told, **(options | changes))
     log.start()
     return log
@@ -134,13 +138,18 @@ def test_answers_are_found_by_request_and_by_target_and_the_newest_come_last(
 
 def test_the_settings_make_the_log_of_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEATHER_PREDICTION_LOG_CAPACITY", "3")
+    monkeypatch.setenv("WEATHER_PREDICTION_LOG_DAYS", "2")
     database = Database(f"sqlite:///{tmp_path}/weather.db")
     database.migrate()
     log = PredictionLog.from_settings(load_settings(home=tmp_path), database, Told())
     log.start()
     assert len(list((tmp_path / "serving" / "prediction_log").iterdir())) == 1
-    log.put(answers(4))
+    log.put([aged(0, 0), aged(1.9, 1), aged(2.1, 2), aged(0, 3)])
     assert (log.close(30), log.written, log.dropped) == (0, 3, 1)
+    log = PredictionLog.from_settings(load_settings(home=tmp_path), database, Told())
+    log.start()
+    eventually(lambda: [row.request_id for row in database.predictions()] == ["request-0", "request-1"])
+    log.close(30)
 
 
 # ---------------------------------------------------------------- what does not fit, and what is refused
@@ -314,16 +323,67 @@ def ended_without_a_word(log: PredictionLog) -> None:
 def test_a_folder_that_cannot_be_used_is_refused_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     log = PredictionLog(
-        Database(f"sqlite:///{tmp_path}/w.db"), tmp_path / "file", Told(), capacity=1, batch=1, interval_seconds=1
+        Database(f"sqlite:///{tmp_path}/w.db"),
+        tmp_path / "file",
+        Told(),
+        capacity=1,
+        batch=1,
+        interval_seconds=1,
+        keep=FOR_EVER,
     )
     with pytest.raises(WeatherError, match=r"cannot keep its counts in .*; make it a folder"):
         log.start()
+
+
+# ---------------------------------------------------------------- what is too old
+
+
+def aged(days: float, number: int = 0) -> LoggedForecast:
+    """An answer of so many days ago."""
+    return answer(number, at=datetime.now(UTC) - timedelta(days=days))
+
+
+def test_answers_older_than_the_kept_days_are_deleted_batch_by_batch_and_no_others(
+    database: Database, tmp_path: Path
+) -> None:
+    kept = [aged(29.9, 1), aged(0, 2)]
+    log = opened(database, tmp_path, told := Told(), keep=FOR_EVER)
+    log.put([*(aged(30.1 + number) for number in range(25)), *kept])
+    log.close(30)
+    assert len(database.predictions()) == 27, "nothing is too old yet"
+    log = opened(database, tmp_path, told, keep=timedelta(days=30), batch=10)
+    eventually(lambda: len(database.predictions()) == 2)
+    assert database.predictions() == kept
+    log.put([aged(31, 3)])
+    log.close(30)
+    assert told.written == 28
+    assert len(database.prediction_log_writers()) == 2, "what was counted stays counted"
+
+
+def test_one_step_of_deleting_is_no_larger_than_asked_and_begins_with_the_oldest(database: Database) -> None:
+    database.append_predictions(LogWriter("w", 1, NOON), answers(10))
+    assert database.forget_predictions(NOON, 4) == 0
+    assert database.forget_predictions(NOON + timedelta(seconds=1), 4) == 4
+    assert database.predictions() == answers(6, first=4)
+
+
+def test_an_outage_while_old_answers_are_deleted_is_told_and_they_go_later(
+    database: Database, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    database.append_predictions(LogWriter("w", 1, NOON), [aged(2)])
+    with outage(url):
+        log = opened(database, tmp_path, told := Told(), keep=timedelta(days=1))
+        eventually(lambda: told.failures >= 1)
+        assert "the prediction log waits:" in caplog.text
+    eventually(lambda: database.predictions() == [])
+    log.close(30)
 
 
 # ---------------------------------------------------------------- processes
 
 SERVES = textwrap.dedent("""
     import sys, time
+    from datetime import timedelta
     from pathlib import Path
     from weather_platform.database import Database
     from weather_platform.serving.prediction_log import PredictionLog
@@ -331,7 +391,8 @@ SERVES = textwrap.dedent("""
 
     url, folder, first, count, interval = sys.argv[1:]
     log = PredictionLog(
-        Database(url), Path(folder), Told(), capacity=100_000, batch=500, interval_seconds=float(interval)
+        Database(url), Path(folder), Told(), capacity=100_000, batch=500, interval_seconds=float(interval),
+        keep=timedelta(days=36_500),
     )
     log.start()
 """)
