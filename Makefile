@@ -22,13 +22,14 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement $(VENV)/uv.txt
 	$(BIN)/uv pip sync --quiet --compile-bytecode --python $(BIN)/python --require-hashes requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q weather_platform
 	@touch $(READY)
 
 demo: $(READY) ## Run the whole graph on synthetic weather: a Production model and tomorrow's forecasts.
 	$(BIN)/weather demo
 
 test: $(READY) ## Run all tests.
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY) ## Check style, imports and types.
 	$(BIN)/ruff check .

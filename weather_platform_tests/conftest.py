@@ -1,5 +1,6 @@
 """Options and the order of the files, for every room of the tests."""
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ LONGEST = (
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--snapshot-update", action="store_true", help="Write the graph snapshot anew.")
+
+
+def pytest_configure() -> None:
+    # As in the command: looking for garbage among all that is imported, again and again, is a tenth of the tests.
+    gc.set_threshold(100_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

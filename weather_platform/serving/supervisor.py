@@ -19,6 +19,8 @@ from pathlib import Path
 from threading import Event, Lock, Thread
 from time import monotonic, sleep
 
+from weather_platform.settings import PROJECT_DIR
+
 _FIRST_PAUSE_SECONDS = 1.0
 _LONGEST_PAUSE_SECONDS = 30.0
 _GRACE_SECONDS = 5.0
@@ -51,7 +53,8 @@ class FollowerSupervisor:
     """The follower of a home as a child of this process, with the environment of this process."""
 
     def __init__(self, home: Path) -> None:
-        self._environment = {"WEATHER_HOME": str(home)}
+        paths = filter(None, (str(PROJECT_DIR), os.environ.get("PYTHONPATH")))
+        self._environment = {"WEATHER_HOME": str(home), "PYTHONPATH": os.pathsep.join(paths)}
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = Event()
         self._changing = Lock()
@@ -92,7 +95,8 @@ class FollowerSupervisor:
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
 
     def _started(self) -> subprocess.Popen[bytes] | None:
-        command = [sys.executable, "-m", "weather_platform.serving.follow", "--parent", str(os.getpid())]
+        # Of this very package, wherever the server was started: a bento brings its own.
+        command = [sys.executable, "-P", "-m", "weather_platform.serving.follow", "--parent", str(os.getpid())]
         with self._changing:
             if self._stopping.is_set():
                 return None

@@ -15,7 +15,7 @@ from weather_platform.serving.auth import Authenticator, AuthError
 from weather_platform.serving.limits import FAILURES_BEFORE_LOCK
 from weather_platform.serving.users import Passwords
 from weather_platform.settings import PROJECT_DIR, load_settings
-from weather_platform_tests.e2e.homes import Done, MadeHome, clean_environment, empty_home
+from weather_platform_tests.e2e.homes import MadeHome, clean_environment, empty_home
 
 SECRET = secrets.token_urlsafe(48)
 PASSWORD = "blue whales eat krill"  # noqa: S105
@@ -28,18 +28,9 @@ def fresh(tmp_path: Path) -> MadeHome:
     return empty_home(tmp_path / "home")
 
 
-def piped(home: MadeHome, sent: bytes, *arguments: str) -> Done:
-    """Run the command with this on its standard input."""
-    done = subprocess.run(
-        [*PROGRAM, *arguments], input=sent, capture_output=True, cwd=PROJECT_DIR, timeout=120, check=False,
-        env=clean_environment() | dict(home.env),
-    )  # fmt: skip
-    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
-
-
 def test_a_user_is_added_with_a_password_from_a_pipe_listed_and_disabled(fresh: MadeHome) -> None:
-    done = piped(
-        fresh, f"{PASSWORD}\nanother line\n".encode(), "user", "add", "ada", "--scope", "predict", "--scope", "admin"
+    done = fresh.pipe(
+        f"{PASSWORD}\nanother line\n".encode(), "user", "add", "ada", "--scope", "predict", "--scope", "admin"
     )
     assert (done.code, done.out, done.err) == (0, "ada may log in, with scope predict and admin\n", "")
     user = fresh.database.user("ada")
@@ -62,7 +53,7 @@ def test_a_user_is_added_with_a_password_from_a_pipe_listed_and_disabled(fresh: 
 
 
 def test_a_user_may_predict_unless_something_else_is_said(fresh: MadeHome) -> None:
-    assert piped(fresh, PASSWORD.encode() + b"\r\n", "user", "add", "ada").code == 0
+    assert fresh.pipe(PASSWORD.encode() + b"\r\n", "user", "add", "ada").code == 0
     user = fresh.database.user("ada")
     assert user is not None
     assert user.scopes == ("predict",)
@@ -90,7 +81,7 @@ def test_without_users_the_list_says_how_to_add_one(fresh: MadeHome) -> None:
 def test_what_cannot_be_a_user_is_refused_in_one_line_without_the_password(
     fresh: MadeHome, sent: bytes, name: str, said: str
 ) -> None:
-    done = piped(fresh, sent, "user", "add", name)
+    done = fresh.pipe(sent, "user", "add", name)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith("weather: ")
     assert done.err.count("\n") == 1
@@ -100,22 +91,22 @@ def test_what_cannot_be_a_user_is_refused_in_one_line_without_the_password(
 
 
 def test_a_name_is_taken_once_and_a_password_is_changed_by_its_own_command(fresh: MadeHome) -> None:
-    piped(fresh, PASSWORD.encode(), "user", "add", "ada")
-    again = piped(fresh, b"quite another password", "user", "add", "ada")
+    fresh.pipe(PASSWORD.encode(), "user", "add", "ada")
+    again = fresh.pipe(b"quite another password", "user", "add", "ada")
     assert again.code == 1
     assert "there is a user ada already; `weather user password ada` gives it another password" in again.err
-    changed = piped(fresh, b"quite another password", "user", "password", "ada")
+    changed = fresh.pipe(b"quite another password", "user", "password", "ada")
     assert changed.out == "ada has a new password; tokens of before end within 5 seconds\n"
     user = fresh.database.user("ada")
     assert user is not None
     assert Passwords().matches(user.password_hash, b"quite another password")
     assert user.generation == 2
-    assert piped(fresh, b"short", "user", "password", "ada").code == 1
+    assert fresh.pipe(b"short", "user", "password", "ada").code == 1
     assert fresh.database.user("ada") == user
 
 
 def test_the_scopes_of_a_user_are_changed(fresh: MadeHome) -> None:
-    piped(fresh, PASSWORD.encode(), "user", "add", "ada")
+    fresh.pipe(PASSWORD.encode(), "user", "add", "ada")
     done = fresh.call("user", "scopes", "ada", "predict", "admin", "admin")
     assert done.out == "ada has scope predict and admin; tokens of before end within 5 seconds\n"
     user = fresh.database.user("ada")
@@ -128,14 +119,14 @@ def test_the_scopes_of_a_user_are_changed(fresh: MadeHome) -> None:
 
 
 def test_a_deleted_user_is_gone_and_its_name_is_free(fresh: MadeHome) -> None:
-    piped(fresh, PASSWORD.encode(), "user", "add", "ada")
+    fresh.pipe(PASSWORD.encode(), "user", "add", "ada")
     assert fresh.call("user", "delete", "ada").out == "ada is deleted; its tokens end within 5 seconds\n"
     assert fresh.call("user", "list").out.startswith("there are no users")
-    assert piped(fresh, b"quite another password", "user", "add", "ada").code == 0
+    assert fresh.pipe(b"quite another password", "user", "add", "ada").code == 0
 
 
 def test_a_locked_user_is_let_in_where_it_is_locked_and_nowhere_else(fresh: MadeHome) -> None:
-    piped(fresh, PASSWORD.encode(), "user", "add", "ada")
+    fresh.pipe(PASSWORD.encode(), "user", "add", "ada")
     secret = {"WEATHER_JWT_SECRET": SECRET}
     authenticator = Authenticator.from_settings(load_settings(home=fresh.folder, jwt_secret=SECRET), fresh.database)
     for _ in range(FAILURES_BEFORE_LOCK):

@@ -106,11 +106,18 @@ class MadeHome:
 
     def call(self, *arguments: str, **env: str) -> Done:
         """Run the command in this process: the same entry point without the seconds of its imports."""
+        return self.pipe(b"", *arguments, **env)
+
+    def pipe(self, sent: bytes, *arguments: str, **env: str) -> Done:
+        """Run it in this process with this on its standard input."""
         out, err = io.StringIO(), io.StringIO()
         with ExitStack() as stack:
             stack.enter_context(environment(clean_environment() | dict(self.env) | env))
             stack.enter_context(redirect_stdout(out))
             stack.enter_context(redirect_stderr(err))
+            # As Python makes it of a pipe: what is no UTF-8 becomes an error where it is used.
+            given = io.TextIOWrapper(io.BytesIO(sent), encoding="utf-8")
+            stdin, sys.stdin = sys.stdin, given
             argv, sys.argv = sys.argv, ["weather", *arguments]
             try:
                 main()
@@ -118,7 +125,7 @@ class MadeHome:
             except SystemExit as end:
                 code = end.code or 0
             finally:
-                sys.argv = argv
+                sys.argv, sys.stdin = argv, stdin
         return Done(int(code), out.getvalue(), err.getvalue())
 
 

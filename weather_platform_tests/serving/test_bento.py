@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import psutil
-
 from weather_platform.settings import PROJECT_DIR
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.serving.servers import free_port, started, until_ready
@@ -35,6 +33,8 @@ def test_the_bento_that_is_built_holds_the_service_and_serves(served_home: MadeH
             answer = client.get("/v1/forecast/Canberra")
         assert answer.status_code == 200, answer.text
         assert {forecast["model_version"] for forecast in answer.json()["forecasts"]} == {1}
-        working = {Path(process.cwd()) for process in psutil.Process(server.process.pid).children(recursive=True)}
-        assert working == {bento.resolve()}, "worker and follower run the code of the bento"
+        [worker] = server.workers()
+        assert Path(worker.cwd()) == bento.resolve()
+        found = server.follower().environ()["PYTHONPATH"].split(os.pathsep)[0]
+        assert Path(found) == bento.resolve(), "worker and follower run the code of the bento"
         assert server.end() == 0
