@@ -108,7 +108,7 @@ def single_rows(report: Report, predictor: Predictor, recent: RecentObservations
         predictor=predictor, contract_bytes=b"", tested_through=0, metrics={},
         registered_at=datetime.now(UTC), since=datetime.now(UTC),
     )  # fmt: skip
-    forecaster = Forecaster()
+    forecaster = Forecaster(threads=1)
 
     async def tick() -> list[Forecast]:
         return await asyncio.gather(*(forecaster.one(served, rows[i : i + 1]) for i in range(TOGETHER)))

@@ -11,11 +11,12 @@ The contenders answer with the same Production model file, one worker each, 8 co
 Each contender runs alone, in turn, `rounds` times over; a figure is the median of its rounds. The load comes from a
 process of its own that costs little (its share of a core stands beside). Before anything is timed, the answers of the
 service are compared with the model's own, bit for bit. Batches are sent by one connection; XGBoost's own predict is
-`Booster.inplace_predict` on the ready features of the same rows, on one thread.
+`Booster.inplace_predict` on the ready features of the same rows, both on one thread and on all cores.
 
 HOME gets a user and a prediction log; without it, one is trained on the real table first.
 """
 
+import os
 import statistics
 import tempfile
 import time
@@ -27,8 +28,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from common import Report, parser
+from numpy.typing import NDArray
 from serving.load import Plan, Result
 from serving.parts import Bench, batch_body, invocations, load, one_by_one, prepared, ready_features, verified
 from serving.servers import Server, bare, mlflow_serve, weather_serve
@@ -135,44 +139,59 @@ def worker_mb(server: Server) -> float:
 
 
 def batch(bench: Bench, report: Report, scratch: Path) -> None:
-    """Batches by JSON, Arrow and Parquet against XGBoost's own predict."""
+    """Batches by JSON, Arrow and Parquet against XGBoost's own predict, on one thread and on all cores."""
     rows = bench.observations(BATCH_ROWS)
     values = bench.features(rows)
     booster: Any = bench.predictor.model.booster  # type: ignore[attr-defined]
-    used = time.process_time()
-    own_s = _median_seconds(lambda: booster.inplace_predict(values))
-    used_ms = (time.process_time() - used) / (BATCH_REPEATS + 1) * 1e3
-    note = f"{len(values):,} rows, one thread; {used_ms:.0f} ms of processor time"
-    report.figure("XGBoost's own predict", len(values) / own_s, "rows/s", note=note)
-    with weather_serve(bench.home, bench.service_env, 1, scratch / "serve.log") as server:
-        with bench.client(server.port) as client:
-            token = client.token()
-            answered = client.predict_table(bench.target.name, rows)
-            name = "probability" if bench.target.task == "classification" else "value"
-            # The oldest days of the batch lack the days before them, which the service keeps no longer.
-            first = pc.min(rows["day"]).as_py() + timedelta(days=HISTORY_DAYS)
-            whole = pc.greater_equal(rows["day"], first).to_numpy()
-            unlike = int((answered[name].to_numpy() != bench.predictor.predict(values).value)[whole].sum())
-            report.figure("batch answers unlike the model's own", unlike, "", at_most=0, note=f"{whole.sum():,} rows")
-        for kind in ("JSON", "Arrow", "Parquet"):
-            body, headers = batch_body(kind, bench.target.name, rows)
-            query = "" if kind == "JSON" else f"?target={bench.target.name}"
-            asked = urllib.request.Request(
-                f"http://127.0.0.1:{server.port}/v1/predict/batch{query}",
-                body,
-                {"Authorization": f"Bearer {token}", **headers},
-            )
-            before = sum(server.processor_seconds().values())
-            rate = rows.num_rows / _median_seconds(partial(_read, asked))
-            used_ms = (sum(server.processor_seconds().values()) - before) / (BATCH_REPEATS + 1) * 1e3
-            note = f"{len(body) / 1e6:.1f} MB; {used_ms:.0f} ms of processor time a batch"
-            if kind == "JSON":
-                report.figure("batch by JSON", rate, "rows/s", at_least=JSON_ROWS_BAR, note=note)
-            else:
-                report.figure(f"batch by {kind}", rate, "rows/s", note=note)
-                share = rate * own_s / len(values)
-                report.figure(f"– against XGBoost's own, {kind}", share, "times", at_least=TABLE_SHARE_BAR)
-        report.figure("worker's memory after batches", worker_mb(server), "MB", at_most=WORKER_BAR_MB)
+    for threads in sorted({1, os.cpu_count() or 1}):
+        booster.set_param({"nthread": threads})
+        used = time.process_time()
+        own_s = _median_seconds(lambda: booster.inplace_predict(values))
+        used_ms = (time.process_time() - used) / (BATCH_REPEATS + 1) * 1e3
+        on = f"on {threads} thread{'s' if threads > 1 else ''}"
+        note = f"{len(values):,} rows; {used_ms:.0f} ms of processor time"
+        report.figure(f"XGBoost's own predict {on}", len(values) / own_s, "rows/s", note=note)
+        env = {**bench.service_env, "WEATHER_SERVING_THREADS": str(threads)}
+        with weather_serve(bench.home, env, 1, scratch / "serve.log") as server:
+            token = _same_answers(bench, report, server, rows, values)
+            for kind in ("JSON", "Arrow", "Parquet"):
+                rate, note = _batch_rate(bench, server, token, kind, rows)
+                all_cores = threads == os.cpu_count()  # as a service of one worker has unless it is told otherwise
+                report.figure(
+                    f"batch by {kind} {on}", rate, "rows/s",
+                    at_least=JSON_ROWS_BAR if kind == "JSON" and all_cores else None, note=note,
+                )  # fmt: skip
+                if kind != "JSON":
+                    share = rate * own_s / len(values)
+                    report.figure(f"– against XGBoost's own {on}", share, "times", at_least=TABLE_SHARE_BAR)
+            report.figure(f"worker's memory after batches {on}", worker_mb(server), "MB", at_most=WORKER_BAR_MB)
+
+
+def _same_answers(bench: Bench, report: Report, server: Server, rows: pa.Table, values: NDArray[np.float32]) -> str:
+    """Compare every bit of a batch with the model's own; gives the token that asked."""
+    with bench.client(server.port) as client:
+        token = client.token()
+        answered = client.predict_table(bench.target.name, rows)
+    name = "probability" if bench.target.task == "classification" else "value"
+    # The oldest days of the batch lack the days before them, which the service keeps no longer.
+    first = pc.min(rows["day"]).as_py() + timedelta(days=HISTORY_DAYS)
+    whole = pc.greater_equal(rows["day"], first).to_numpy()
+    unlike = int((answered[name].to_numpy() != bench.predictor.predict(values).value)[whole].sum())
+    report.figure("batch answers unlike the model's own", unlike, "", at_most=0, note=f"{whole.sum():,} rows")
+    return token
+
+
+def _batch_rate(bench: Bench, server: Server, token: str, kind: str, rows: pa.Table) -> tuple[float, str]:
+    """Rows a second by one connection, and what they cost."""
+    body, headers = batch_body(kind, bench.target.name, rows)
+    query = "" if kind == "JSON" else f"?target={bench.target.name}"
+    asked = urllib.request.Request(
+        f"http://127.0.0.1:{server.port}/v1/predict/batch{query}", body, {"Authorization": f"Bearer {token}", **headers}
+    )
+    before = sum(server.processor_seconds().values())
+    rate = rows.num_rows / _median_seconds(partial(_read, asked))
+    used_ms = (sum(server.processor_seconds().values()) - before) / (BATCH_REPEATS + 1) * 1e3
+    return rate, f"{len(body) / 1e6:.1f} MB; {used_ms:.0f} ms of processor time a batch"
 
 
 def _read(asked: urllib.request.Request) -> bytes:

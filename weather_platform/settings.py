@@ -82,6 +82,12 @@ class Settings(BaseSettings):
     )
 
     serving_workers: int = Field(1, ge=1, le=64, description="Worker processes of the service.")
+    serving_threads: int | None = Field(
+        None,
+        ge=1,
+        le=256,
+        description="Threads of a worker that share the rows of a batch; default: the cores, shared among the workers.",
+    )
     serving_open_metrics: bool = Field(
         False, description="Whether the service gives its /metrics without a token; otherwise it needs the scope admin."
     )

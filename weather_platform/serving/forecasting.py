@@ -1,4 +1,4 @@
-"""Asking a served model: rows that arrive together are predicted together, batches in a thread.
+"""Asking a served model: rows that arrive together are predicted together, batches in threads.
 
 What belongs here: when and where a model is called. What does not: features (`domain.live`), models
 (`domain.training`), which model answers (`model_store`).
@@ -8,15 +8,22 @@ had ready, never longer, and all that wait for one model are one call. A row has
 """
 
 import asyncio
-from dataclasses import dataclass
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from weather_platform.domain.outputs import Forecasts
 from weather_platform.serving.model_store import ServedModel
+from weather_platform.settings import Settings
 
 Row = NDArray[np.float32]
+
+_ROWS_OF_A_THREAD = 1_000
+"""A thread of its own is worth it for so many rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +38,17 @@ class Forecast:
 
 
 class Forecaster:
-    """One per event loop."""
+    """One per event loop. A batch is shared among at most `threads` threads."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
         self._waiting: dict[ServedModel, list[tuple[Row, asyncio.Future[Forecast]]]] = {}
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Forecaster":
+        """That of a worker: by default it has its share of the cores."""
+        share = (os.cpu_count() or 1) // settings.serving_workers
+        return cls(settings.serving_threads or max(1, share))
 
     async def one(self, model: ServedModel, row: Row) -> Forecast:
         """The forecast of one row, shape (1, features)."""
@@ -47,7 +61,9 @@ class Forecaster:
 
     async def many(self, model: ServedModel, rows: NDArray[np.float32]) -> Forecasts:
         """The forecasts of a batch; the event loop goes on meanwhile."""
-        return await asyncio.to_thread(model.predictor.predict, rows)
+        parts = np.array_split(rows, max(1, min(self._threads, len(rows) // _ROWS_OF_A_THREAD)))
+        found = await asyncio.gather(*(asyncio.to_thread(model.predictor.predict, part) for part in parts))
+        return found[0] if len(found) == 1 else _joined(found)
 
     def _answer(self) -> None:
         """Everything that waits."""
@@ -64,6 +80,16 @@ class Forecaster:
             for (_, answer), forecast in zip(asked, found, strict=True):
                 if not answer.done():  # done when whoever asked went away
                     answer.set_result(forecast)
+
+
+def _joined(parts: Sequence[Forecasts]) -> Forecasts:
+    """One after the other."""
+
+    def column(name: str) -> NDArray[Any] | None:
+        columns = [getattr(part, name) for part in parts]
+        return None if columns[0] is None else np.concatenate(columns)
+
+    return Forecasts(**{field.name: column(field.name) for field in fields(Forecasts)})  # type: ignore[arg-type]
 
 
 def _each(model: ServedModel, forecasts: Forecasts) -> list[Forecast]:

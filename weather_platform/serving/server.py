@@ -6,6 +6,7 @@ need: the workers start as soon as this process is through.
 """
 
 import logging
+import os
 from contextlib import closing
 
 from weather_platform.observability.logs import configure_logging
@@ -19,6 +20,8 @@ from weather_platform.stores import application_database
 def begin(settings: Settings) -> None:
     """Start the follower, as early as possible: until it is through, the first start of a home has nothing to serve."""
     configure_logging(settings.log_format, settings.log_level)
+    # Each thread of a worker would keep an arena of its own, with megabytes of batches that are long answered.
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     logging.getLogger("circus").setLevel(logging.WARNING)  # it tells of every step of its own
     keep_following(settings.home)
 

@@ -77,7 +77,9 @@ class Worker:
         store.start()
         self._parts.callback(store.stop)
         _await_state(store)
-        self._app = create_app(settings, store, authenticator, log, metrics, Forecaster(), tracing)
+        forecaster = Forecaster.from_settings(settings)
+        forecaster = Forecaster.from_settings(settings)
+        self._app = create_app(settings, store, authenticator, log, metrics, forecaster, tracing)
 
     def stop(self) -> None:
         """End every part, the last one first."""

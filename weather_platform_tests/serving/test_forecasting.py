@@ -61,7 +61,7 @@ def rows(count: int) -> list[NDArray[np.float32]]:
 
 def together(model: ServedModel, asked: list[NDArray[np.float32]]) -> list[Forecast]:
     async def ask() -> list[Forecast]:
-        forecaster = Forecaster()
+        forecaster = Forecaster(threads=2)
         return await asyncio.gather(*(forecaster.one(model, row) for row in asked))
 
     return asyncio.run(ask())
@@ -94,7 +94,7 @@ def test_rows_that_come_one_after_the_other_do_not_wait_for_more() -> None:
     model, calls = counting()
 
     async def ask() -> None:
-        forecaster = Forecaster()
+        forecaster = Forecaster(threads=2)
         for row in rows(3):
             await forecaster.one(model, row)
 
@@ -107,7 +107,7 @@ def test_each_model_answers_its_own_rows() -> None:
     other, other_calls = counting("logistic_regression")
 
     async def ask() -> list[Forecast]:
-        forecaster = Forecaster()
+        forecaster = Forecaster(threads=2)
         return await asyncio.gather(*(forecaster.one(m, row) for row in rows(5) for m in (one, other)))
 
     found = asyncio.run(ask())
@@ -122,7 +122,7 @@ def test_an_error_reaches_those_who_asked_that_model_and_no_others() -> None:
     other, _ = counting("logistic_regression")
 
     async def ask() -> list[Forecast | BaseException]:
-        forecaster = Forecaster()
+        forecaster = Forecaster(threads=2)
         wrong = np.zeros((1, WIDTH + 1), dtype=np.float32)
         first = await asyncio.gather(
             forecaster.one(model, wrong), forecaster.one(other, rows(1)[0]), return_exceptions=True
@@ -143,7 +143,7 @@ def test_whoever_goes_away_takes_nobody_along() -> None:
     model, calls = counting()
 
     async def ask() -> list[Forecast | BaseException]:
-        forecaster = Forecaster()
+        forecaster = Forecaster(threads=2)
         tasks = [asyncio.create_task(forecaster.one(model, row)) for row in rows(3)]
         await asyncio.sleep(0)  # all have asked, none is answered
         tasks[1].cancel()
@@ -158,8 +158,20 @@ def test_whoever_goes_away_takes_nobody_along() -> None:
 def test_a_batch_is_predicted_beside_the_event_loop() -> None:
     model, calls = counting()
     batch = small_data().values[:1000]
-    found = asyncio.run(Forecaster().many(model, batch))
+    found = asyncio.run(Forecaster(threads=2).many(model, batch))
     assert np.array_equal(found.value, small_model().predictor.predict(batch).value)
     ((count, thread),) = calls
     assert count == 1000
     assert thread != threading.main_thread().name
+
+
+def test_a_large_batch_is_shared_among_threads_and_has_the_same_bits() -> None:
+    model, calls = counting()
+    batch = small_data().values[:3001]
+    for threads, parts in ((1, [3001]), (2, [1500, 1501]), (8, [1000, 1000, 1001])):
+        calls.clear()
+        found = asyncio.run(Forecaster(threads).many(model, batch))
+        expected = small_model().predictor.predict(batch)
+        assert sorted(count for count, _ in calls) == parts
+        assert np.array_equal(found.value, expected.value)
+        assert np.array_equal(found.decision, expected.decision)
