@@ -4,7 +4,6 @@ import gc
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 LONGEST = (
     "e2e/test_real_table.py",
@@ -23,9 +22,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure() -> None:
     # As in the command: looking for garbage among all that is imported, again and again, is a tenth of the tests.
     gc.set_threshold(100_000)
-    # Other workers have the cores, too: how long an example takes says nothing about it.
-    settings.register_profile("shared cores", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("shared cores")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -43,6 +43,7 @@ def test_a_row_has_the_same_bits_alone_as_among_many_with_any_threads_and_after_
     assert model.predict_raw(values[:0]).shape == (0,)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(CASES), arrays(np.float32, st.tuples(st.integers(1, 40), st.just(len(NAMES))), elements=CELL))
 def test_whatever_stands_in_other_rows_changes_no_bit_of_a_row(case: tuple[str, Task], values: np.ndarray) -> None:
     model = fitted(*case)
