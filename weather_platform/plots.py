@@ -50,6 +50,7 @@ STYLE: Any = {
     "xtick.color": INK,
     "ytick.color": INK,
     "legend.frameon": False,
+    "text.hinting": "none",
 }
 
 
@@ -412,5 +413,6 @@ def png_of(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     # The canvas itself, whose print_png has no types: `savefig` draws the figure more than once.
     canvas: Any = figure.canvas
-    canvas.print_png(buffer, metadata={"Software": None})
+    # The quickest compression: a sixth larger, and the others take as long as a third of the drawing.
+    canvas.print_png(buffer, metadata={"Software": None}, pil_kwargs={"compress_level": 1})
     return buffer.getvalue()

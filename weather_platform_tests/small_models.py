@@ -64,8 +64,9 @@ def small_model(year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> 
     return train(TARGETS[TARGET], ALGORITHMS[algorithm], data, split, config)
 
 
+@cache
 def candidate(year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> Candidate:
-    """The model as its training asset gives it."""
+    """The model as its training asset gives it, whose plots are drawn once."""
     return Candidate(
         small_model(year, seed, algorithm), {"features": 7, "rain_tomorrow__split": 0}, small_data().values[:5], 300.0
     )

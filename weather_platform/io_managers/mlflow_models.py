@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ NO_CANDIDATE_KEY = "reason"
 """Metadata of a materialization without a model: why there is none."""
 
 _PLOTS_MAX_BYTES = 150_000
-_PLOT_WIDTH_PIXELS, _PLOT_COLOURS = 560, 32
+_PLOT_WIDTH_PIXELS, _PLOT_COLOURS = 560, 64
 _MODEL_NAME = "model"
 
 
@@ -63,6 +64,21 @@ class Candidate:
     lake_versions: Mapping[str, int]
     sample: NDArray[np.float32]
     peak_memory_mb: float
+
+    @property
+    def name(self) -> str:
+        """Asset and partition: how its run and its plots are called."""
+        return f"{self.model.target}/{self.model.algorithm} {self.model.split.year}"
+
+    @cached_property
+    def plots(self) -> Mapping[str, bytes]:
+        """The plots of the model as PNG, by name."""
+        return model_plots(self.model, self.name)
+
+    @cached_property
+    def small_plots(self) -> Mapping[str, bytes]:
+        """Copies for the event log, which keeps every event for ever; the full plots are in the run."""
+        return {name: _small(png) for name, png in self.plots.items()}
 
 
 @dataclass(frozen=True)
@@ -153,13 +169,11 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
             "partition": origin.partition,
             "code_version": origin.code_version,
         }
-        name = f"{origin.asset_key} {origin.partition}"
-        run_id = run.client.create_run(run.experiment_id, run_name=name, tags=tags).info.run_id
+        run_id = run.client.create_run(run.experiment_id, run_name=candidate.name, tags=tags).info.run_id
         with _ended(run.client, run_id):
-            plots = model_plots(model, name)
             with tempfile.TemporaryDirectory() as scratch:
                 model_id, model_uri = _log_model(run, run_id, model, Path(scratch))
-                _log_files(run.client, run_id, candidate, plots, Path(scratch))
+                _log_files(run.client, run_id, candidate, Path(scratch))
             _log_numbers(run.client, run_id, model_id, model, metrics)
             _log_datasets(run.client, run_id, candidate.lake_versions)
             described = _describe(model, candidate.lake_versions)
@@ -177,7 +191,7 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
         "test_baselines": {name: dict(baseline.metrics) for name, baseline in model.baselines.items()},
         "rows": sum(model.rows[part] for part in ("train", "validation", "test")),
         **{f"rows_{part}": rows for part, rows in model.rows.items()},
-        "plots": _markdown(plots),
+        "plots": _markdown(candidate.small_plots),
     }
 
 
@@ -260,11 +274,11 @@ def _log_model(run: MlflowRun, run_id: str, model: TrainedModel, scratch: Path) 
     return logged.model_id, logged.artifact_location.rstrip("/")
 
 
-def _log_files(client: Any, run_id: str, candidate: Candidate, plots: Mapping[str, bytes], scratch: Path) -> None:
+def _log_files(client: Any, run_id: str, candidate: Candidate, scratch: Path) -> None:
     files = scratch / "files"
     (files / "plots").mkdir(parents=True)
     (files / "data_contract").mkdir()
-    for name, png in plots.items():
+    for name, png in candidate.plots.items():
         (files / "plots" / f"{name}.png").write_bytes(png)
     contract = candidate.model.contract
     schema = json.dumps(input_schema(candidate.model), indent=1)
@@ -316,8 +330,7 @@ def _metrics(candidate: Candidate) -> dict[str, float]:
     metrics |= dict(model.notes)
     for name, value in metrics.items():
         if not math.isfinite(value):
-            where = f"{model.target}/{model.algorithm} {model.split.year}"
-            raise InvariantError(f"{where}: {name} is {value}; nothing was logged, look at the test rows")
+            raise InvariantError(f"{candidate.name}: {name} is {value}; nothing was logged, look at the test rows")
     return metrics
 
 
@@ -364,19 +377,18 @@ def _describe(model: TrainedModel, lake_versions: Mapping[str, int]) -> dict[str
 
 
 def _small(png: bytes) -> bytes:
-    """A copy for the event log, which keeps every event for ever; the full picture is in the run."""
     from PIL import Image
 
     with Image.open(io.BytesIO(png)) as full:
         height = round(full.height * _PLOT_WIDTH_PIXELS / full.width)
-        small = full.convert("RGB").resize((_PLOT_WIDTH_PIXELS, height), Image.Resampling.LANCZOS)
+        small = full.convert("RGB").resize((_PLOT_WIDTH_PIXELS, height), Image.Resampling.HAMMING)
     buffer = io.BytesIO()
-    small.quantize(_PLOT_COLOURS).save(buffer, format="png")
+    small.quantize(_PLOT_COLOURS, Image.Quantize.FASTOCTREE).save(buffer, format="png")
     return buffer.getvalue()
 
 
 def _markdown(plots: Mapping[str, bytes]) -> dg.MetadataValue[Any]:
-    coded = {name: base64.b64encode(_small(png)).decode() for name, png in plots.items()}
+    coded = {name: base64.b64encode(png).decode() for name, png in plots.items()}
     images = [f"![{name}](data:image/png;base64,{code})" for name, code in coded.items()]
     if sum(map(len, images)) > _PLOTS_MAX_BYTES:
         return dg.MetadataValue.md("Too large for an event; they are under `plots` in the MLflow run.")
