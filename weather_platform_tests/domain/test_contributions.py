@@ -16,7 +16,7 @@ from weather_platform.domain.outputs import OUTPUTS
 from weather_platform.domain.targets import Task
 from weather_platform.domain.training import Contract, Predictor, sha256
 from weather_platform.errors import InvariantError, NotExactError
-from weather_platform_tests.domain.algorithms.recipes import CASES, fitted, rows
+from weather_platform_tests.domain.algorithms.recipes import CASES, estimator_of, fitted, rows
 from weather_platform_tests.domain.learning import NAMES
 
 EXACT = [case for case in CASES if case[0] not in ("decision_tree", "random_forest")]
@@ -101,7 +101,7 @@ def test_a_linear_models_contribution_is_weight_times_standardised_value(name: s
     task: Task = "classification" if name == "logistic_regression" else "regression"
     model = predictor(name, task)
     row = np.array([[1.0, -2.0, 0.5, np.nan, 3.0]], dtype=np.float32)
-    pipeline = model.model.estimator  # type: ignore[attr-defined]
+    pipeline = estimator_of(model.model)
     filled = pipeline["impute"].transform(row.astype(np.float64))
     terms = pipeline["scale"].transform(filled)[0] * np.ravel(pipeline["model"].coef_)
     expected = terms[: len(NAMES)].copy()

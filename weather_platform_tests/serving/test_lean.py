@@ -8,8 +8,10 @@ from pathlib import Path
 import psutil
 import pytest
 
+from weather_platform.domain.targets import Task
 from weather_platform.serving.lean import starting
 from weather_platform.settings import PROJECT_DIR
+from weather_platform_tests.domain.algorithms.recipes import fitted, rows
 from weather_platform_tests.serving.servers import Server
 from weather_platform_tests.small_models import small_data, small_model
 
@@ -32,6 +34,21 @@ import pyarrow
 pyarrow.chunked_array([[1.0, None]]).to_numpy()
 import sklearn.linear_model
 print("pandas" in sys.modules, file=sys.stderr)
+"""
+
+OF_SCIKIT_LEARN = """
+import sys
+from pathlib import Path
+import numpy as np
+from weather_platform.serving.lean import be_lean
+
+be_lean()
+from weather_platform.domain.algorithms import ALGORITHMS
+
+folder, name, task = Path(sys.argv[1]), *sys.argv[2:]
+model = ALGORITHMS[name].load((folder / "model.skops").read_bytes(), task, 1)
+sys.stdout.buffer.write(model.predict_raw(np.load(folder / "rows.npy")).tobytes())
+print([name for name in ("sklearn", "skops", "scipy.stats") if name in sys.modules], file=sys.stderr)
 """
 
 
@@ -58,6 +75,31 @@ def test_xgboost_alone_forecasts_the_same_bits_and_brings_nobody_along(folder: P
     assert len(lean) == 8 * 501
     assert brought == "[]\nFalse"
     assert brought_usually == "['pandas', 'sklearn']\nTrue", "otherwise there is nothing to be saved any more"
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "brings"),
+    [
+        ("logistic_regression", "classification", "[]"),
+        ("linear_regression", "regression", "[]"),
+        ("decision_tree", "regression", "['sklearn', 'skops', 'scipy.stats']"),
+    ],
+)
+def test_a_linear_model_forecasts_without_scikit_learn_and_a_tree_does_not(
+    tmp_path: Path, name: str, task: Task, brings: str
+) -> None:
+    import numpy as np
+
+    model, values = fitted(name, task), rows(task).values[:500]
+    (tmp_path / "model.skops").write_bytes(model.to_bytes())
+    np.save(tmp_path / "rows.npy", values)
+    done = subprocess.run(
+        [sys.executable, "-c", OF_SCIKIT_LEARN, str(tmp_path), name, task],
+        cwd=PROJECT_DIR, capture_output=True, check=True,
+    )  # fmt: skip
+    assert done.stdout == model.predict_raw(values).tobytes()
+    assert np.isnan(values).any()
+    assert done.stderr.decode().strip() == brings
 
 
 def test_the_processes_of_the_service_hold_what_they_need_and_no_more(server: Server) -> None:

@@ -1,7 +1,7 @@
-"""What the models of scikit-learn have in common: the estimator with its feature names, and rows in slices.
+"""What the models of scikit-learn have in common: feature names, rows in slices, and the estimator where it is kept.
 
-What belongs here: the shell around a fitted estimator. What does not: how a kind of estimator is fitted and
-how its rows are added up (`linear_models`, `tree_models`, `histogram_boosting`).
+What belongs here: the shell around what an estimator has learnt. What does not: how a kind of estimator is fitted
+and how its rows are added up (`linear_models`, `tree_models`, `histogram_boosting`).
 """
 
 from abc import ABC, abstractmethod
@@ -26,21 +26,17 @@ _ROWS_AT_ONCE = 1 << 14
 """Rows predicted at a time, so that no copy of the table is made whole."""
 
 
-@dataclass(frozen=True, eq=False)
-class EstimatorModel(ABC):
-    """A fitted estimator of scikit-learn.
+class LearntModel(ABC):
+    """What an estimator of scikit-learn has learnt.
 
-    Rows are predicted from what it has learnt and not through its `predict`, which checks and converts for longer
+    Rows are predicted from that and not through the estimator's `predict`, which checks and converts for longer
     than a forecast takes, may add the parts of a row in any order, and warns of rows without names.
     """
 
-    estimator: Any
-    task: Task
-    threads: int
-
-    @cached_property
+    @property
+    @abstractmethod
     def feature_names(self) -> tuple[str, ...]:
-        return tuple(self.estimator.feature_names_in_)
+        """See `FittedModel`."""
 
     @property
     @abstractmethod
@@ -72,6 +68,23 @@ class EstimatorModel(ABC):
     def feature_weights(self) -> Floats:
         """What each feature contributes, on any scale."""
 
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """See `FittedModel`."""
+
+
+@dataclass(frozen=True, eq=False)
+class EstimatorModel(LearntModel):
+    """With the fitted estimator itself, whose compiled parts the rows go through."""
+
+    estimator: Any
+    task: Task
+    threads: int
+
+    @cached_property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(self.estimator.feature_names_in_)
+
     def to_bytes(self) -> bytes:
         return skops_files.dump(self.estimator)
 
@@ -85,14 +98,23 @@ def named(estimator: Any, rows: FitRows) -> Any:
 def loaded(data: bytes, types: frozenset[str], classes: Mapping[Task, str], task: Task) -> Any:
     """The estimator of a file; RegistryError unless it is of the class that the task needs and names its features."""
     estimator = skops_files.load(data, types)
-    if type(estimator).__name__ != classes[task]:
-        raise RegistryError(
-            f"the model file holds a {type(estimator).__name__} where {task} needs a {classes[task]}; "
-            "register the model again"
-        )
-    if not hasattr(estimator, "feature_names_in_"):
-        raise RegistryError("the model file names no features; it was not written by this platform")
+    expect(type(estimator).__name__, classes[task], task)
+    names_of(getattr(estimator, "feature_names_in_", None))
     return estimator
+
+
+def expect(found: str, needed: str, task: Task) -> None:
+    """RegistryError unless a file holds the class that the task needs."""
+    if found != needed:
+        raise skops_files.unfit(f"a {found} where {task} needs a {needed}")
+
+
+def names_of(found: Any) -> tuple[str, ...]:
+    """The feature names that a file holds; RegistryError if there are none."""
+    names = tuple(found) if isinstance(found, (tuple, np.ndarray)) else ()
+    if not names or not all(isinstance(name, str) for name in names):
+        raise RegistryError("the model file names no features; it was not written by this platform")
+    return names
 
 
 def whole(params: Params, name: str) -> int:

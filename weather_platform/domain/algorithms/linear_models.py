@@ -4,18 +4,20 @@ A missing value counts as the mean of training, and its column says that it was 
 worth 0.002 in AUC on the real table.
 
 Rows are added up by one running sum in the order of the columns: a product of matrices, which is what
-scikit-learn predicts by, adds in another order for one row than for many.
+scikit-learn predicts by, adds in another order for one row than for many. That takes a few arrays, which are read
+from the file as they are: a process that only forecasts imports neither scikit-learn nor skops, 100 MB together.
 """
 
 from collections.abc import Mapping
-from functools import cached_property
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import expit
 
-from weather_platform.domain.algorithms.estimators import LIBRARIES, EstimatorModel, Floats, loaded, named, whole
-from weather_platform.domain.algorithms.skops_files import FILE_NAME
+from weather_platform.domain.algorithms import skops_files
+from weather_platform.domain.algorithms.estimators import LIBRARIES, Floats, LearntModel, expect, named, names_of, whole
+from weather_platform.domain.algorithms.skops_files import FILE_NAME, Unmade, unfit
 from weather_platform.domain.algorithms.spec import Algorithm, Explanation, FitRows, FloatMatrix, Parameter, Params
 from weather_platform.domain.targets import Task
 
@@ -29,31 +31,93 @@ _TYPES = frozenset(
         "sklearn.linear_model._ridge.Ridge",
     }
 )
-_CLASSES: Mapping[Task, str] = {"classification": "Pipeline", "regression": "Pipeline"}
+_MODELS: Mapping[Task, str] = {"classification": "LogisticRegression", "regression": "Ridge"}
 
 
-class LinearModel(EstimatorModel):
-    """The pipeline impute, scale, model."""
+@dataclass(frozen=True, eq=False)
+class _Numbers:
+    """What a row needs of a pipeline. The columns are the features, then an indicator for each of `indicated`."""
 
-    @cached_property
-    def _parts(self) -> tuple[Floats, Any, Floats, Floats, Floats, float]:
-        """What a row needs: fill values, columns with an indicator, means, scales, weights, intercept."""
-        impute, scale, model = (self.estimator[name] for name in ("impute", "scale", "model"))
-        return (
-            np.asarray(impute.statistics_, dtype=np.float64),
-            impute.indicator_.features_,
-            scale.mean_,
-            scale.scale_,
-            np.asarray(model.coef_, dtype=np.float64).ravel(),
-            float(np.ravel(model.intercept_)[0]),
+    feature_names: tuple[str, ...]
+    fill: Floats
+    indicated: NDArray[np.int64]
+    mean: Floats
+    scale: Floats
+    weight: Floats
+    intercept: float
+    iterations: int | None
+
+    @classmethod
+    def of(cls, pipeline: Unmade, task: Task) -> "_Numbers":
+        """RegistryError unless they are there and belong together, so that no forecast finds out."""
+        impute, scale, model = _steps(pipeline, task)
+        names = names_of(impute.state.get("feature_names_in_"))
+        indicated = impute.part("indicator_", "MissingIndicator").array("features_", np.int64)
+        of_features, columns = (len(names),), (len(names) + indicated.size,)
+        if indicated.ndim != 1 or not np.isin(indicated, range(len(names))).all() or (np.diff(indicated) <= 0).any():
+            raise unfit("indicators of other columns than its features, each once and in their order")
+        scales = _shaped(scale, "scale_", columns)
+        if not scales.all():
+            raise unfit("a scale of zero")
+        rounds = model.state.get("n_iter_")
+        return cls(
+            feature_names=names,
+            fill=_shaped(impute, "statistics_", of_features),
+            indicated=indicated,
+            mean=_shaped(scale, "mean_", columns),
+            scale=scales,
+            weight=_shaped(model, "coef_", columns, (1, *columns)).ravel(),
+            intercept=_shaped(model, "intercept_", (), (1,)).item(),
+            iterations=None if rounds is None else int(model.array("n_iter_", np.int32, np.int64).max(initial=0)),
         )
+
+
+def _steps(pipeline: Unmade, task: Task) -> tuple[Unmade, Unmade, Unmade]:
+    """Of a pipeline as it is fitted for the task."""
+    expect(pipeline.name, "Pipeline", task)
+    match pipeline.state.get("steps"):
+        case (("impute", Unmade() as impute), ("scale", Unmade() as scale), ("model", Unmade() as model)):
+            for step, needed in ((impute, "SimpleImputer"), (scale, "StandardScaler"), (model, _MODELS[task])):
+                expect(step.name, needed, task)
+            return impute, scale, model
+    raise unfit("a Pipeline of other steps than impute, scale and model")
+
+
+def _shaped(holder: Unmade, attribute: str, *shapes: tuple[int, ...]) -> Floats:
+    """The numbers in an attribute, in one of these shapes."""
+    found = holder.array(attribute, np.float64)
+    if found.shape not in shapes:
+        raise unfit(
+            f"a {holder.name} whose {attribute} has the shape {found.shape} where {shapes[0]} fits the features"
+        )
+    if not np.isfinite(found).all():
+        raise unfit(f"a {holder.name} whose {attribute} is not finite")
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class LinearModel(LearntModel):
+    """The pipeline impute, scale, model: the numbers of its file, and the file."""
+
+    file: bytes = field(repr=False)
+    task: Task
+    numbers: _Numbers
+
+    @classmethod
+    def of(cls, file: bytes, task: Task) -> "LinearModel":
+        return cls(file, task, _Numbers.of(skops_files.read(file, _TYPES), task))
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return self.numbers.feature_names
 
     @property
     def notes(self) -> Mapping[str, int]:
-        iterations = self.estimator["model"].n_iter_
-        return {"weights": len(self._parts[4])} | (
-            {} if iterations is None else {"iterations": int(np.max(iterations))}
-        )
+        iterations = self.numbers.iterations
+        return {"weights": len(self.numbers.weight)} | ({} if iterations is None else {"iterations": iterations})
+
+    def to_bytes(self) -> bytes:
+        return self.file
 
     def predict_slice(self, values: FloatMatrix) -> Floats:
         raw = self._raw(self._terms(values))
@@ -61,30 +125,29 @@ class LinearModel(EstimatorModel):
 
     def _terms(self, values: FloatMatrix) -> Floats:
         """Weight times standardised value of each column: the features, then the indicators."""
-        fill, indicated, mean, scale, weight, _ = self._parts
+        numbers = self.numbers
         missing = np.isnan(values)
-        columns = np.hstack([np.where(missing, fill, values), missing[:, indicated]])
-        columns -= mean
-        columns /= scale
-        columns *= weight
+        columns = np.hstack([np.where(missing, numbers.fill, values), missing[:, numbers.indicated]])
+        columns -= numbers.mean
+        columns /= numbers.scale
+        columns *= numbers.weight
         return columns
 
     def _raw(self, terms: Floats) -> Floats:
-        return np.asarray(np.cumsum(terms, axis=1)[:, -1] + self._parts[-1])
+        return np.asarray(np.cumsum(terms, axis=1)[:, -1] + self.numbers.intercept)
 
     def explain(self, row: FloatMatrix) -> Explanation:
         """The terms of a row, that of an indicator with its feature's; the base is what the average row gives."""
         terms = self._terms(row)
         of_feature = terms[0, : len(self.feature_names)].copy()
-        of_feature[self._parts[1]] += terms[0, len(of_feature) :]
-        return Explanation(self._parts[-1], of_feature, float(self._raw(terms)[0]))
+        of_feature[self.numbers.indicated] += terms[0, len(of_feature) :]
+        return Explanation(self.numbers.intercept, of_feature, float(self._raw(terms)[0]))
 
     def feature_weights(self) -> Floats:
         """The size of the standardised weights; that of an indicator counts for its feature."""
-        _, indicated, _, _, weight, _ = self._parts
-        size = np.abs(weight)
+        size = np.abs(self.numbers.weight)
         own = size[: len(self.feature_names)].copy()
-        own[indicated] += size[len(own) :]
+        own[self.numbers.indicated] += size[len(own) :]
         return own
 
 
@@ -107,12 +170,11 @@ def _fit(rows: FitRows, task: Task, params: Params, seed: int, threads: int) -> 
     with threadpool_limits(threads):
         pipeline.fit(rows.values[rows.train].astype(np.float64), rows.labels[rows.train].astype(np.float64))
     named(impute, rows)
-    return LinearModel(pipeline, task, threads)
+    return LinearModel.of(skops_files.dump(pipeline), task)
 
 
-def _load(data: bytes, task: Task, threads: int) -> LinearModel:
-    pipeline = loaded(data, _TYPES, _CLASSES, task)
-    return LinearModel(pipeline, task, threads)
+def _load(data: bytes, task: Task, _threads: int) -> LinearModel:
+    return LinearModel.of(data, task)
 
 
 LOGISTIC_REGRESSION = Algorithm(

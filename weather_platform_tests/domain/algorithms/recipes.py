@@ -1,8 +1,10 @@
 """Every algorithm on every task it does, on a small world; a fraction of a second each."""
 
 from functools import cache
+from typing import Any
 
 import numpy as np
+import skops.io
 
 from weather_platform.domain.algorithms import ALGORITHMS, FitRows, FittedModel, Params
 from weather_platform.domain.targets import Task
@@ -41,3 +43,9 @@ def fit(name: str, given: FitRows, task: Task, seed: int = 1, threads: int = 1) 
     """The same, of other rows."""
     algorithm = ALGORITHMS[name]
     return algorithm.fit(given, task, algorithm.resolve(SMALL.get(name, {})), seed, threads)
+
+
+def estimator_of(model: FittedModel) -> Any:
+    """The estimator of scikit-learn in a model's file, as skops makes it."""
+    data = model.to_bytes()
+    return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))

@@ -15,7 +15,7 @@ from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.targets import Task
 from weather_platform.domain.training import sha256
 from weather_platform.errors import InvariantError, RegistryError
-from weather_platform_tests.domain.algorithms.recipes import CASES, SKLEARN, fit, fitted, rows
+from weather_platform_tests.domain.algorithms.recipes import CASES, SKLEARN, estimator_of, fit, fitted, rows
 from weather_platform_tests.domain.learning import NAMES
 
 every = pytest.mark.parametrize(("name", "task"), CASES)
@@ -139,7 +139,7 @@ def test_bytes_that_are_no_model_are_refused(name: str, task: Task) -> None:
 @pytest.mark.parametrize(("name", "task"), SKLEARN)
 def test_forecasts_are_those_of_scikit_learn(name: str, task: Task) -> None:
     model, values = fitted(name, task), rows(task).values[:2000]
-    estimator = model.estimator  # type: ignore[attr-defined]
+    estimator = estimator_of(model)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # rows without names
         theirs = estimator.predict_proba(values)[:, 1] if task == "classification" else estimator.predict(values)

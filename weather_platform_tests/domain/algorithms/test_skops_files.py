@@ -14,7 +14,7 @@ import skops.io
 from weather_platform.domain.algorithms import ALGORITHMS, skops_files
 from weather_platform.domain.targets import Task
 from weather_platform.errors import RegistryError
-from weather_platform_tests.domain.algorithms.recipes import SKLEARN, fitted
+from weather_platform_tests.domain.algorithms.recipes import SKLEARN, estimator_of, fitted
 
 every = pytest.mark.parametrize(("name", "task"), SKLEARN)
 RAN: list[str] = []
@@ -85,7 +85,7 @@ def test_a_file_with_a_type_that_the_algorithm_does_not_need_is_refused_before_i
     name: str, task: Task, extra: Any, named: str
 ) -> None:
     algorithm = ALGORITHMS[name]
-    estimator = algorithm.load(fitted(name, task).to_bytes(), task, 1).estimator  # type: ignore[attr-defined]
+    estimator = estimator_of(fitted(name, task))
     estimator.extra = extra
     with pytest.raises(RegistryError, match=named) as refused:
         algorithm.load(skops.io.dumps(estimator), task, 1)
