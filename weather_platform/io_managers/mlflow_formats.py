@@ -3,8 +3,8 @@
 What belongs here: the calls of MLflow's flavours, and what they are told about inputs and libraries. What does not:
 runs, tags and the contract (`mlflow_models`).
 
-What a flavour writes as the model file is for MLflow's own loaders; the platform replaces it by the very bytes that
-were measured, which hold the same model.
+Whatever a flavour writes as the model file, the platform replaces it by the very bytes that were measured. MLflow's own
+loaders read those.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,6 +22,8 @@ def save_folder(model: TrainedModel, described: Any, folder: Path) -> None:
     if file not in FORMATS:
         raise RegistryError(f"{model.algorithm}: MLflow has no format for {file}; add it to {__name__}")
     FORMATS[file](model, described, folder)
+    # The very bytes that were measured and digested, not what this library version would write.
+    (folder / file).write_bytes(model.model_bytes)
 
 
 def _requirements(model: TrainedModel) -> list[str]:
@@ -59,26 +61,31 @@ def _xgboost(model: TrainedModel, described: Any, folder: Path) -> None:
 
 
 def _scikit_learn(model: TrainedModel, described: Any, folder: Path) -> None:
+    """MLflow is given an estimator that has learnt nothing in place of the model: all it would do with the model is to
+    write it out, in other bytes than those that are kept, and to read that again.
+    """
     import mlflow.sklearn
     import numpy as np
     import skops.io
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
+    from sklearn.dummy import DummyClassifier, DummyRegressor
 
-    # Told to MLflow's loader, of bytes that were made in this process; the platform's own loader has a fixed list.
-    trusted = skops.io.get_untrusted_types(data=model.model_bytes)
     classifies = model.contract.task == "classification"
     output = TensorSpec(np.dtype(np.float64), (-1, 2) if classifies else (-1,))
     mlflow.sklearn.save_model(
-        skops.io.loads(model.model_bytes, trusted=trusted),
+        DummyClassifier() if classifies else DummyRegressor(),
         str(folder),
         mlflow_model=described,
         serialization_format="skops",
-        skops_trusted_types=trusted,
+        # Told to MLflow's loader, of bytes that were made in this process; the platform's own loader has a fixed list.
+        skops_trusted_types=skops.io.get_untrusted_types(data=model.model_bytes),
         pyfunc_predict_fn="predict_proba" if classifies else "predict",
         signature=ModelSignature(_inputs(model), Schema([output])),
         pip_requirements=_requirements(model),
     )
+    described.model_size_bytes = len(model.model_bytes)  # of the model and not of what stands in for it
+    described.save(str(folder / "MLmodel"))
 
 
 FORMATS: Mapping[str, Callable[[TrainedModel, Any, Path], None]] = MappingProxyType(

@@ -264,8 +264,6 @@ def _log_model(run: MlflowRun, run_id: str, model: TrainedModel, scratch: Path) 
         "output": f"a raw value; {CONTRACT_FILE} says how it becomes a forecast",
     }
     save_folder(model, described, folder)
-    # The very bytes that were measured and digested, not what this library version would write.
-    (folder / model.contract.model_file).write_bytes(model.model_bytes)
     (folder / CONTRACT_FILE).write_bytes(model.contract_bytes)
     (folder / GOLDEN_FILE).write_bytes(golden_bytes(model.golden, model.contract.feature_names))
     run.client.log_model_artifacts(logged.model_id, str(folder))

@@ -30,6 +30,7 @@ REGRESSORS = sorted(name for name, each in ALGORITHMS.items() if "regression" in
 @pytest.mark.parametrize("algorithm", CLASSIFIERS)
 def test_every_algorithm_is_logged_referenced_loaded_and_verified(store: Store, algorithm: str) -> None:
     import mlflow.pyfunc
+    from mlflow.models import Model
 
     model, values = small_model(algorithm=algorithm), small_data().values[:500]
     reference = store.log(algorithm=algorithm)
@@ -39,6 +40,7 @@ def test_every_algorithm_is_logged_referenced_loaded_and_verified(store: Store, 
 
     folder = model_folder(reference)
     assert (folder / model.contract.model_file).read_bytes() == model.model_bytes
+    assert Model.load(str(folder)).model_size_bytes >= len(model.model_bytes)
     assert "==" in (folder / "requirements.txt").read_text()
     theirs = mlflow.pyfunc.load_model(str(folder)).predict(pd.DataFrame(values, columns=list(FEATURE_NAMES)))
     raw = model.predictor.model.predict_raw(values)
