@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
@@ -14,6 +13,7 @@ from fastapi.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp
 
 from weather_platform.observability.logs import JsonFormatter, RequestIdMiddleware, TextFormatter, configure_logging
+from weather_platform_tests import loopback
 from weather_platform_tests.small_server import SmallServer, small_server
 
 _logger = logging.getLogger("weather_platform.small")
@@ -60,14 +60,14 @@ def lines(server: SmallServer) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("own", ["a", "A-b_c.9", "x" * 128])
 def test_a_decent_id_of_a_request_is_kept_and_answered(server: SmallServer, own: str) -> None:
-    answer = httpx.get(f"{server.url}/say/rain", headers={"X-Request-ID": own})
+    answer = loopback.get(f"{server.url}/say/rain", headers={"X-Request-ID": own})
     assert (answer.text, answer.headers["x-request-id"]) == (own, own)
 
 
 @pytest.mark.parametrize("own", [None, "", "x" * 129, "a b", "a\u00e9", "a;b", '"}'])
 def test_any_other_request_gets_a_new_id(server: SmallServer, own: str | None) -> None:
     headers = {} if own is None else {"X-Request-ID": own.encode("latin-1")}
-    first, second = (httpx.get(f"{server.url}/say/rain", headers=headers) for _ in range(2))  # type: ignore[arg-type]
+    first, second = (loopback.get(f"{server.url}/say/rain", headers=headers) for _ in range(2))  # type: ignore[arg-type]
     assert re.fullmatch(r"[0-9a-f]{32}", first.text)
     assert first.headers["x-request-id"] == first.text
     assert first.text != second.text
@@ -75,11 +75,11 @@ def test_any_other_request_gets_a_new_id(server: SmallServer, own: str | None) -
 
 def test_refusals_and_failures_bear_the_id_too(server: SmallServer) -> None:
     for path in ("/nowhere", "/fail"):
-        assert httpx.get(server.url + path, headers={"X-Request-ID": "mine"}).headers.get("x-request-id") == "mine"
+        assert loopback.get(server.url + path, headers={"X-Request-ID": "mine"}).headers.get("x-request-id") == "mine"
 
 
 def test_lines_bear_the_id_of_their_request_in_the_loop_and_in_threads_and_others_none(server: SmallServer) -> None:
-    with httpx.Client(base_url=server.url) as client:  # one connection
+    with loopback.Client(base_url=server.url) as client:  # one connection
         client.get("/say/rain", headers={"X-Request-ID": "first"})
         client.get("/say/hail", headers={"X-Request-ID": "second"})
     found = lines(server)
@@ -100,7 +100,7 @@ def test_lines_bear_the_id_of_their_request_in_the_loop_and_in_threads_and_other
 
 
 def test_a_failure_is_one_line_with_its_traceback(server: SmallServer) -> None:
-    httpx.get(f"{server.url}/fail", headers={"X-Request-ID": "mine"})
+    loopback.get(f"{server.url}/fail", headers={"X-Request-ID": "mine"})
     (line,) = [line for line in lines(server) if line["level"] == "ERROR"]
     assert 'raise RuntimeError("two\\nlines")' in line["traceback"]
     assert line["request_id"] == "mine"
@@ -108,7 +108,7 @@ def test_a_failure_is_one_line_with_its_traceback(server: SmallServer) -> None:
 
 def test_lines_for_people_are_no_json_and_bear_the_id_at_their_end() -> None:
     with small_server(__name__, "application_for_people") as server:
-        httpx.get(f"{server.url}/say/rain", headers={"X-Request-ID": "mine"})
+        loopback.get(f"{server.url}/say/rain", headers={"X-Request-ID": "mine"})
         text = server.stop()
     assert "INFO weather_platform.small: said rain [mine]\n" in text
     assert "uvicorn.error: Started server process" in text

@@ -13,7 +13,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
 
-import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse, Response
@@ -23,6 +22,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from weather_platform.observability.logs import RequestIdMiddleware, configure_logging
 from weather_platform.observability.traces import Tracing
+from weather_platform_tests import loopback
 from weather_platform_tests.small_server import SmallServer, small_server
 
 _logger = logging.getLogger("weather_platform.small")
@@ -114,9 +114,9 @@ def lines(server: SmallServer) -> list[dict[str, Any]]:
 
 def test_each_request_is_a_span_with_its_route_status_and_request_id() -> None:
     with receiving() as receiver, small_server(__name__, "application", receiver.env) as server:
-        httpx.get(f"{server.url}/v1/forecast/Hobart", headers={"X-Request-ID": "first"})
-        httpx.get(f"{server.url}/nowhere")
-        httpx.get(f"{server.url}/v1/forecast/broken")
+        loopback.get(f"{server.url}/v1/forecast/Hobart", headers={"X-Request-ID": "first"})
+        loopback.get(f"{server.url}/nowhere")
+        loopback.get(f"{server.url}/v1/forecast/broken")
         answered, unknown, broken = receiver.waited_for(3)
         assert {path for path, _ in receiver.messages} == {"/v1/traces"}
         assert receiver.services == {"weather-platform"}
@@ -139,7 +139,7 @@ def test_each_request_is_a_span_with_its_route_status_and_request_id() -> None:
 
 def test_the_trace_of_a_caller_is_continued_and_lines_of_the_log_bear_it() -> None:
     with receiving() as receiver, small_server(__name__, "application", receiver.env) as server:
-        with httpx.Client(base_url=server.url) as client:
+        with loopback.Client(base_url=server.url) as client:
             client.get("/v1/forecast/Hobart", headers={"traceparent": f"00-{TRACE}-{CALLER}-01"})
             client.get("/v1/forecast/Perth")
             client.get("/v1/forecast/Cairns", headers={"traceparent": "00-not-a-trace-01"})
@@ -155,8 +155,8 @@ def test_the_trace_of_a_caller_is_continued_and_lines_of_the_log_bear_it() -> No
 
 def test_a_caller_that_is_not_sampled_is_not_sent_and_still_in_the_log() -> None:
     with receiving() as receiver, small_server(__name__, "application", receiver.env) as server:
-        httpx.get(f"{server.url}/v1/forecast/Hobart", headers={"traceparent": f"00-{TRACE}-{CALLER}-00"})
-        httpx.get(f"{server.url}/v1/forecast/Perth")
+        loopback.get(f"{server.url}/v1/forecast/Hobart", headers={"traceparent": f"00-{TRACE}-{CALLER}-00"})
+        loopback.get(f"{server.url}/v1/forecast/Perth")
         receiver.waited_for(1)
         said = lines(server)
         assert [attributes(span)["url.path"] for span in receiver.spans] == ["/v1/forecast/Perth"]
@@ -166,7 +166,7 @@ def test_a_caller_that_is_not_sampled_is_not_sent_and_still_in_the_log() -> None
 def test_the_variables_of_opentelemetry_are_obeyed() -> None:
     told = {"OTEL_SERVICE_NAME": "ours", "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x"}
     with receiving() as receiver, small_server(__name__, "application", receiver.env | told) as server:
-        httpx.get(f"{server.url}/v1/forecast/Hobart")
+        loopback.get(f"{server.url}/v1/forecast/Hobart")
         receiver.waited_for(1)
         assert receiver.services == {"ours"}
         assert {key.lower(): value for key, value in receiver.messages[0][1].items()}["authorization"] == "Bearer x"
@@ -176,7 +176,7 @@ def test_the_last_spans_are_sent_at_the_end() -> None:
     with receiving() as receiver:
         late = receiver.env | {"OTEL_BSP_SCHEDULE_DELAY": "600000"}
         with small_server(__name__, "application", late) as server:
-            httpx.get(f"{server.url}/v1/forecast/Hobart")
+            loopback.get(f"{server.url}/v1/forecast/Hobart")
             assert receiver.spans == []
             server.stop()
         assert len(receiver.spans) == 1
@@ -187,7 +187,7 @@ def test_a_receiver_that_is_down_delays_no_answer() -> None:
         env = receiver.env
     with small_server(__name__, "application", env) as server:
         started = time.monotonic()
-        assert [httpx.get(f"{server.url}/v1/forecast/Hobart").status_code for _ in range(20)] == [200] * 20
+        assert [loopback.get(f"{server.url}/v1/forecast/Hobart").status_code for _ in range(20)] == [200] * 20
         assert time.monotonic() - started < 10
 
 

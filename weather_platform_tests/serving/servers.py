@@ -20,6 +20,7 @@ from weather_platform.client import WeatherClient
 from weather_platform.database import User
 from weather_platform.serving.users import Passwords
 from weather_platform.settings import PROJECT_DIR
+from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import WEATHER, MadeHome, clean_environment
 
 SECRET = secrets.token_urlsafe(48)
@@ -66,12 +67,12 @@ class Server:
     def client(self, user: str | None = "ada", **options: Any) -> httpx.Client:
         """A client with a token of the user; None: without one."""
         headers = {} if user is None else {"Authorization": f"Bearer {self.token(user)}"}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=30, **options)
+        return loopback.Client(base_url=self.url, headers=headers, timeout=30, **options)
 
     def token(self, user: str = "ada") -> str:
         """A token of the user; the same one each time."""
         if user not in self.tokens:
-            answer = httpx.post(f"{self.url}/v1/token", json={"username": user, "password": PASSWORD}, timeout=30)
+            answer = loopback.post(f"{self.url}/v1/token", json={"username": user, "password": PASSWORD}, timeout=30)
             assert answer.status_code == 200, answer.text
             self.tokens[user] = answer.json()["access_token"]
         return self.tokens[user]
@@ -92,7 +93,7 @@ class Server:
             if self.process.poll() is not None:
                 raise AssertionError(f"the server ended with {self.process.returncode}:\n{self.text}")
             try:
-                ready = ready + 1 if httpx.get(f"{self.url}/readyz", timeout=5).status_code == 200 else 0
+                ready = ready + 1 if loopback.get(f"{self.url}/readyz", timeout=5).status_code == 200 else 0
             except httpx.TransportError:
                 ready = 0
             if ready == 8:

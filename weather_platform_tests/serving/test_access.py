@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
 from weather_platform_tests.serving.servers import END_SECONDS, PASSWORD, READY_SECONDS, SECRET, Server, add_user, start
 
@@ -26,7 +27,7 @@ def up(home: MadeHome, folder: Path, *options: str, **env: str) -> Iterator[Serv
             assert server.process.poll() is None, server.text
             assert time.monotonic() < give_up, server.text
             try:
-                if httpx.get(f"{server.url}/livez", timeout=5).status_code == 200:
+                if loopback.get(f"{server.url}/livez", timeout=5).status_code == 200:
                     break
             except httpx.TransportError:
                 pass
@@ -39,12 +40,12 @@ def up(home: MadeHome, folder: Path, *options: str, **env: str) -> Iterator[Serv
 def login(server: Server, password: str, user: str = "ada", **headers: str) -> httpx.Response:
     """One login on a connection of its own, which any worker may take."""
     fields = {"username": user, "password": password}
-    return httpx.post(f"{server.url}/v1/token", data=fields, headers=headers, timeout=30)
+    return loopback.post(f"{server.url}/v1/token", data=fields, headers=headers, timeout=30)
 
 
 def is_let_in(server: Server, token: str) -> bool:
     """Whether a route that is not open looks at the request, on a connection of its own."""
-    answer = httpx.get(f"{server.url}/v1/models", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    answer = loopback.get(f"{server.url}/v1/models", headers={"Authorization": f"Bearer {token}"}, timeout=30)
     return answer.status_code != 401
 
 
@@ -65,8 +66,8 @@ def two_workers(home: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Ite
 
 
 def test_without_a_model_the_service_is_alive_and_not_ready(two_workers: Server) -> None:
-    assert httpx.get(f"{two_workers.url}/livez", timeout=5).status_code == 200
-    answer = httpx.get(f"{two_workers.url}/readyz", timeout=5)
+    assert loopback.get(f"{two_workers.url}/livez", timeout=5).status_code == 200
+    answer = loopback.get(f"{two_workers.url}/readyz", timeout=5)
     assert answer.status_code == 503
     assert answer.json()["ready"] is False
     with two_workers.client("eve") as client:

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import MadeHome, copied
 from weather_platform_tests.serving.homes import eventually
 from weather_platform_tests.serving.servers import Server, add_user, running
@@ -33,10 +33,10 @@ def home(first: MadeHome, tmp_path: Path) -> MadeHome:
 def ask(server: Server, times: int) -> set[str]:
     """So many forecasts, each by a connection of its own, so that both workers get some; gives the request ids."""
     ids = set()
-    station = httpx.get(f"{server.url}/v1/stations", headers=bearer(server)).json()["stations"][0]["id"]
+    station = loopback.get(f"{server.url}/v1/stations", headers=bearer(server)).json()["stations"][0]["id"]
     body = {"target": "rain_tomorrow", "station": station, "day": "2015-06-30"}
     for _ in range(times):
-        answer = httpx.post(f"{server.url}/v1/predict", json=body, headers=bearer(server), timeout=30)
+        answer = loopback.post(f"{server.url}/v1/predict", json=body, headers=bearer(server), timeout=30)
         assert answer.status_code == 200, answer.text
         ids.add(answer.json()["request_id"])
     assert len(ids) == times
@@ -49,7 +49,7 @@ def bearer(server: Server) -> dict[str, str]:
 
 def metric(server: Server, name: str, **labels: str) -> float:
     """The sum of the samples of that name; whichever worker is asked."""
-    text = httpx.get(f"{server.url}/metrics", headers=bearer(server), timeout=30).text
+    text = loopback.get(f"{server.url}/metrics", headers=bearer(server), timeout=30).text
     return sum(
         sample.value
         for family in text_string_to_metric_families(text)

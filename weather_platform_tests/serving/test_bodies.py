@@ -4,7 +4,6 @@ import socket
 import time
 from collections.abc import Iterator
 
-import httpx
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.responses import PlainTextResponse, Response
@@ -13,6 +12,7 @@ from starlette.types import ASGIApp
 
 from weather_platform.observability.logs import RequestIdMiddleware
 from weather_platform.serving.bodies import BodyLimitMiddleware
+from weather_platform_tests import loopback
 from weather_platform_tests.small_server import SmallServer, small_server
 
 LIMIT, BATCH_LIMIT, SECONDS = 10_000, 200_000, 1.0
@@ -58,7 +58,7 @@ def server() -> Iterator[SmallServer]:
 
 def asked(server: SmallServer) -> int:
     """How many requests have reached the application."""
-    return int(httpx.get(f"{server.url}/asked").text)
+    return int(loopback.get(f"{server.url}/asked").text)
 
 
 def pieces(size: int) -> Iterator[bytes]:
@@ -73,11 +73,11 @@ def test_a_body_up_to_the_limit_of_its_path_arrives_whole_and_a_larger_one_never
 ) -> None:
     before = asked(server)
     body = bytes(number % 251 for number in range(limit))
-    assert httpx.post(server.url + path, content=body).text == f"{limit} {sum(body) % 256}"
-    assert httpx.post(server.url + path, content=pieces(limit)).text == f"{limit} {limit * ord('x') % 256}"
+    assert loopback.post(server.url + path, content=body).text == f"{limit} {sum(body) % 256}"
+    assert loopback.post(server.url + path, content=pieces(limit)).text == f"{limit} {limit * ord('x') % 256}"
     assert asked(server) == before + 2
     for larger in (body + b"1", pieces(limit + 1)):
-        answer = httpx.post(server.url + path, content=larger, headers={"X-Request-ID": "mine"})
+        answer = loopback.post(server.url + path, content=larger, headers={"X-Request-ID": "mine"})
         assert answer.status_code == 413
         assert answer.headers["content-type"] == "application/problem+json"
         assert answer.json()["detail"] == f"the body is larger than {limit:,} bytes"
@@ -86,7 +86,7 @@ def test_a_body_up_to_the_limit_of_its_path_arrives_whole_and_a_larger_one_never
 
 
 def test_a_body_far_over_the_limit_is_answered_all_the_same(server: SmallServer) -> None:
-    assert httpx.post(f"{server.url}/one", content=b"x" * (20 * 2**20)).status_code == 413
+    assert loopback.post(f"{server.url}/one", content=b"x" * (20 * 2**20)).status_code == 413
 
 
 def test_a_body_that_nobody_would_read_to_its_end_is_refused_by_its_announcement(server: SmallServer) -> None:
@@ -101,12 +101,12 @@ def test_a_client_that_asks_before_it_sends_is_told_at_once(server: SmallServer,
 
 
 def test_a_request_without_a_body_needs_none(server: SmallServer) -> None:
-    assert httpx.get(f"{server.url}/one").text == "0 0"
-    assert httpx.post(f"{server.url}/one").text == "0 0"
+    assert loopback.get(f"{server.url}/one").text == "0 0"
+    assert loopback.post(f"{server.url}/one").text == "0 0"
 
 
 def test_many_requests_go_through_one_connection(server: SmallServer) -> None:
-    with httpx.Client(base_url=server.url) as client:
+    with loopback.Client(base_url=server.url) as client:
         assert [client.post("/one", content=b"x" * size).text for size in (1, 2, 0, 3)] == [
             "1 120", "2 240", "0 0", "3 104",
         ]  # fmt: skip

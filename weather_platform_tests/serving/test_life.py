@@ -11,7 +11,6 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-import httpx
 import psutil
 import pyarrow.compute as pc
 import pytest
@@ -21,6 +20,7 @@ from weather_platform.domain.feature_table import training_columns, training_dat
 from weather_platform.domain.targets import TARGETS
 from weather_platform.serving.state import StateFolder
 from weather_platform.settings import PROJECT_DIR, load_settings
+from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
 from weather_platform_tests.serving.homes import AUDIT, eventually
 from weather_platform_tests.serving.servers import END_SECONDS, SECRET, Server, add_user, free_port, running
@@ -96,7 +96,9 @@ def test_two_workers_follow_flips_without_losing_a_request_or_mixing_versions_an
         token = server.token()
 
         def ask(station: str) -> None:
-            with httpx.Client(base_url=server.url, headers={"Authorization": f"Bearer {token}"}, timeout=30) as client:
+            with loopback.Client(
+                base_url=server.url, headers={"Authorization": f"Bearer {token}"}, timeout=30
+            ) as client:
                 while not stop.is_set():
                     answer = client.post("/v1/predict", json=ASKED | {"station": station})
                     answers.append((station, answer.status_code, answer.json()))

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import httpx
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, settings
@@ -16,6 +15,7 @@ from schemathesis.specs.openapi.checks import (
 
 from weather_platform.serving.app import documented_api, required_scope
 from weather_platform.serving.http import LeanRoute
+from weather_platform_tests import loopback
 from weather_platform_tests.serving.servers import Server
 
 DOCUMENT: dict[str, Any] = documented_api().openapi()
@@ -24,7 +24,7 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 
 
 def test_the_served_document_is_the_one_of_the_code(server: Server) -> None:
-    assert httpx.get(f"{server.url}/openapi.json", timeout=30).json() == DOCUMENT
+    assert loopback.get(f"{server.url}/openapi.json", timeout=30).json() == DOCUMENT
 
 
 def test_every_route_is_documented_and_says_whether_it_is_open() -> None:

@@ -12,6 +12,7 @@ import jwt
 import pytest
 
 from weather_platform.serving.contract import PROBLEM, TokenAnswer
+from weather_platform_tests import loopback
 from weather_platform_tests.serving.servers import PASSWORD, SECRET, Server
 
 CLOSED = (
@@ -39,7 +40,7 @@ def refused(answer: httpx.Response, status: int = 401) -> dict[str, Any]:
 
 def ask(server: Server, token: str | None, url: str = "/v1/stations") -> httpx.Response:
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    return httpx.get(f"{server.url}{url}", headers=headers, timeout=30)
+    return loopback.get(f"{server.url}{url}", headers=headers, timeout=30)
 
 
 def remade(token: str, key: str = SECRET, **changes: Any) -> str:
@@ -65,7 +66,7 @@ def promoted(token: str) -> str:
 
 @pytest.mark.parametrize(("method", "url"), CLOSED)
 def test_nothing_is_open_that_is_not_meant_to_be(server: Server, method: str, url: str) -> None:
-    refused(httpx.request(method, f"{server.url}{url}", timeout=30))
+    refused(loopback.request(method, f"{server.url}{url}", timeout=30))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_token_that_is_signed_anew_with_its_own_claims_is_as_good(server: Serv
 
 @pytest.mark.parametrize("header", ["Basic YWRhOmFkYQ==", "Bearer", "bearer", "Token abc"])
 def test_another_way_to_identify_oneself_is_refused(server: Server, header: str) -> None:
-    refused(httpx.get(f"{server.url}/v1/stations", headers={"Authorization": header}, timeout=30))
+    refused(loopback.get(f"{server.url}/v1/stations", headers={"Authorization": header}, timeout=30))
 
 
 def test_who_may_only_forecast_does_not_see_the_metrics(server: Server) -> None:
@@ -108,7 +109,7 @@ def test_who_may_only_forecast_does_not_see_the_metrics(server: Server) -> None:
 def test_a_login_as_a_form_or_as_json_gives_a_token(server: Server, form: bool) -> None:
     login = {"username": "bob", "password": PASSWORD, "grant_type": "password"}
     url = f"{server.url}/v1/token"
-    answer = httpx.post(url, data=login, timeout=30) if form else httpx.post(url, json=login, timeout=30)
+    answer = loopback.post(url, data=login, timeout=30) if form else loopback.post(url, json=login, timeout=30)
     assert answer.status_code == 200, answer.text
     assert answer.headers["cache-control"] == "no-store"
     given = TokenAnswer.model_validate_json(answer.content)
@@ -120,7 +121,9 @@ def test_a_login_as_a_form_or_as_json_gives_a_token(server: Server, form: bool) 
 def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(server: Server) -> None:
     answers = [
         refused(
-            httpx.post(f"{server.url}/v1/token", json={"username": name, "password": "wrong " + PASSWORD}, timeout=30)
+            loopback.post(
+                f"{server.url}/v1/token", json={"username": name, "password": "wrong " + PASSWORD}, timeout=30
+            )
         )
         for name in ("bob", "nobody")
     ]
@@ -143,7 +146,7 @@ def test_a_wrong_password_and_an_unknown_user_get_the_same_answer(server: Server
     ],
 )
 def test_a_login_that_is_none_is_refused(server: Server, body: bytes, content_type: str, status: int) -> None:
-    answer = httpx.post(f"{server.url}/v1/token", content=body, headers={"Content-Type": content_type}, timeout=30)
+    answer = loopback.post(f"{server.url}/v1/token", content=body, headers={"Content-Type": content_type}, timeout=30)
     refused(answer, status)
 
 
