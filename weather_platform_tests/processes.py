@@ -5,15 +5,83 @@ its test. A process has the environment of whichever test came first: functions 
 """
 
 import multiprocessing
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
 from typing import Any
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["weather_platform_tests.preloaded"])
 
 SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A process that goes on beside the test, and the pipe between them."""
+
+    process: BaseProcess
+    pipe: Connection
+
+    def hear(self) -> Any:
+        """What it says next. EOFError when it ends without a word."""
+        if not self.pipe.poll(SECONDS):
+            raise AssertionError(f"nothing was said within {SECONDS} s")
+        return self.pipe.recv()
+
+    def ask(self, question: Any) -> Any:
+        """Its answer."""
+        self.pipe.send(question)
+        return self.hear()
+
+    def kill(self) -> None:
+        """End it as the kernel would, and wait until it is gone."""
+        self.process.kill()
+        self.process.join()
+
+    def end(self) -> int | None:
+        """End it as an operator would; gives its exit code, minus the signal if that is what ended it."""
+        self.process.terminate()
+        self.process.join(SECONDS)
+        return self.process.exitcode
+
+
+@contextmanager
+def beside(
+    function: Callable[..., None], *arguments: Any, env: Mapping[str, str] | None = None, output: Path | None = None
+) -> Iterator[Beside]:
+    """A process that calls this function with its end of the pipe and these arguments; killed after the block.
+
+    Its environment is this one, and `env` over it. What it prints goes to the end of the file `output`.
+    """
+    ours, theirs = FORKS.Pipe()
+    told = dict(os.environ) | dict(env or {})
+    process = FORKS.Process(target=_call, args=(function, theirs, arguments, told, output), daemon=True)
+    process.start()
+    theirs.close()
+    running = Beside(process, ours)
+    try:
+        yield running
+    finally:
+        running.kill()
+        ours.close()
+
+
+def _call(
+    function: Callable[..., None], pipe: Connection, arguments: Any, env: Mapping[str, str], output: Path | None
+) -> None:
+    os.environ.clear()
+    os.environ.update(env)
+    if output is not None:
+        with output.open("ab") as sink:
+            os.dup2(sink.fileno(), 1)
+            os.dup2(sink.fileno(), 2)
+    function(pipe, *arguments)
 
 
 def exit_code(function: Callable[..., None], *arguments: Any) -> int | None:

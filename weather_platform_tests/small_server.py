@@ -1,21 +1,17 @@
-"""A real server process on a free loopback port, around a small application of a test.
-
-`python -m weather_platform_tests.small_server MODULE FUNCTION` serves what the function gives.
-"""
+"""A real server process on a free loopback port, around a small application of a test."""
 
 import importlib
-import os
-import signal
 import socket
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import IO
+from multiprocessing.connection import Connection
+from pathlib import Path
 
 import uvicorn
+
+from weather_platform_tests.processes import Beside, beside
 
 
 @dataclass(frozen=True)
@@ -23,54 +19,38 @@ class SmallServer:
     """Where it listens, and what it has written to its error output."""
 
     port: int
-    process: subprocess.Popen[str]
-    errors: IO[str]
+    process: Beside
+    output: Path
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def stop(self) -> str:
-        """End it as an operator would; gives its error output."""
-        self.process.send_signal(signal.SIGTERM)
-        self.process.communicate(timeout=30)
-        self.errors.seek(0)
-        return self.errors.read()
+        """End it as an operator would; gives its output."""
+        self.process.end()
+        return self.output.read_text()
 
 
 @contextmanager
 def small_server(module: str, function: str, env: Mapping[str, str] | None = None) -> Iterator[SmallServer]:
-    """The server, from its first answer on to the end of the block."""
-    with tempfile.TemporaryFile("w+") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "weather_platform_tests.small_server", module, function],
-            env=os.environ | (env or {}),
-            stdout=subprocess.PIPE,
-            stderr=errors,
-            text=True,
-        )
-        try:
-            assert process.stdout is not None
-            port = process.stdout.readline().strip()
-            if not port:
-                errors.seek(0)
-                raise AssertionError(errors.read())
-            yield SmallServer(int(port), process, errors)
-        finally:
-            process.kill()
-            process.communicate()
+    """A server of what the function gives, from its first answer on to the end of the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        output = Path(folder) / "output.txt"
+        with beside(serve, module, function, env=env, output=output) as process:
+            try:
+                port = process.hear()
+            except EOFError:
+                process.process.join()
+                raise AssertionError(output.read_text()) from None
+            yield SmallServer(port, process, output)
 
 
-def main() -> None:
-    """Serve until SIGTERM."""
-    module, function = sys.argv[1:]
+def serve(pipe: Connection, module: str, function: str) -> None:
+    """Serve until SIGTERM, and say on which port."""
     app = getattr(importlib.import_module(module), function)()
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
-    print(listening.getsockname()[1], flush=True)  # noqa: T201 - it is how the test learns the port
+    pipe.send(listening.getsockname()[1])
     uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on")).run(sockets=[listening])
-
-
-if __name__ == "__main__":
-    main()

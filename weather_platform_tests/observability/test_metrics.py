@@ -1,19 +1,15 @@
 """Every metric moves when it should and stays when it should not, in one process and added up over several."""
 
 import asyncio
-import signal
-import subprocess
-import sys
-import textwrap
 import time
-from ast import literal_eval
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from threading import Thread
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,6 +22,7 @@ from starlette.types import ASGIApp, Message, Scope
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import WeatherError
 from weather_platform.observability.metrics import NO_ROUTE, MetricsMiddleware, ServingMetrics
+from weather_platform_tests.processes import Beside, beside
 
 Reading = dict[str, float]
 
@@ -325,72 +322,46 @@ def test_what_is_no_request_is_passed_on_and_not_counted(metrics: ServingMetrics
 
 # ------------------------------------------------------------------------------------------------ processes
 
-WORKER = textwrap.dedent("""
-    import sys
-    from pathlib import Path
-    from weather_platform.observability.metrics import ServingMetrics
-    from weather_platform_tests.observability.test_metrics import Event, Model, reading
 
-    metrics = ServingMetrics.shared(Path(sys.argv[1]), sys.argv[2])
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(repr(eval(line)), flush=True)
-""")
+def share(pipe: Connection, folder: Path, service: str) -> None:
+    """Share metrics with the other workers of a service, and evaluate what is asked."""
+    metrics = ServingMetrics.shared(folder, service)
+    names = {"metrics": metrics, "Event": Event, "Model": Model, "reading": reading}
+    pipe.send("ready")
+    while True:
+        pipe.send(eval(pipe.recv(), names))  # noqa: S307
 
 
-class Worker:
+@contextmanager
+def worker(folder: Path, service: str = "1") -> Iterator[Beside]:
     """A process that shares its metrics, and does what it is told."""
-
-    def __init__(self, folder: Path, service: str = "1") -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", WORKER, str(folder), service],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self._line() == "ready"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.end(signal.SIGKILL)
-
-    def ask(self, expression: str) -> Any:
-        assert self.process.stdin is not None
-        self.process.stdin.write(expression + "\n")
-        self.process.stdin.flush()
-        return literal_eval(self._line())
-
-    def end(self, how: signal.Signals) -> None:
-        self.process.send_signal(how)
-        self.process.communicate()
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline().strip()
+    with beside(share, folder, service) as process:
+        assert process.hear() == "ready"
+        yield process
 
 
 @pytest.fixture
-def workers(tmp_path: Path) -> Iterator[tuple[Worker, Worker]]:
-    with Worker(tmp_path / "metrics") as first, Worker(tmp_path / "metrics") as second:
+def workers(tmp_path: Path) -> Iterator[tuple[Beside, Beside]]:
+    with worker(tmp_path / "metrics") as first, worker(tmp_path / "metrics") as second:
         yield first, second
 
 
-def test_the_metrics_of_two_workers_add_up_whichever_is_asked(workers: tuple[Worker, Worker]) -> None:
+def test_the_metrics_of_two_workers_add_up_whichever_is_asked(workers: tuple[Beside, Beside]) -> None:
     first, second = workers
     now = datetime.now(UTC).timestamp()
-    for worker, count, hours in ((first, 2, 3), (second, 3, 1)):
+    for each, count, hours in ((first, 2, 3), (second, 3, 1)):
         for _ in range(count):
-            worker.ask("metrics.request_started()")
-            worker.ask("metrics.request_finished('/v1/predict', 'POST', 200, 0.004)")
-        worker.ask("metrics.request_started()")
-        worker.ask("metrics.forecast('rain_tomorrow', 'classification', 0.5)")
-        worker.ask(f"metrics.log_depth({count})")
-        worker.ask(f"metrics.log_written({10 * count})")
-        worker.ask("metrics.auth_refused('expired')")
+            each.ask("metrics.request_started()")
+            each.ask("metrics.request_finished('/v1/predict', 'POST', 200, 0.004)")
+        each.ask("metrics.request_started()")
+        each.ask("metrics.forecast('rain_tomorrow', 'classification', 0.5)")
+        each.ask(f"metrics.log_depth({count})")
+        each.ask(f"metrics.log_written({10 * count})")
+        each.ask("metrics.auth_refused('expired')")
         since = f"__import__('datetime').datetime.fromtimestamp({now - 3600 * hours}, __import__('datetime').UTC)"
-        worker.ask(f"metrics.serving([Model(since={since})], refused=1, registry_lag_seconds={10 * count})")
-    for worker in workers:
-        worker.ask("metrics.flush()")
+        each.ask(f"metrics.serving([Model(since={since})], refused=1, registry_lag_seconds={10 * count})")
+    for each in workers:
+        each.ask("metrics.flush()")
     one, other = first.ask("reading(metrics)"), second.ask("reading(metrics)")
     assert moved(one, other) == {}
     assert one["weather_http_requests_total,method=POST,route=/v1/predict,status=200"] == 5
@@ -408,7 +379,7 @@ def test_the_metrics_of_two_workers_add_up_whichever_is_asked(workers: tuple[Wor
     assert one["weather_registry_staleness_seconds"] == pytest.approx(30, abs=9)
 
 
-def test_what_one_worker_counts_reaches_the_others_by_itself(workers: tuple[Worker, Worker]) -> None:
+def test_what_one_worker_counts_reaches_the_others_by_itself(workers: tuple[Beside, Beside]) -> None:
     first, second = workers
     assert requests(second.ask("reading(metrics)")) == {}
     first.ask("metrics.request_started()")
@@ -419,12 +390,12 @@ def test_what_one_worker_counts_reaches_the_others_by_itself(workers: tuple[Work
         time.sleep(0.02)
 
 
-def test_what_a_worker_serves_reaches_the_others_without_anything_asked_of_it(workers: tuple[Worker, Worker]) -> None:
-    for worker in workers:
-        worker.ask("metrics.serving([Model(version=3)], refused=1, registry_lag_seconds=0)")
+def test_what_a_worker_serves_reaches_the_others_without_anything_asked_of_it(workers: tuple[Beside, Beside]) -> None:
+    for each in workers:
+        each.ask("metrics.serving([Model(version=3)], refused=1, registry_lag_seconds=0)")
     told = "metrics.serving([Model(version=4)], refused=0, registry_lag_seconds=0)"
-    for worker in workers:
-        worker.ask(f"metrics.follow(lambda: {told})")
+    for each in workers:
+        each.ask(f"metrics.follow(lambda: {told})")
     deadline = time.monotonic() + 20
     while (found := workers[1].ask("reading(metrics)"))["weather_model_refused_versions"] != 0:
         assert time.monotonic() < deadline
@@ -453,24 +424,24 @@ def test_nothing_that_several_threads_count_at_once_is_missed_or_counted_twice(m
     assert found["weather_http_requests_in_flight"] == 0
 
 
-def test_two_workers_that_serve_different_versions_show_both(workers: tuple[Worker, Worker]) -> None:
-    for worker, version in zip(workers, (3, 4), strict=True):
-        worker.ask(f"metrics.serving([Model(version={version})], refused=0, registry_lag_seconds=0)")
+def test_two_workers_that_serve_different_versions_show_both(workers: tuple[Beside, Beside]) -> None:
+    for each, version in zip(workers, (3, 4), strict=True):
+        each.ask(f"metrics.serving([Model(version={version})], refused=0, registry_lag_seconds=0)")
     shown = sorted(name for name in workers[0].ask("reading(metrics)") if name.startswith("weather_model_info"))
     assert [name[-9:] for name in shown] == ["version=3", "version=4"]
 
 
-def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(workers: tuple[Worker, Worker]) -> None:
+def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(workers: tuple[Beside, Beside]) -> None:
     first, second = workers
-    for worker in workers:
-        worker.ask("metrics.request_started()")
-        worker.ask("metrics.log_depth(5)")
-        worker.ask("metrics.log_written(10)")
-        worker.ask("metrics.serving([Model(version=3)], refused=0, registry_lag_seconds=0)")
+    for each in workers:
+        each.ask("metrics.request_started()")
+        each.ask("metrics.log_depth(5)")
+        each.ask("metrics.log_written(10)")
+        each.ask("metrics.serving([Model(version=3)], refused=0, registry_lag_seconds=0)")
     second.ask("metrics.serving([Model(version=4)], refused=2, registry_lag_seconds=0)")
     second.ask("metrics.flush()")
     assert first.ask("reading(metrics)")["weather_http_requests_in_flight"] == 2
-    second.end(signal.SIGKILL)
+    second.kill()
     found = first.ask("reading(metrics)")
     assert found["weather_prediction_log_written_rows_total"] == 20
     assert found["weather_http_requests_in_flight"] == 1
@@ -480,17 +451,17 @@ def test_a_worker_that_is_killed_leaves_its_counts_and_takes_its_gauges(workers:
 
 
 def test_a_worker_that_comes_later_finds_the_counts_of_those_that_live(tmp_path: Path) -> None:
-    with Worker(tmp_path) as first:
+    with worker(tmp_path) as first:
         first.ask("metrics.log_written(10)")
-        with Worker(tmp_path) as second:
+        with worker(tmp_path) as second:
             assert second.ask("reading(metrics)")["weather_prediction_log_written_rows_total"] == 10
 
 
 def test_a_service_that_starts_anew_begins_at_nothing(tmp_path: Path) -> None:
-    with Worker(tmp_path) as first:
+    with worker(tmp_path) as first:
         first.ask("metrics.log_written(10)")
         first.ask("metrics.auth_refused('expired')")
-    with Worker(tmp_path) as second:
+    with worker(tmp_path) as second:
         found = second.ask("reading(metrics)")
         assert found["weather_prediction_log_written_rows_total"] == 0
         assert "weather_auth_failures_total,reason=expired" not in found
@@ -498,13 +469,13 @@ def test_a_service_that_starts_anew_begins_at_nothing(tmp_path: Path) -> None:
 
 
 def test_two_services_of_one_folder_count_apart_and_leave_nothing_to_the_next(tmp_path: Path) -> None:
-    with Worker(tmp_path, "1") as first:
+    with worker(tmp_path, "1") as first:
         first.ask("metrics.log_written(10)")
-        with Worker(tmp_path, "2") as second:
+        with worker(tmp_path, "2") as second:
             second.ask("metrics.log_written(3)")
-            for worker, written in ((first, 10), (second, 3)):
-                assert worker.ask("reading(metrics)")["weather_prediction_log_written_rows_total"] == written
-        with Worker(tmp_path, "3"):
+            for each, written in ((first, 10), (second, 3)):
+                assert each.ask("reading(metrics)")["weather_prediction_log_written_rows_total"] == written
+        with worker(tmp_path, "3"):
             assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3", "lock"]
         assert first.ask("reading(metrics)")["weather_prediction_log_written_rows_total"] == 10
 

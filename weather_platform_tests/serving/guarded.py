@@ -1,6 +1,4 @@
-"""A small server behind the middleware, for tests: started as a process of its own, it prints its port.
-
-    python -m weather_platform_tests.serving.guarded DATABASE_URL
+"""A small server behind the middleware, for tests: the work of a process of its own, which says its port.
 
 `/open` asks for nothing, `/v1/token` gives tokens, `/admin` needs that scope, and every other path `predict`. Each
 answers with who asks. What was refused and why goes to the standard output.
@@ -9,7 +7,7 @@ answers with who asks. What was refused and why goes to the standard output.
 import asyncio
 import json
 import socket
-import sys
+from multiprocessing.connection import Connection
 from typing import Any
 
 import uvicorn
@@ -21,9 +19,9 @@ from weather_platform.settings import load_settings
 OPEN = ("/open", "/v1/token")
 
 
-def main() -> None:
-    """Serve until killed."""
-    authenticator = Authenticator.from_settings(load_settings(), Database(sys.argv[1]))
+def serve(pipe: Connection, url: str) -> None:
+    """Serve until killed, with the users of this database."""
+    authenticator = Authenticator.from_settings(load_settings(), Database(url))
     authenticator.start()
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:
@@ -52,11 +50,7 @@ def main() -> None:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         listening.listen()
-        print("port", listening.getsockname()[1], flush=True)  # noqa: T201
+        pipe.send(listening.getsockname()[1])
         app = AuthMiddleware(answer, authenticator, needed, refused)
         server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_level="debug", proxy_headers=False))
         asyncio.run(server.serve(sockets=[listening]))
-
-
-if __name__ == "__main__":
-    main()

@@ -3,10 +3,7 @@
 import base64
 import http.client
 import json
-import os
 import secrets
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,7 +20,8 @@ from weather_platform.database import Database, User
 from weather_platform.serving.keys import Keys
 from weather_platform.serving.users import Passwords
 from weather_platform.settings import Settings
-from weather_platform_tests.e2e.homes import clean_environment
+from weather_platform_tests.processes import beside
+from weather_platform_tests.serving import guarded
 
 SECRET = secrets.token_urlsafe(48)
 PASSWORD = "blue whales eat krill"  # noqa: S105
@@ -72,23 +70,15 @@ def started(folder: Path, **env: str) -> Iterator[Guarded]:
     hashed = Passwords().hash(PASSWORD)
     for name, scopes in (("ada", ("predict",)), ("root", ("predict", "admin"))):
         database.add_user(User(name=name, password_hash=hashed, scopes=scopes, created_at=datetime.now(UTC)))
-    environment = clean_environment() | {"WEATHER_HOME": str(folder), "WEATHER_JWT_SECRET": SECRET} | env
-    environment["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
-    arguments = [sys.executable, "-m", "weather_platform_tests.serving.guarded", url]
-    with output.open("wb") as file:
-        process = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, env=environment)
-    try:
-        deadline = time.monotonic() + 60
-        while "port " not in output.read_text():
-            assert time.monotonic() < deadline, output.read_text()
-            assert process.poll() is None, output.read_text()
-            time.sleep(0.05)
-        port = next(line for line in output.read_text().splitlines() if line.startswith("port "))
-        yield Guarded(database, int(port.split()[1]), output)
-    finally:
-        process.kill()
-        process.wait()
-        database.close()
+    settings = {"WEATHER_HOME": str(folder), "WEATHER_JWT_SECRET": SECRET} | env
+    with beside(guarded.serve, url, env=settings, output=output) as process:
+        try:
+            port = process.hear()
+        except EOFError:
+            process.process.join()
+            raise AssertionError(output.read_text()) from None
+        yield Guarded(database, port, output)
+    database.close()
 
 
 @pytest.fixture(scope="module")

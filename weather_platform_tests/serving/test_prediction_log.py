@@ -1,14 +1,11 @@
 """The prediction log on both dialects: what reaches the database, what waits, what is lost, and that it is all said."""
 
 import logging
-import signal
-import subprocess
-import sys
-import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +19,7 @@ from weather_platform.errors import InvariantError, WeatherError
 from weather_platform.serving.prediction_log import PredictionLog
 from weather_platform.settings import load_settings
 from weather_platform_tests.database.conftest import database, postgresql_uri, url
+from weather_platform_tests.processes import Beside, beside
 from weather_platform_tests.serving.answers import NOON, Told, answer, answers
 
 __all__ = ["database", "postgresql_uri", "url"]
@@ -381,111 +379,91 @@ def test_an_outage_while_old_answers_are_deleted_is_told_and_they_go_later(
 
 # ---------------------------------------------------------------- processes
 
-SERVES = textwrap.dedent("""
-    import sys, time
-    from datetime import timedelta
-    from pathlib import Path
-    from weather_platform.database import Database
-    from weather_platform.serving.prediction_log import PredictionLog
-    from weather_platform_tests.serving.answers import Told, answers
 
-    url, folder, first, count, interval = sys.argv[1:]
+def begun(url: str, folder: Path, interval: float) -> PredictionLog:
+    """The log of a process of its own."""
     log = PredictionLog(
-        Database(url), Path(folder), Told(), capacity=100_000, batch=500, interval_seconds=float(interval),
-        keep=timedelta(days=36_500),
+        Database(url), folder, Told(), capacity=100_000, batch=500, interval_seconds=interval, keep=FOR_EVER
     )
     log.start()
-""")
-"""How the programs of these tests begin."""
+    return log
 
 
-def started(body: str, url: str, folder: Path, *, first: int = 0, count: int, interval: float) -> subprocess.Popen[str]:
-    arguments = [url, str(folder), str(first), str(count), str(interval)]
-    program = SERVES + textwrap.dedent(body)
-    return subprocess.Popen([sys.executable, "-c", program, *arguments], stdout=subprocess.PIPE, text=True)
+def killed(process: Beside) -> int:
+    """Wait until it is ready, then end it as the kernel would; gives its number."""
+    assert process.hear() == "ready"
+    process.kill()
+    assert process.process.pid is not None
+    return process.process.pid
 
 
-def killed_after(process: subprocess.Popen[str], line: str) -> None:
-    """Wait for the line, then end the process as the kernel would."""
-    assert process.stdout is not None
-    for said in process.stdout:
-        if said.strip() == line:
-            break
-    else:
-        raise AssertionError(f"it ended before it said {line}")
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
+def writes_500_and_keeps_123(pipe: Connection, url: str, folder: Path) -> None:
+    log = begun(url, folder, NEVER_SECONDS)
+    log.put(answers(500))
+    while log.depth > 0:
+        time.sleep(0.001)
+    time.sleep(0.2)  # until the writer waits for the next batch
+    log.put(answers(123, first=500))
+    pipe.send("ready")
+    time.sleep(60)
 
 
 def test_a_kill_loses_only_what_was_not_written_and_the_next_start_says_how_many(
     database: Database, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    process = started(
-        """
-        log.put(answers(500))
-        while log.depth > 0:
-            time.sleep(0.001)
-        time.sleep(0.2)  # until the writer waits for the next batch
-        log.put(answers(123, first=500))
-        print("ready", flush=True)
-        time.sleep(60)
-        """,
-        url, tmp_path, count=0, interval=NEVER_SECONDS,
-    )  # fmt: skip
-    killed_after(process, "ready")
+    with beside(writes_500_and_keeps_123, url, tmp_path) as process:
+        process_id = killed(process)
     assert database.predictions() == answers(500)
     log = opened(database, tmp_path, told := Told())
     assert log.close(30) == 0
     assert told.lost == 123
-    assert f"process {process.pid}, which served from" in caplog.text
+    assert f"process {process_id}, which served from" in caplog.text
     assert "of 623 answers 123 are lost" in caplog.text
     dead, own = database.prediction_log_writers()
-    assert (dead.process_id, dead.written, dead.lost, own.lost) == (process.pid, 500, 123, 0)
+    assert (dead.process_id, dead.written, dead.lost, own.lost) == (process_id, 500, 123, 0)
     caplog.clear()
     opened(database, tmp_path, again := Told()).close(30)
     assert (again.lost, caplog.text) == (0, "")
     assert list(tmp_path.glob("*.counts")) == []
 
 
+def writes_on_and_on(pipe: Connection, url: str, folder: Path) -> None:
+    log = begun(url, folder, 0.01)
+    for number in range(1_000_000):
+        log.put(answers(5, first=5 * number))
+        if number == 2_000:
+            pipe.send("ready")
+        time.sleep(0.0001)
+
+
 def test_a_kill_in_the_middle_of_writing_leaves_counts_that_add_up(
     database: Database, url: str, tmp_path: Path
 ) -> None:
-    process = started(
-        """
-        for number in range(1_000_000):
-            log.put(answers(5, first=5 * number))
-            if number == 2_000:
-                print("ready", flush=True)
-            time.sleep(0.0001)
-        """,
-        url, tmp_path, count=0, interval=0.01,
-    )  # fmt: skip
-    killed_after(process, "ready")
+    with beside(writes_on_and_on, url, tmp_path) as process:
+        process_id = killed(process)
     stored = database.predictions()
     (account,) = database.prediction_log_writers()
     assert 0 < account.written == len(stored)
     assert stored == answers(len(stored)), "the first ones, each once"
     opened(database, tmp_path, told := Told()).close(30)
-    (account,) = [account for account in database.prediction_log_writers() if account.process_id == process.pid]
+    (account,) = [account for account in database.prediction_log_writers() if account.process_id == process_id]
     assert account.lost == told.lost
     assert account.written == len(stored)
     assert account.written + account.lost >= 10_005
     assert (account.written + account.lost) % 5 == 0
 
 
+def keeps_40(pipe: Connection, url: str, folder: Path) -> None:
+    begun(url, folder, NEVER_SECONDS).put(answers(40))
+    pipe.send("ready")
+    time.sleep(60)
+
+
 def test_an_outage_at_the_next_start_delays_the_count_of_the_lost_and_does_not_change_it(
     database: Database, url: str, tmp_path: Path
 ) -> None:
-    process = started(
-        """
-        log.put(answers(40))
-        print("ready", flush=True)
-        time.sleep(60)
-        """,
-        url, tmp_path, count=0, interval=NEVER_SECONDS,
-    )  # fmt: skip
-    killed_after(process, "ready")
+    with beside(keeps_40, url, tmp_path) as process:
+        killed(process)
     other = Database(url)
     with write_lock(url):
         log = opened(other, tmp_path, told := Told())
@@ -498,20 +476,21 @@ def test_an_outage_at_the_next_start_delays_the_count_of_the_lost_and_does_not_c
     other.close()
 
 
+def writes_10_000(pipe: Connection, url: str, folder: Path, first: int) -> None:
+    log = begun(url, folder, 0.005)
+    for number in range(1_000):
+        log.put(answers(10, first=first + 10 * number))
+        time.sleep(0.0005)
+    pipe.send((log.close(60), log.dropped))
+
+
 def test_two_processes_write_to_one_database_at_once_and_neither_takes_the_other_for_dead(
     database: Database, url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    body = """
-        for number in range(int(count)):
-            log.put(answers(10, first=int(first) + 10 * number))
-            time.sleep(0.0005)
-        print(log.close(60), log.dropped, flush=True)
-    """
-    both = [started(body, url, tmp_path, first=first, count=1_000, interval=0.005) for first in (0, 10_000)]
-    told = Told()
-    log = opened(database, tmp_path, told)
-    log.put(answers(100, first=20_000))
-    assert [process.communicate(timeout=120)[0].split() for process in both] == [["0", "0"], ["0", "0"]]
+    with beside(writes_10_000, url, tmp_path, 0) as one, beside(writes_10_000, url, tmp_path, 10_000) as other:
+        log = opened(database, tmp_path, told := Told())
+        log.put(answers(100, first=20_000))
+        assert [one.hear(), other.hear()] == [(0, 0), (0, 0)]
     log.close(30)
     stored = database.predictions()
     assert sorted(stored, key=lambda row: row.at) == answers(20_100)
