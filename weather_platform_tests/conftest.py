@@ -1,7 +1,8 @@
-"""Options and the order of the files, for every room of the tests."""
+"""Options, the order of the files, and which of them one worker runs, for every room of the tests."""
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,12 @@ LONGEST = (
     "e2e/test_reruns.py",
 )
 """Files that take longest, begun first: a worker that begins one of them last would end it alone."""
+
+ONE_SERVICE = frozenset(
+    f"serving/test_{name}.py"
+    for name in ("clients", "endpoint", "equality", "lean", "mlflow_protocol", "openapi", "refusals", "routes")
+)
+"""Files that ask the server of serving/conftest.py: one worker runs them all, as each worker starts a server."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -28,3 +35,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     rank = {here / name: at for at, name in enumerate(LONGEST)}
     items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))  # stable: all others stay as they were
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For `--dist loadfile`: as it is, and the files of ONE_SERVICE as if they were one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Files(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file: str = super()._split_scope(nodeid)
+            return "serving" if file.removeprefix(f"{Path(__file__).parent.name}/") in ONE_SERVICE else file
+
+    return Files(config, log) if config.getvalue("dist") == "loadfile" else None

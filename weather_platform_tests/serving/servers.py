@@ -10,18 +10,22 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import httpx
 import psutil
+import uvicorn
 
 from weather_platform.client import WeatherClient
 from weather_platform.database import User
 from weather_platform.serving.users import Passwords
-from weather_platform.settings import PROJECT_DIR
+from weather_platform.serving.worker import Worker
+from weather_platform.settings import PROJECT_DIR, load_settings
 from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import WEATHER, MadeHome, clean_environment
+from weather_platform_tests.processes import beside
 
 SECRET = secrets.token_urlsafe(48)
 PASSWORD = "seven green umbrellas 41"  # noqa: S105
@@ -150,6 +154,32 @@ def running(
     """A server that is ready, ended afterwards with all its processes."""
     with until_ready(start(home, folder, *options, command=command, **env)) as server:
         yield server
+
+
+@contextmanager
+def one_worker(home: MadeHome, folder: Path, **env: str) -> Iterator[str]:
+    """One worker of the service, as a process of its own on this home; gives its address. Killed at the end.
+
+    For what a worker does with its settings: it is there at once, without a follower and without BentoML.
+    """
+    output = folder / "worker.log"
+    settings = dict(home.env) | {"WEATHER_JWT_SECRET": SECRET} | env
+    with beside(_serve_alone, env=settings, output=output) as process:
+        try:
+            port = process.hear()
+        except EOFError:
+            raise AssertionError(output.read_text()) from None
+        yield f"http://127.0.0.1:{port}"
+
+
+def _serve_alone(pipe: Connection) -> None:
+    worker = Worker()
+    worker.start(load_settings())
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        pipe.send(listening.getsockname()[1])
+        uvicorn.Server(uvicorn.Config(worker, log_config=None, lifespan="off")).run(sockets=[listening])
 
 
 @contextmanager

@@ -12,9 +12,19 @@ import pytest
 
 from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
-from weather_platform_tests.serving.servers import END_SECONDS, PASSWORD, READY_SECONDS, SECRET, Server, add_user, start
+from weather_platform_tests.serving.servers import (
+    END_SECONDS,
+    PASSWORD,
+    READY_SECONDS,
+    SECRET,
+    Server,
+    add_user,
+    one_worker,
+    start,
+)
 
 WRONG = "not the password of anybody"
+SECOND = secrets.token_urlsafe(48)
 
 
 @contextmanager
@@ -37,15 +47,15 @@ def up(home: MadeHome, folder: Path, *options: str, **env: str) -> Iterator[Serv
         server.end()
 
 
-def login(server: Server, password: str, user: str = "ada", **headers: str) -> httpx.Response:
+def login(url: str, password: str, user: str = "ada", **headers: str) -> httpx.Response:
     """One login on a connection of its own, which any worker may take."""
     fields = {"username": user, "password": password}
-    return loopback.post(f"{server.url}/v1/token", data=fields, headers=headers, timeout=30)
+    return loopback.post(f"{url}/v1/token", data=fields, headers=headers, timeout=30)
 
 
-def is_let_in(server: Server, token: str) -> bool:
+def is_let_in(url: str, token: str) -> bool:
     """Whether a route that is not open looks at the request, on a connection of its own."""
-    answer = loopback.get(f"{server.url}/v1/models", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+    answer = loopback.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {token}"}, timeout=30)
     return answer.status_code != 401
 
 
@@ -60,7 +70,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
 
 @pytest.fixture(scope="module")
 def two_workers(home: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with up(home, tmp_path_factory.mktemp("two_workers"), "--workers", "2") as server:
+    """Signs with SECOND, and takes tokens that were signed with SECRET before."""
+    folder, both = tmp_path_factory.mktemp("two_workers"), {"WEATHER_JWT_PREVIOUS_SECRETS": SECRET}
+    with up(home, folder, "--workers", "2", WEATHER_JWT_SECRET=SECOND, **both) as server:
         yield server
         assert server.end() == 0
 
@@ -78,41 +90,43 @@ def test_without_a_model_the_service_is_alive_and_not_ready(two_workers: Server)
 def test_two_workers_lock_out_together_whatever_address_is_claimed_and_follow_the_command_line(
     home: MadeHome, two_workers: Server
 ) -> None:
-    server = two_workers
-    tokens = [login(server, PASSWORD, user).json()["access_token"] for user in ("ada", "bob")]
-    assert all(is_let_in(server, token) for token in tokens * 5)
-    said = [login(server, WRONG, **{"X-Forwarded-For": f"192.0.2.{n}"}).status_code for n in range(9)]
+    server, url = two_workers, two_workers.url
+    tokens = [login(url, PASSWORD, user).json()["access_token"] for user in ("ada", "bob")]
+    assert all(is_let_in(url, token) for token in tokens * 5)
+    said = [login(url, WRONG, **{"X-Forwarded-For": f"192.0.2.{n}"}).status_code for n in range(9)]
     assert said == [401] * 5 + [429] * 4
-    refused = login(server, PASSWORD)
+    refused = login(url, PASSWORD)
     assert refused.status_code == 429
     assert 0 < int(refused.headers["retry-after"]) <= 30
-    assert login(server, PASSWORD, "bob").status_code == 200
-    assert all(is_let_in(server, token) for token in tokens), "who has a token is not locked out"
+    assert login(url, PASSWORD, "bob").status_code == 200
+    assert all(is_let_in(url, token) for token in tokens), "who has a token is not locked out"
 
     assert home.call("user", "disable", "bob").code == 0
     begun = time.monotonic()
-    while any(is_let_in(server, tokens[1]) for _ in range(6)):
+    while any(is_let_in(url, tokens[1]) for _ in range(6)):
         assert time.monotonic() < begun + 30
         time.sleep(0.2)
-    assert login(server, PASSWORD, "bob").status_code == 401
-    assert all(is_let_in(server, tokens[0]) for _ in range(6))
+    assert login(url, PASSWORD, "bob").status_code == 401
+    assert all(is_let_in(url, tokens[0]) for _ in range(6))
     written = server.text
     for log in home.folder.rglob("*.log"):
         written += log.read_text()
-    for hidden in (*tokens, PASSWORD, PASSWORD.replace(" ", "+"), WRONG, WRONG.replace(" ", "+"), SECRET):
+    for hidden in (*tokens, PASSWORD, PASSWORD.replace(" ", "+"), WRONG, WRONG.replace(" ", "+"), SECRET, SECOND):
         assert hidden not in written
 
 
 def test_tokens_outlive_a_restart_with_another_secret_until_the_former_one_is_taken_away(
     home: MadeHome, two_workers: Server, tmp_path: Path
 ) -> None:
-    first_token, second = two_workers.token("eve"), secrets.token_urlsafe(48)
-    with up(home, tmp_path, WEATHER_JWT_SECRET=second, WEATHER_JWT_PREVIOUS_SECRETS=SECRET) as server:
-        assert is_let_in(server, first_token)
-        second_token = login(server, PASSWORD, "eve").json()["access_token"]
-    with up(home, tmp_path, WEATHER_JWT_SECRET=second) as server:
-        assert is_let_in(server, second_token)
-        assert not is_let_in(server, first_token), "replayed after the rotation"
+    with one_worker(home, tmp_path) as before:
+        first_token = login(before, PASSWORD, "eve").json()["access_token"]
+        second_token = login(two_workers.url, PASSWORD, "eve").json()["access_token"]
+        assert is_let_in(before, first_token)
+        assert not is_let_in(before, second_token)
+    assert all(is_let_in(two_workers.url, token) for token in (first_token, second_token) * 5)
+    with one_worker(home, tmp_path, WEATHER_JWT_SECRET=SECOND) as after:
+        assert is_let_in(after, second_token)
+        assert not is_let_in(after, first_token), "replayed after the rotation"
 
 
 @pytest.mark.parametrize(

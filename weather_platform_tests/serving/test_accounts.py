@@ -5,7 +5,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
+from dataclasses import dataclass
 
 import psutil
 import pytest
@@ -23,11 +23,38 @@ SLOW = {"WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "60", "WEATHER_PREDICTION_LOG
 ASKED = 47
 
 
-@pytest.fixture
-def home(first: MadeHome, tmp_path: Path) -> MadeHome:
-    made = copied(first, tmp_path / "home")
-    add_user(made, "ada", "predict", "admin")
-    return made
+@dataclass(frozen=True)
+class Killed:
+    """A service that was killed: its home, what it had answered, and what of that is in the prediction log."""
+
+    home: MadeHome
+    sent: set[str]
+    found: list[str]
+
+    @property
+    def lost(self) -> int:
+        return len(self.sent) - len(self.found)
+
+
+@pytest.fixture(scope="module")
+def killed(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Killed:
+    folder = tmp_path_factory.mktemp("killed")
+    home = copied(first, folder / "home")
+    add_user(home, "ada", "predict", "admin")
+    with running(home, folder, *WORKERS, **SLOW) as server:
+        sent = ask(server, ASKED)
+        processes = server.processes()
+        for process in processes:
+            process.kill()
+        psutil.wait_procs(processes, timeout=30)
+    return Killed(home, sent, list(logged(home)))
+
+
+@pytest.fixture(scope="module")
+def again(killed: Killed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The next service of that home, which has answered as often."""
+    with running(killed.home, tmp_path_factory.mktemp("again"), *WORKERS, **SLOW) as server:
+        yield server
 
 
 def ask(server: Server, times: int) -> set[str]:
@@ -64,44 +91,36 @@ def logged(home: MadeHome) -> Iterator[str]:
         yield from (row.request_id for row in database.predictions())
 
 
-def test_two_workers_count_together_and_write_everything_when_they_are_ended(home: MadeHome, tmp_path: Path) -> None:
-    with running(home, tmp_path, *WORKERS, **SLOW) as server:
-        sent = ask(server, ASKED)
-        answered = {"route": "/v1/predict", "method": "POST", "status": "200"}
-        eventually(lambda: metric(server, "weather_http_requests_total", **answered) == ASKED, "counts of all workers")
-        assert {metric(server, "weather_http_requests_total", **answered) for _ in range(6)} == {ASKED}
-        assert metric(server, "weather_forecast_probability_count", target="rain_tomorrow") == ASKED
-        assert metric(server, "weather_model_info", target="rain_tomorrow", alias="Production") == 1
-        waiting = metric(server, "weather_prediction_log_queue_rows")
-        assert waiting + metric(server, "weather_prediction_log_written_rows_total") == ASKED
-        processes = server.processes()
-        assert server.end(signal.SIGTERM) == 0
-        assert psutil.wait_procs(processes, timeout=10)[1] == []
-    found = list(logged(home))
-    assert (len(found), set(found)) == (ASKED, sent)
-    with closing(home.database) as database:
-        accounts = database.prediction_log_writers()
-    assert (sum(each.written for each in accounts), [each.lost for each in accounts]) == (ASKED, [0, 0])
+def test_a_kill_of_the_service_loses_only_unwritten_answers(killed: Killed) -> None:
+    assert set(killed.found) <= killed.sent
+    assert 0 < killed.lost < 2 * 10, "each worker held back fewer than a batch"
 
 
-def test_a_kill_of_the_service_loses_only_unwritten_answers_and_the_next_start_says_how_many(
-    home: MadeHome, tmp_path: Path
+def test_the_next_service_says_what_was_lost_counts_its_own_and_writes_everything_when_it_is_ended(
+    killed: Killed, again: Server
 ) -> None:
-    with running(home, tmp_path, *WORKERS, **SLOW) as server:
-        sent = ask(server, ASKED)
-        processes = server.processes()
-        for process in processes:
-            process.kill()
-        psutil.wait_procs(processes, timeout=30)
-    found = list(logged(home))
-    assert set(found) <= sent
-    lost = ASKED - len(found)
-    assert 0 < lost < 2 * 10, "each worker held back fewer than a batch"
-    (tmp_path / "again").mkdir()
-    with running(home, tmp_path / "again", *WORKERS, WEATHER_PREDICTION_LOG_INTERVAL_SECONDS="0.1") as server:
-        eventually(lambda: metric(server, "weather_prediction_log_lost_rows_total") == lost, "the lost are counted")
-        told = [json.loads(line) for line in server.text.splitlines() if "was ended before it could write" in line]
+    sent = ask(again, ASKED)
+    answered = {"route": "/v1/predict", "method": "POST", "status": "200"}
+    eventually(lambda: metric(again, "weather_http_requests_total", **answered) == ASKED, "counts of all workers")
+    assert {metric(again, "weather_http_requests_total", **answered) for _ in range(6)} == {ASKED}
+    assert metric(again, "weather_forecast_probability_count", target="rain_tomorrow") == ASKED
+    assert metric(again, "weather_model_info", target="rain_tomorrow", alias="Production") == 1
+    waiting = metric(again, "weather_prediction_log_queue_rows")
+    assert waiting + metric(again, "weather_prediction_log_written_rows_total") == ASKED
+    eventually(lambda: metric(again, "weather_prediction_log_lost_rows_total") == killed.lost, "the lost are counted")
+    told = [json.loads(line) for line in again.text.splitlines() if "was ended before it could write" in line]
     assert 1 <= len(told) <= 2, "one line for each worker that lost some"
-    with closing(home.database) as database:
-        dead = [each for each in database.prediction_log_writers() if each.written or each.lost]
+
+    own = {worker.pid for worker in again.workers()}
+    processes = again.processes()
+    assert again.end(signal.SIGTERM) == 0
+    assert psutil.wait_procs(processes, timeout=10)[1] == []
+    found = list(logged(killed.home))
+    assert (len(found), set(found)) == (len(killed.found) + ASKED, {*killed.found, *sent})
+    with closing(killed.home.database) as database:
+        accounts = database.prediction_log_writers()
+    ended = [each for each in accounts if each.process_id in own]
+    dead = [each for each in accounts if each.process_id not in own and (each.written or each.lost)]
+    assert (sum(each.written for each in ended), [each.lost for each in ended]) == (ASKED, [0, 0])
     assert sum(each.written + (each.lost or 0) for each in dead) == ASKED
+    assert sum(each.lost or 0 for each in dead) == killed.lost

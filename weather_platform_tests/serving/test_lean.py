@@ -109,6 +109,23 @@ def test_the_processes_of_the_service_hold_what_they_need_and_no_more(server: Se
     assert _mapped(server.processes()[0]) & LARGE == set(), "the workers start after what it imports"
 
 
+def test_it_listens_on_loopback_alone_and_without_dagster_mlflow_or_access_log(server: Server) -> None:
+    asked = {"target": "rain_tomorrow", "station": "Canberra", "day": "2015-06-30"}
+    with server.client() as client:
+        assert client.post("/v1/predict", json=asked).status_code == 200
+    listening = {
+        connection.laddr.ip
+        for process in server.processes()
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN and connection.laddr.port == server.port
+    }
+    assert listening == {"127.0.0.1"}
+    [worker] = server.workers()
+    mapped = {Path(each.path).name for each in worker.memory_maps()}
+    assert not [name for name in mapped if "duckdb" in name or "_grpc" in name]
+    assert "POST /v1/predict" not in server.text
+
+
 LARGE = {"pandas", "scipy", "xgboost"}
 
 

@@ -4,7 +4,6 @@ To fire, they are asked about another home, a copy in which the alias or a store
 """
 
 import math
-from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from weather_platform.errors import SettingsError
 from weather_platform.resources import endpoint as resource
 from weather_platform.resources.registry import Audit, RegisteredModel
 from weather_platform.settings import load_settings
-from weather_platform_tests.e2e.homes import MadeHome, copied, shared_home
-from weather_platform_tests.serving.servers import PASSWORD, Server, add_user, running
+from weather_platform_tests.e2e.homes import MadeHome, copied
+from weather_platform_tests.serving.servers import PASSWORD, Server
 from weather_platform_tests.small_models import TARGET
 from weather_platform_tests.stages import evaluations, failing, made
 
@@ -28,18 +27,10 @@ NEWEST = date(2015, 6, 30)
 AUDIT = Audit(decision_id=None, reason="for a test", dagster_run_id="run-1", changed_at=datetime.now(UTC))
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    home = copied(shared_home(tmp_path_factory), tmp_path_factory.mktemp("served") / "home")
-    add_user(home, "ada", "predict")
-    with running(home, tmp_path_factory.mktemp("server")) as ready:
-        yield ready
-
-
 @pytest.fixture
-def other(service: Server, tmp_path: Path) -> MadeHome:
+def other(first: MadeHome, tmp_path: Path) -> MadeHome:
     """A copy of the home that the service knows nothing of."""
-    return copied(service.home, tmp_path / "home")
+    return copied(first, tmp_path / "home")
 
 
 @pytest.fixture
@@ -48,9 +39,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "_CATCH_UP_SECONDS", 0.0)
 
 
-def run(service: Server, home: MadeHome, targets: tuple[str, ...] = (TARGET,)) -> dg.ExecuteInProcessResult:
+def run(server: Server, home: MadeHome, targets: tuple[str, ...] = (TARGET,)) -> dg.ExecuteInProcessResult:
     """Run the job for some targets on a home, with this service as the one that runs."""
-    settings = load_settings(home=home.folder, endpoint_url=service.url, user="ada", password=PASSWORD)
+    settings = load_settings(home=home.folder, endpoint_url=server.url, user="ada", password=PASSWORD)
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     return (
         build_definitions(settings)
@@ -84,8 +75,8 @@ def change_one_bit(home: MadeHome, target: str, column: str) -> tuple[str, float
     return station, was
 
 
-def test_a_service_that_follows_the_alias_and_says_what_the_batch_says_has_no_fault(service: Server) -> None:
-    done = run(service, service.home, tuple(TARGETS))
+def test_a_service_that_follows_the_alias_and_says_what_the_batch_says_has_no_fault(server: Server) -> None:
+    done = run(server, server.home, tuple(TARGETS))
     assert done.success
     for target in TARGETS:
         key = dg.AssetKey([target, "endpoint"])
@@ -95,15 +86,15 @@ def test_a_service_that_follows_the_alias_and_says_what_the_batch_says_has_no_fa
         )
         [materialization] = done.asset_materializations_for_node(f"{target}__endpoint")
         said = {name: value.value for name, value in materialization.metadata.items()}
-        model = service.home.registry.production(target)
+        model = server.home.registry.production(target)
         assert (said["served_version"], said["served_sha256"], said["alias_version"]) == (
             model.version, model.digest, model.version,
         )  # fmt: skip
         assert (said["day"], said["answers_unlike_the_batch"]) == ("2015-06-30", 0)
-        assert said["rows"] == service.home.database.forecasts(target, NEWEST, NEWEST).num_rows
+        assert said["rows"] == server.home.database.forecasts(target, NEWEST, NEWEST).num_rows
 
 
-def test_an_alias_that_the_service_does_not_serve_is_a_fault(service: Server, other: MadeHome, impatient: None) -> None:
+def test_an_alias_that_the_service_does_not_serve_is_a_fault(server: Server, other: MadeHome, impatient: None) -> None:
     served, promoted = other.registry.production(TARGET), promote_another(other)
     rows = other.database.forecasts(TARGET, NEWEST, NEWEST)
     for name, value in (("model_version", promoted.version), ("model_digest", promoted.digest)):
@@ -112,7 +103,7 @@ def test_an_alias_that_the_service_does_not_serve_is_a_fault(service: Server, ot
         rows = rows.set_column(rows.schema.get_field_index(name), field, column)
     other.database.replace_forecasts(TARGET, promoted.version, NEWEST, NEWEST, rows)
 
-    done = run(service, other)
+    done = run(server, other)
 
     assert not done.success
     told = evaluations(done)["serves_the_alias"]
@@ -125,10 +116,10 @@ def test_an_alias_that_the_service_does_not_serve_is_a_fault(service: Server, ot
 
 @pytest.mark.parametrize(("target", "column"), [("rain_tomorrow", "probability"), ("max_temp_tomorrow", "value_high")])
 def test_an_answer_that_differs_from_the_batch_in_one_bit_is_a_fault(
-    service: Server, other: MadeHome, target: str, column: str
+    server: Server, other: MadeHome, target: str, column: str
 ) -> None:
     station, was = change_one_bit(other, target, column)
-    done = run(service, other, (target,))
+    done = run(server, other, (target,))
     assert not done.success
     told = evaluations(done)
     assert told["serves_the_alias"].passed
