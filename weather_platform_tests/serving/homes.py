@@ -28,7 +28,8 @@ from weather_platform_tests.e2e.homes import MadeHome, clean_environment
 from weather_platform_tests.small_models import TARGET
 
 AUDIT = Audit(decision_id=None, reason="a test", dagster_run_id="run-1", changed_at=datetime(2026, 1, 1, tzinfo=UTC))
-QUICK_POLL: Mapping[str, str] = {"WEATHER_SERVING_POLL_SECONDS": "0.2"}
+QUICK_POLL: Mapping[str, str] = {"WEATHER_SERVING_POLL_SECONDS": "0.5"}
+"""A look at the registry is a tenth of a second of processor time."""
 
 
 @cache

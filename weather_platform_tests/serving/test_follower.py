@@ -9,9 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
+from threading import Thread
+from typing import Self
 
 import pyarrow.compute as pc
 import pytest
@@ -41,6 +43,7 @@ from weather_platform_tests.serving.homes import (
     start_follower,
     trained,
 )
+from weather_platform_tests.serving.servers import free_port
 from weather_platform_tests.small_models import TARGET, Store, model_file, model_folder
 
 OTHER = "max_temp_tomorrow"
@@ -60,105 +63,6 @@ def polling(home: MadeHome, **settings: object) -> Follower:
     follower = Follower.from_settings(load_settings(home=home.folder, **settings), StateFolder(home.folder))
     follower.mend()
     return follower
-
-
-@pytest.fixture(scope="module")
-def shared(three_versions: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Following]:
-    """One process for the tests that each use an alias of their own."""
-    with following(copied(three_versions, tmp_path_factory.mktemp("followed") / "home")) as followed:
-        yield followed
-
-
-# ---------------------------------------------------------------- what is served
-
-
-def test_it_finds_the_production_versions_of_every_target_with_their_files(shared: Following) -> None:
-    state = shared.state
-    for target in (TARGET, OTHER):
-        model = shared.home.registry.production(target)
-        served = state.models[target][PRODUCTION]
-        assert (served.version, served.digest, served.run_id) == (model.version, model.digest, model.run_id)
-        assert served.tested_through == model.tested_through
-        assert f"test_{'f1' if target == TARGET else 'r2'}" in served.metrics
-        files = shared.folder.model_files(served.digest)
-        assert (files.contract, files.model) == shared.home.registry.verified_files(model)
-        assert files.golden == (model_folder(model) / GOLDEN_FILE).read_bytes()
-    assert (state.registry_error, state.lake_error, state.refused) == (None, None, ())
-
-
-def test_it_keeps_the_newest_days_and_the_days_that_they_look_back_on(shared: Following) -> None:
-    recent = shared.state.recent
-    assert recent is not None
-    stored = shared.home.lake.read("observations")
-    days = sorted(set(stored["day"].to_pylist()))
-    assert (recent.first_day, recent.last_day) == (days[-120], days[-1])
-    kept = shared.folder.table(recent.observations)
-    expected = stored.filter(pc.field("day") >= recent.first_day - timedelta(days=30)).select(kept.column_names)
-    assert sorted(map(str, kept.to_pylist())) == sorted(map(str, expected.to_pylist()))
-    assert shared.folder.table(recent.stations).equals(shared.home.lake.read("stations"))
-
-
-def test_a_new_alias_is_served_and_one_that_is_taken_away_is_not(shared: Following) -> None:
-    point(shared.home, "trial", 2)
-    eventually(lambda: shared.version("trial") == 2, "the new alias")
-    mlflow_client(mlflow_tracking_uri(shared.home.settings)).delete_registered_model_alias(TARGET, "trial")
-    eventually(lambda: shared.version("trial") is None, "the end of the alias")
-    assert shared.version(PRODUCTION) == 1
-
-
-def test_the_state_tells_how_fresh_it_is_and_counts_its_changes(shared: Following) -> None:
-    before = shared.state
-    eventually(lambda: shared.state.checked_at != before.checked_at, "another look")
-    assert shared.state.generation == before.generation
-    point(shared.home, "counted", 3)
-    eventually(lambda: shared.state.generation > before.generation, "a new generation")
-
-
-# ---------------------------------------------------------------- what is refused
-
-
-def test_a_corrupted_artifact_is_refused_with_the_reason_and_served_once_it_is_restored(shared: Following) -> None:
-    model = new_version(shared.home, seed=11)
-    point(shared.home, "corrupted", 2)
-    eventually(lambda: shared.version("corrupted") == 2, "the version before")
-    kept = model_file(model).read_bytes()
-    turn_a_bit(model_file(model))
-    point(shared.home, "corrupted", model.version)
-    eventually(lambda: shared.refused("corrupted") is not None, "the refusal")
-    assert f"{model_file(model).name} has SHA-256" in str(shared.refused("corrupted"))
-    assert shared.version("corrupted") == 2
-    time.sleep(1)
-    assert shared.log.count("@corrupted: version") == 1, "told once"
-    model_file(model).write_bytes(kept)
-    eventually(lambda: shared.version("corrupted") == model.version, "the restored version")
-    assert shared.refused("corrupted") is None
-
-
-def test_a_version_that_says_something_else_than_on_record_is_refused(shared: Following) -> None:
-    model = new_version(shared.home, seed=12)
-    another_record(shared.home, model.version)
-    point(shared.home, "untrue", model.version)
-    eventually(lambda: shared.refused("untrue") is not None, "the refusal")
-    assert "does not reproduce its recorded test predictions (1 of 64 rows" in str(shared.refused("untrue"))
-    assert shared.version("untrue") is None
-
-
-def test_a_version_of_other_features_is_refused(shared: Following) -> None:
-    store = Store(mlflow_tracking_uri(shared.home.settings), f"sqlite:///{shared.home.folder}/weather.db")
-    point(shared.home, "foreign", store.register().version)
-    eventually(lambda: shared.refused("foreign") is not None, "the refusal")
-    assert "was trained on features test-1" in str(shared.refused("foreign"))
-
-
-def test_a_version_that_somebody_else_registered_is_refused(shared: Following) -> None:
-    client = mlflow_client(mlflow_tracking_uri(shared.home.settings))
-    source = shared.home.registry.version(TARGET, 1)
-    made = client.create_model_version(TARGET, source=source.model_uri, run_id=source.run_id)
-    point(shared.home, "stranger", int(made.version))
-    eventually(lambda: shared.refused("stranger") is not None, "the refusal")
-    assert "was not registered by this platform" in str(shared.refused("stranger"))
-    client.delete_registered_model_alias(TARGET, "stranger")
-    eventually(lambda: shared.refused("stranger") is None, "the end of the refusal")
 
 
 # ---------------------------------------------------------------- moving
@@ -186,6 +90,7 @@ def test_every_reader_sees_one_version_whole_while_production_moves(several: Mad
                     mixed.append(model.name)
                 seen.add(model.version)
                 asked += 1
+                time.sleep(0.002)  # the follower has the cores, too
                 if model.version == to:
                     break
                 assert time.monotonic() - moved_at < 10, f"version {to} is not served"
@@ -255,54 +160,97 @@ def _listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_a_registry_that_goes_away_and_comes_back(first: MadeHome, tmp_path: Path) -> None:
-    home = copied(first, tmp_path / "home")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    uri, database = f"http://127.0.0.1:{port}", f"sqlite:///{home.folder}/weather.db"
-    stack = {
-        "WEATHER_PROFILE": "stack", "WEATHER_LAKE_URI": str(home.folder / "lake"),
-        "WEATHER_REPORTS_URI": str(tmp_path / "reports"),
-        "WEATHER_S3_ACCESS_KEY_ID": "id", "WEATHER_S3_SECRET_ACCESS_KEY": "key",
-        "WEATHER_MLFLOW_TRACKING_URI": uri, "WEATHER_DATABASE_URL": database,
-    }  # fmt: skip
-    backend, files = tmp_path / "server.db", tmp_path / "files"
+class Gate:
+    """A port in front of that of a server. Shut, it refuses whoever comes and has cut the connections of before."""
+
+    def __init__(self, server_port: int) -> None:
+        self.port = free_port()
+        self._behind = ("127.0.0.1", server_port)
+        self._sockets: list[socket.socket] = []
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shut()
+
+    def open(self) -> None:
+        listening = socket.create_server(("127.0.0.1", self.port))
+        self._sockets = [listening]
+        Thread(target=self._accept, args=(listening,), daemon=True).start()
+
+    def shut(self) -> None:
+        for each in self._sockets:
+            with suppress(OSError):  # the other side was first
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+
+    def _accept(self, listening: socket.socket) -> None:
+        with suppress(OSError):  # how it learns that it is shut
+            while True:
+                one, other = listening.accept()[0], socket.create_connection(self._behind)
+                self._sockets += [one, other]
+                for pair in ((one, other), (other, one)):
+                    Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, taken_from: socket.socket, given_to: socket.socket) -> None:
+        with suppress(OSError):
+            while data := taken_from.recv(65_536):
+                given_to.sendall(data)
+            given_to.shutdown(socket.SHUT_WR)
+
+
+def test_a_registry_that_goes_away_and_comes_back(
+    first: MadeHome, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    home, backend = copied(first, tmp_path / "home"), tmp_path / "server.db"
+    database = f"sqlite:///{home.folder}/weather.db"
     shutil.copy(home.folder / "mlflow.db", backend)
     mlflow_client(f"sqlite:///{backend}").delete_registered_model(TARGET)
-    registry = Store(uri, database).registry
-    with mlflow_server(backend, files, port):
+    with mlflow_server(backend, tmp_path / "files", server_port := free_port()), Gate(server_port) as gate:
+        uri = f"http://127.0.0.1:{gate.port}"
+        stack = {
+            "profile": "stack", "lake_uri": str(home.folder / "lake"), "reports_uri": str(tmp_path / "reports"),
+            "s3_access_key_id": "id", "s3_secret_access_key": "key", "mlflow_tracking_uri": uri,
+            "database_url": database,
+        }  # fmt: skip
+        registry = Store(uri, database).registry
         one = register(registry, uri, trained(first.folder, 2))
         registry.move_production(TARGET, one.version, None, AUDIT)
-        followed = start_follower(home, **stack)
-        eventually(lambda: alive(followed) and followed.folder.signature() is not None, "the first state", 60)
-        assert followed.version(PRODUCTION) == one.version
         two = register(registry, uri, trained(first.folder, 3))
-    try:
-        eventually(lambda: followed.state.registry_error is not None, "the outage")
-        assert uri in str(followed.state.registry_error)
-        assert followed.version(PRODUCTION) == one.version
-        checked_at = followed.state.checked_at
-        signature = followed.folder.signature()
-        eventually(lambda: followed.folder.signature() != signature, "another look")
-        assert followed.state.checked_at == checked_at, "how old the answer is"
+        with following(home, **{f"WEATHER_{name.upper()}": value for name, value in stack.items()}) as followed:
+            assert followed.version(PRODUCTION) == one.version
+            gate.shut()
+            eventually(lambda: followed.state.registry_error is not None, "the outage")
+            assert uri in str(followed.state.registry_error)
+            assert followed.version(PRODUCTION) == one.version
+            checked_at = followed.state.checked_at
+            assert checked_at is not None
+            signature = followed.folder.signature()
+            eventually(lambda: followed.folder.signature() != signature, "another look")
+            assert followed.state.checked_at == checked_at, "how old the answer is"
+        assert followed.log.count("the registry is out of reach") == 1
+        assert "Traceback" not in followed.log
 
-        followed.kill()  # and a new one that has never heard of the registry
-        with following(home, **stack) as again:
-            assert again.version(PRODUCTION) == one.version
-            assert again.state.checked_at == checked_at
-            with mlflow_server(backend, files, port):
-                registry.move_production(TARGET, two.version, one.version, AUDIT)
-                eventually(lambda: again.version(PRODUCTION) == two.version, "the new version", 30)
-                assert again.state.registry_error is None
-                assert again.state.checked_at is not None
-                assert again.state.checked_at > (checked_at or again.state.checked_at)
-            assert again.log.count("the registry is out of reach") == 2, "once for each process"
-            assert again.log.count("the registry answers again") == 1
-            assert "Traceback" not in again.log
-    finally:
-        if followed.process.poll() is None:
-            followed.kill()
+        # That one was killed; this one has never heard of the registry.
+        caplog.set_level(logging.INFO)
+        again = polling(home, **stack)
+        for _ in range(2):
+            state = again.poll()
+            assert uri in str(state.registry_error)
+            assert state.models[TARGET][PRODUCTION].version == one.version
+            assert state.checked_at == checked_at
+        gate.open()
+        registry.move_production(TARGET, two.version, one.version, AUDIT)
+        state = again.poll()
+        assert state.models[TARGET][PRODUCTION].version == two.version
+        assert state.registry_error is None
+        assert state.checked_at is not None
+        assert state.checked_at > checked_at
+        assert caplog.text.count("the registry is out of reach") == 1, "once for each process"
+        assert caplog.text.count("the registry answers again") == 1
+        assert "Traceback" not in caplog.text
 
 
 def test_a_lake_that_cannot_be_read_is_told_and_what_was_read_stays_and_new_rows_come_in(
@@ -370,14 +318,12 @@ def whole(folder: StateFolder) -> None:
     assert folder.table(state.recent.stations).num_rows
 
 
-def test_after_kill_9_the_next_start_mends_what_was_half_written(
+def test_what_was_half_written_when_a_follower_was_killed_is_mended_by_the_next(
     several: MadeHome, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with following(several) as followed:
-        folder = followed.folder
-    whole(folder)  # killed at any time: what is named is complete
-    digest = followed.state.models[TARGET][PRODUCTION].digest
-    recent = followed.state.recent
+    folder, state = StateFolder(several.folder), polling(several).poll()
+    whole(folder)
+    digest, recent = state.models[TARGET][PRODUCTION].digest, state.recent
     assert recent is not None
     leftovers = [folder.path / ".served.json", folder.path / "models" / f".{digest}" / "model"]
     leftovers += [folder.path / "lake" / ".observations-9.arrow"]
@@ -387,9 +333,9 @@ def test_after_kill_9_the_next_start_mends_what_was_half_written(
     model, rows = folder.path / "models" / digest / "model", folder.path / "lake" / recent.observations.file
     for path in (model, rows):  # as a disk that lost its last writes leaves them
         path.write_bytes(path.read_bytes()[:100])
-    polling(several).poll()
+    mended = polling(several).poll()
     whole(folder)
-    assert followed.version(PRODUCTION) == 1
+    assert mended.models[TARGET][PRODUCTION].version == 1
     assert not any(path.exists() for path in leftovers)
     (folder.path / "served.json").write_bytes(b'{"format": "weather-platform/served/1", "gen')
     polling(several).poll()
@@ -443,3 +389,102 @@ def test_a_state_folder_that_cannot_be_written_is_told_in_one_line(tmp_path: Pat
     assert followed.process.wait(30) == 1
     assert "cannot be written" in followed.log
     assert len(followed.log.splitlines()) == 1
+
+
+# ---------------------------------------------------------------- what is served
+
+
+@pytest.fixture(scope="module")
+def shared(three_versions: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Following]:
+    """One process for the tests that each use an alias of their own. They come last: it looks about until the end."""
+    with following(copied(three_versions, tmp_path_factory.mktemp("followed") / "home")) as followed:
+        yield followed
+
+
+def test_it_finds_the_production_versions_of_every_target_with_their_files(shared: Following) -> None:
+    state = shared.state
+    for target in (TARGET, OTHER):
+        model = shared.home.registry.production(target)
+        served = state.models[target][PRODUCTION]
+        assert (served.version, served.digest, served.run_id) == (model.version, model.digest, model.run_id)
+        assert served.tested_through == model.tested_through
+        assert f"test_{'f1' if target == TARGET else 'r2'}" in served.metrics
+        files = shared.folder.model_files(served.digest)
+        assert (files.contract, files.model) == shared.home.registry.verified_files(model)
+        assert files.golden == (model_folder(model) / GOLDEN_FILE).read_bytes()
+    assert (state.registry_error, state.lake_error, state.refused) == (None, None, ())
+
+
+def test_it_keeps_the_newest_days_and_the_days_that_they_look_back_on(shared: Following) -> None:
+    recent = shared.state.recent
+    assert recent is not None
+    stored = shared.home.lake.read("observations")
+    days = sorted(set(stored["day"].to_pylist()))
+    assert (recent.first_day, recent.last_day) == (days[-120], days[-1])
+    kept = shared.folder.table(recent.observations)
+    expected = stored.filter(pc.field("day") >= recent.first_day - timedelta(days=30)).select(kept.column_names)
+    assert sorted(map(str, kept.to_pylist())) == sorted(map(str, expected.to_pylist()))
+    assert shared.folder.table(recent.stations).equals(shared.home.lake.read("stations"))
+
+
+def test_a_new_alias_is_served_and_one_that_is_taken_away_is_not(shared: Following) -> None:
+    point(shared.home, "trial", 2)
+    eventually(lambda: shared.version("trial") == 2, "the new alias")
+    mlflow_client(mlflow_tracking_uri(shared.home.settings)).delete_registered_model_alias(TARGET, "trial")
+    eventually(lambda: shared.version("trial") is None, "the end of the alias")
+    assert shared.version(PRODUCTION) == 1
+
+
+def test_the_state_tells_how_fresh_it_is_and_counts_its_changes(shared: Following) -> None:
+    before = shared.state
+    eventually(lambda: shared.state.checked_at != before.checked_at, "another look")
+    assert shared.state.generation == before.generation
+    point(shared.home, "counted", 3)
+    eventually(lambda: shared.state.generation > before.generation, "a new generation")
+
+
+# ---------------------------------------------------------------- what is refused
+
+
+def test_a_corrupted_artifact_is_refused_with_the_reason_and_served_once_it_is_restored(shared: Following) -> None:
+    model = new_version(shared.home, seed=11)
+    point(shared.home, "corrupted", 2)
+    eventually(lambda: shared.version("corrupted") == 2, "the version before")
+    kept = model_file(model).read_bytes()
+    turn_a_bit(model_file(model))
+    point(shared.home, "corrupted", model.version)
+    eventually(lambda: shared.refused("corrupted") is not None, "the refusal")
+    assert f"{model_file(model).name} has SHA-256" in str(shared.refused("corrupted"))
+    assert shared.version("corrupted") == 2
+    time.sleep(2.5)  # in which it is tried again
+    assert shared.log.count("@corrupted: version") == 1, "told once"
+    model_file(model).write_bytes(kept)
+    eventually(lambda: shared.version("corrupted") == model.version, "the restored version")
+    assert shared.refused("corrupted") is None
+
+
+def test_a_version_that_says_something_else_than_on_record_is_refused(shared: Following) -> None:
+    model = new_version(shared.home, seed=12)
+    another_record(shared.home, model.version)
+    point(shared.home, "untrue", model.version)
+    eventually(lambda: shared.refused("untrue") is not None, "the refusal")
+    assert "does not reproduce its recorded test predictions (1 of 64 rows" in str(shared.refused("untrue"))
+    assert shared.version("untrue") is None
+
+
+def test_a_version_of_other_features_is_refused(shared: Following) -> None:
+    store = Store(mlflow_tracking_uri(shared.home.settings), f"sqlite:///{shared.home.folder}/weather.db")
+    point(shared.home, "foreign", store.register().version)
+    eventually(lambda: shared.refused("foreign") is not None, "the refusal")
+    assert "was trained on features test-1" in str(shared.refused("foreign"))
+
+
+def test_a_version_that_somebody_else_registered_is_refused(shared: Following) -> None:
+    client = mlflow_client(mlflow_tracking_uri(shared.home.settings))
+    source = shared.home.registry.version(TARGET, 1)
+    made = client.create_model_version(TARGET, source=source.model_uri, run_id=source.run_id)
+    point(shared.home, "stranger", int(made.version))
+    eventually(lambda: shared.refused("stranger") is not None, "the refusal")
+    assert "was not registered by this platform" in str(shared.refused("stranger"))
+    client.delete_registered_model_alias(TARGET, "stranger")
+    eventually(lambda: shared.refused("stranger") is None, "the end of the refusal")
