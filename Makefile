@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTHON ?= python3
 
-.PHONY: help setup demo test lint format types lock ui reset
+.PHONY: help setup demo test test-long lint format types lock ui reset
 
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with the locked packages (hash-checked).
 
@@ -28,8 +28,13 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## Run the whole graph on synthetic weather: a Production model and tomorrow's forecasts.
 	$(BIN)/weather demo
 
-test: $(READY) ## Run all tests.
-	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+TEST := $(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder
+
+test: $(READY) ## Run the tests, but for the long ones.
+	$(TEST) -m "not long"
+
+test-long: $(READY) ## Run the long tests: whole runs of the product, killed, repeated, on real data, as the README says.
+	$(TEST) -m long
 
 lint: $(READY) ## Check style, imports and types.
 	$(BIN)/ruff check .

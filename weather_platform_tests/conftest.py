@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
-LONGEST = (
+LONG = (
     "e2e/test_real_table.py",
     "test_readme.py",
     "e2e/test_killed.py",
     "e2e/test_third_target.py",
     "e2e/test_reruns.py",
+    "serving/test_bento.py",
 )
+"""Whole runs of the product, minutes each, and what is built of them: `make test-long`."""
+
+FIRST = (*LONG, "e2e/test_rollback.py", "e2e/test_outages.py", "serving/test_follower.py", "serving/test_clients.py")
 """Files that take longest, begun first: a worker that begins one of them last would end it alone."""
 
 ONE_SERVICE = frozenset(
@@ -33,8 +37,11 @@ def pytest_configure() -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
-    rank = {here / name: at for at, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: rank.get(item.path, len(LONGEST)))  # stable: all others stay as they were
+    rank = {here / name: at for at, name in enumerate(FIRST)}
+    items.sort(key=lambda item: rank.get(item.path, len(FIRST)))  # stable: all others stay as they were
+    for item in items:
+        if rank.get(item.path, len(FIRST)) < len(LONG):
+            item.add_marker(pytest.mark.long)
 
 
 @pytest.hookimpl(optionalhook=True)

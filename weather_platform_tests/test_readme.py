@@ -54,7 +54,7 @@ def start(lines: list[str], home: MadeHome, folder: Path = PROJECT_DIR) -> "subp
 
 
 def said_by(script: "subprocess.Popen[str]") -> str:
-    said, _ = script.communicate(timeout=300)
+    said, _ = script.communicate(timeout=900)
     assert script.returncode == 0, said[-4000:]
     return said
 
