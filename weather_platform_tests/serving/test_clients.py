@@ -164,7 +164,7 @@ def test_what_cannot_be_predicted_is_said_in_one_line(server: Server, arguments:
 
 
 def test_without_a_terminal_nobody_is_asked_for_a_password(tmp_path: Path) -> None:
-    done = empty_home(tmp_path / "home").run("predict", "Sydney")
+    done = empty_home(tmp_path / "home").call("predict", "Sydney")
     assert done.code == 1
     assert done.err == "weather: nobody to sign in as: set WEATHER_USER and WEATHER_PASSWORD, or run on a terminal\n"
 
