@@ -1,5 +1,6 @@
 """The server that most tests share, the home it serves, and one with three versions of one target."""
 
+import fcntl
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import httpx
 import pytest
 
 from weather_platform.stores import mlflow_tracking_uri
-from weather_platform_tests.e2e.homes import MadeHome, copied, shared_home
+from weather_platform_tests.e2e.homes import MadeHome, copied, empty_home, shared_home
 from weather_platform_tests.serving.homes import register, trained
 from weather_platform_tests.serving.servers import Server, add_user, running
 
@@ -51,11 +52,16 @@ def home(first: MadeHome, tmp_path: Path) -> MadeHome:
 
 @pytest.fixture(scope="session")
 def three_versions(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> MadeHome:
-    """Version 1 serves, versions 2 and 3 are registered; nobody changes it."""
-    made = copied(first, tmp_path_factory.mktemp("three_versions") / "home")
-    for seed in (2, 3):
-        register(made.registry, mlflow_tracking_uri(made.settings), trained(first.folder, seed))
-    return made
+    """Version 1 serves, versions 2 and 3 are registered; made beside it by the first worker, and nobody changes it."""
+    folder = first.folder.with_name("three-versions")
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (whole := folder.with_suffix(".whole")).exists():
+            made = copied(first, folder)
+            for seed in (2, 3):
+                register(made.registry, mlflow_tracking_uri(made.settings), trained(first.folder, seed))
+            whole.touch()
+    return empty_home(folder)
 
 
 @pytest.fixture

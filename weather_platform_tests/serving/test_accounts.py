@@ -1,5 +1,5 @@
 """What a whole service of two workers says of itself: metrics that add up, and a prediction log that loses nothing
-unsaid when it is ended or killed."""
+unsaid when its workers are ended or killed."""
 
 import json
 import signal
@@ -11,10 +11,12 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from weather_platform.serving.follower import Follower
+from weather_platform.serving.state import StateFolder
 from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import MadeHome, copied
 from weather_platform_tests.serving.homes import eventually
-from weather_platform_tests.serving.servers import Server, add_user, running
+from weather_platform_tests.serving.servers import PASSWORD, Server, add_user, one_worker, running
 
 WORKERS = ("--workers", "2")
 SLOW = {"WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "60", "WEATHER_PREDICTION_LOG_BATCH": "10"}
@@ -25,7 +27,7 @@ ASKED = 47
 
 @dataclass(frozen=True)
 class Killed:
-    """A service that was killed: its home, what it had answered, and what of that is in the prediction log."""
+    """Two workers that were killed: their home, what they had answered, and what of that is in the prediction log."""
 
     home: MadeHome
     sent: set[str]
@@ -41,32 +43,37 @@ def killed(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     folder = tmp_path_factory.mktemp("killed")
     home = copied(first, folder / "home")
     add_user(home, "ada", "predict", "admin")
-    with running(home, folder, *WORKERS, **SLOW) as server:
-        sent = ask(server, ASKED)
-        processes = server.processes()
-        for process in processes:
-            process.kill()
-        psutil.wait_procs(processes, timeout=30)
+    with closing(home.database) as database:
+        database.migrate()
+    follower = Follower.from_settings(home.settings, StateFolder(home.folder))
+    follower.mend()
+    follower.poll()
+    with one_worker(home, folder, **SLOW) as one, one_worker(home, folder, **SLOW) as other:
+        sent = ask(one, other)
     return Killed(home, sent, list(logged(home)))
 
 
 @pytest.fixture(scope="module")
 def again(killed: Killed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """The next service of that home, which has answered as often."""
+    """The next service of that home."""
     with running(killed.home, tmp_path_factory.mktemp("again"), *WORKERS, **SLOW) as server:
         yield server
 
 
-def ask(server: Server, times: int) -> set[str]:
-    """So many forecasts, each by a connection of its own, so that both workers get some; gives the request ids."""
+def ask(*urls: str) -> set[str]:
+    """ASKED forecasts of them in turn, each by a connection of its own, so that all workers get some; their ids."""
     ids = set()
-    station = loopback.get(f"{server.url}/v1/stations", headers=bearer(server)).json()["stations"][0]["id"]
+    login = {"username": "ada", "password": PASSWORD}
+    token = loopback.post(f"{urls[0]}/v1/token", json=login, timeout=30).json()["access_token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    station = loopback.get(f"{urls[0]}/v1/stations", headers=headers).json()["stations"][0]["id"]
     body = {"target": "rain_tomorrow", "station": station, "day": "2015-06-30"}
-    for _ in range(times):
-        answer = loopback.post(f"{server.url}/v1/predict", json=body, headers=bearer(server), timeout=30)
+    for number in range(ASKED):
+        url = urls[number % len(urls)]
+        answer = loopback.post(f"{url}/v1/predict", json=body, headers=headers, timeout=30)
         assert answer.status_code == 200, answer.text
         ids.add(answer.json()["request_id"])
-    assert len(ids) == times
+    assert len(ids) == ASKED
     return ids
 
 
@@ -91,7 +98,7 @@ def logged(home: MadeHome) -> Iterator[str]:
         yield from (row.request_id for row in database.predictions())
 
 
-def test_a_kill_of_the_service_loses_only_unwritten_answers(killed: Killed) -> None:
+def test_a_kill_loses_only_unwritten_answers(killed: Killed) -> None:
     assert set(killed.found) <= killed.sent
     assert 0 < killed.lost < 2 * 10, "each worker held back fewer than a batch"
 
@@ -99,7 +106,7 @@ def test_a_kill_of_the_service_loses_only_unwritten_answers(killed: Killed) -> N
 def test_the_next_service_says_what_was_lost_counts_its_own_and_writes_everything_when_it_is_ended(
     killed: Killed, again: Server
 ) -> None:
-    sent = ask(again, ASKED)
+    sent = ask(again.url)
     answered = {"route": "/v1/predict", "method": "POST", "status": "200"}
     eventually(lambda: metric(again, "weather_http_requests_total", **answered) == ASKED, "counts of all workers")
     assert {metric(again, "weather_http_requests_total", **answered) for _ in range(6)} == {ASKED}

@@ -68,13 +68,16 @@ def polling(home: MadeHome, **settings: object) -> Follower:
 # ---------------------------------------------------------------- moving
 
 
-def test_every_reader_sees_one_version_whole_while_production_moves(several: MadeHome) -> None:
+def test_every_reader_sees_one_version_whole_while_production_moves_and_a_second_follower_takes_over(
+    several: MadeHome,
+) -> None:
+    """The second one waits all the while, until the first is killed while Production moves."""
     registry, events = several.registry, list[StoreEvent]()
     models = {number: registry.version(TARGET, number) for number in (1, 2, 3)}
     expected = {
         model.digest: registry.golden(model, registry.load(model).contract.feature_names) for model in models.values()
     }
-    with following(several), _store(several, events) as store:
+    with following(several) as followed, _waiting(several) as second, _store(several, events) as store:
         mixed, seen = list[str](), set[int]()
         asked = 0
         for to, expected_champion in ((2, 1), (3, 2), (1, 3), (2, 1)):
@@ -103,6 +106,25 @@ def test_every_reader_sees_one_version_whole_while_production_moves(several: Mad
         swaps = [event.version for event in events if (event.kind, event.target, event.alias) == production]
         assert swaps == [1, 2, 3, 1, 2]
         assert store.lag_seconds() < 5
+
+        for champion, to in ((2, 1), (1, 3)):
+            registry.move_production(TARGET, to, champion, AUDIT)
+            time.sleep(0.25)
+        followed.kill()
+        whole(followed.folder)
+        eventually(lambda: alive(second) and second.version(PRODUCTION) == 3, "the champion", 60)
+        whole(followed.folder)
+
+
+@contextmanager
+def _waiting(home: MadeHome) -> Iterator[Following]:
+    """A follower of a home that has one."""
+    second = start_follower(home)
+    try:
+        eventually(lambda: "waiting for it to end" in second.log, "the second one")
+        yield second
+    finally:
+        second.kill()
 
 
 @contextmanager
@@ -341,24 +363,6 @@ def test_what_was_half_written_when_a_follower_was_killed_is_mended_by_the_next(
     polling(several).poll()
     whole(folder)
     assert "cannot be used" in caplog.text
-
-
-def test_a_second_follower_waits_and_takes_over_from_one_that_is_killed_while_production_moves(
-    several: MadeHome,
-) -> None:
-    with following(several) as followed:
-        second = start_follower(several)
-        try:
-            eventually(lambda: "waiting for it to end" in followed.log, "the second one")
-            for champion, to in ((1, 2), (2, 3)):
-                several.registry.move_production(TARGET, to, champion, AUDIT)
-                time.sleep(0.25)
-            followed.kill()
-            whole(followed.folder)
-            eventually(lambda: alive(second) and second.version(PRODUCTION) == 3, "the champion", 60)
-            whole(followed.folder)
-        finally:
-            second.kill()
 
 
 def test_a_supervisor_that_is_stopped_ends_the_follower_for_good(tmp_path: Path) -> None:

@@ -80,7 +80,7 @@ def test_two_workers_follow_flips_without_losing_a_request_or_mixing_versions_an
     stations = sorted(said_by[1])[:4]
     assert all(said_by[1][station][-1] != said_by[2][station][-1] for station in stations)
     answers: list[tuple[str, int, Any]] = []
-    env = {"WEATHER_SERVING_POLL_SECONDS": "0.3", "WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "30"}
+    env = {"WEATHER_SERVING_POLL_SECONDS": "0.5", "WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "30"}
     with running(several, tmp_path, "--workers", "2", **env) as server:
         stop = threading.Event()
         token = server.token()
