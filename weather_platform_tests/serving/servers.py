@@ -160,7 +160,8 @@ def running(
 def one_worker(home: MadeHome, folder: Path, **env: str) -> Iterator[str]:
     """One worker of the service, as a process of its own on this home; gives its address. Killed at the end.
 
-    For what a worker does with its settings: it is there at once, without a follower and without BentoML.
+    For what a worker does with its settings: it is there at once, without a follower and without BentoML, and with the
+    models soon if there are some.
     """
     output = folder / "worker.log"
     settings = dict(home.env) | {"WEATHER_JWT_SECRET": SECRET} | env
@@ -170,6 +171,11 @@ def one_worker(home: MadeHome, folder: Path, **env: str) -> Iterator[str]:
         except EOFError:
             raise AssertionError(output.read_text()) from None
         yield f"http://127.0.0.1:{port}"
+
+
+def is_ready(url: str) -> bool:
+    """Whether a service or worker has every model."""
+    return loopback.get(f"{url}/readyz", timeout=30).status_code == 200
 
 
 def _serve_alone(pipe: Connection) -> None:

@@ -16,7 +16,15 @@ from weather_platform.serving.state import StateFolder
 from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import MadeHome, copied
 from weather_platform_tests.serving.homes import eventually
-from weather_platform_tests.serving.servers import PASSWORD, Server, add_user, one_worker, running
+from weather_platform_tests.serving.servers import (
+    PASSWORD,
+    READY_SECONDS,
+    Server,
+    add_user,
+    is_ready,
+    one_worker,
+    running,
+)
 
 WORKERS = ("--workers", "2")
 SLOW = {"WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "60", "WEATHER_PREDICTION_LOG_BATCH": "10"}
@@ -63,6 +71,7 @@ def again(killed: Killed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 def ask(*urls: str) -> set[str]:
     """ASKED forecasts of them in turn, each by a connection of its own, so that all workers get some; their ids."""
     ids = set()
+    eventually(lambda: all(is_ready(url) for url in urls), "the models", READY_SECONDS)
     login = {"username": "ada", "password": PASSWORD}
     token = loopback.post(f"{urls[0]}/v1/token", json=login, timeout=30).json()["access_token"]
     headers = {"Authorization": f"Bearer {token}"}

@@ -16,7 +16,16 @@ from weather_platform.domain.feature_table import OBSERVED
 from weather_platform.domain.targets import TARGETS
 from weather_platform.serving.auth import USERS_EVERY_SECONDS
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
-from weather_platform_tests.serving.servers import PASSWORD, Server, add_user, free_port, one_worker
+from weather_platform_tests.serving.homes import eventually
+from weather_platform_tests.serving.servers import (
+    PASSWORD,
+    READY_SECONDS,
+    Server,
+    add_user,
+    free_port,
+    is_ready,
+    one_worker,
+)
 from weather_platform_tests.small_models import TARGET
 
 NEWEST = date(2015, 6, 30)
@@ -186,6 +195,7 @@ def test_a_load_test_keeps_to_its_rate(server: Server) -> None:
 
 def test_a_load_test_with_errors_ends_with_code_1_and_says_which(server: Server, tmp_path: Path) -> None:
     with one_worker(server.home, tmp_path, WEATHER_RATE_LIMIT_PER_SECOND="5") as slow:
+        eventually(lambda: is_ready(slow), "the models", READY_SECONDS)
         done = server.home.call("loadtest", "--seconds", "2", "--url", slow, **server.settings())
     assert done.code == 1
     assert re.search(r"weather: \d+ of \d+ requests failed: 429 ", done.lines[-1]), done.err
