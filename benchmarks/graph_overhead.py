@@ -9,8 +9,8 @@ exam and decision, forecasts into the database; no Dagster, no MLflow, no plots,
 process of its own.
 
 Counted apart, before the clock starts: on both sides importing dbt and a first cleaning of no rows, for the graph
-importing MLflow and the migration of its new store. dbt starts anew at each call, so the seconds of a second cleaning
-of no rows are taken off both sides.
+importing MLflow and the migration of its new store. A later call of dbt begins with what it parsed then, and the
+seconds that a second cleaning of no rows still takes are taken off both sides.
 
 Work inside an asset is its step without what Dagster records of it.
 

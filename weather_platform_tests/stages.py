@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ class Home:
         self.lake = Lake(str(folder / "lake"))
         self.instance = dg.DagsterInstance.ephemeral()
 
+    @cached_property
+    def graph(self) -> dg.Definitions:
+        """The whole graph, as its code location would go on with it from run to run."""
+        return build_definitions(self.settings)
+
     def run(
         self,
         selection: dg.AssetSelection,
@@ -47,7 +53,7 @@ class Home:
         """Run a part of the graph over a range of partition keys; `more` assets may come after it."""
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         job = dg.define_asset_job("part", selection=selection, executor_def=dg.in_process_executor)
-        graph = build_definitions(self.settings, resource_overrides=resources)
+        graph = build_definitions(self.settings, resource_overrides=resources) if resources else self.graph
         definitions = dg.Definitions.merge(graph, dg.Definitions(assets=list(more), jobs=[job]))
         return definitions.resolve_job_def("part").execute_in_process(
             instance=self.instance,

@@ -6,6 +6,8 @@ because nothing of it is observed yet or too little before it, has an empty mani
 the later stages pass over it.
 """
 
+from functools import cache
+
 import dagster as dg
 import numpy as np
 import pyarrow as pa
@@ -29,11 +31,13 @@ def unsplit_reason(split: TablePartitions, year: str) -> str | None:
     return f"{year} is not split; the metadata of the split says why"
 
 
+@cache
 def up_to_the_year(years: dg.TimeWindowPartitionsDefinition) -> dg.TimeWindowPartitionMapping:
     """All years up to the partition's own: the start is clipped at the first partition.
 
     Dagster walks the offset year by year each time it maps an input, so it is as short as it can be: the years there
-    are, and ten that may yet begin while the code location stays loaded.
+    are, and ten that may yet begin while the code location stays loaded. Counting them is such a walk, too, so it is
+    done once for all assets.
     """
     before = years.get_num_partitions() + 10
     return dg.TimeWindowPartitionMapping(start_offset=-before, allow_nonexistent_upstream_partitions=True)

@@ -11,12 +11,14 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import DagsterInstance
+from dagster import DagsterInstance, Definitions
 
+from weather_platform.build import build_definitions
 from weather_platform.cli import main
 from weather_platform.cli.home import open_instance
 from weather_platform.database import Database
@@ -85,6 +87,11 @@ class MadeHome:
         """What the run that made this home printed."""
         return Done(**json.loads((self.folder / "output.json").read_text()))
 
+    @property
+    def graph(self) -> Definitions:
+        """The whole graph, as its code location would go on with it from run to run."""
+        return _graph(self.settings)
+
     @contextmanager
     def dagster(self) -> Iterator[DagsterInstance]:
         """The Dagster instance of this home. Opening names it in the environment; later tests must not see that."""
@@ -127,6 +134,11 @@ class MadeHome:
             finally:
                 sys.argv, sys.stdin = argv, stdin
         return Done(int(code), out.getvalue(), err.getvalue())
+
+
+@lru_cache(maxsize=4)
+def _graph(settings: Settings) -> Definitions:
+    return build_definitions(settings)
 
 
 def empty_home(folder: Path, **env: str) -> MadeHome:

@@ -41,8 +41,9 @@ def part(
     """Run some assets of the target on the instance of the home, for a partition or for those up to `last`; the line
     of failure, or nothing."""
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
-        result = build_definitions(home.settings).resolve_job_def(job).execute_in_process(
+    graph = home.graph
+    with home.dagster() as instance:
+        result = graph.resolve_job_def(job).execute_in_process(
             instance=instance,
             asset_selection=[dg.AssetKey([TARGET, name]) for name in assets],
             run_config=quiet | dict(config or {}),
@@ -155,8 +156,8 @@ def test_a_year_with_too_little_before_it_is_refused_in_one_line_before_anything
 @pytest.mark.parametrize(("start", "end"), [("2012", "2013"), ("2016", "2018")])
 def test_years_that_cannot_be_split_are_passed_over_and_say_why(home: MadeHome, start: str, end: str) -> None:
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    with nothing_moves(home), dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
-        result = build_definitions(home.settings).resolve_job_def("learn").execute_in_process(
+    with nothing_moves(home), home.dagster() as instance:
+        result = home.graph.resolve_job_def("learn").execute_in_process(
             instance=instance, run_config=quiet, tags={RANGE_START: start, RANGE_END: end}
         )  # fmt: skip
     years = {str(year) for year in range(int(start), int(end) + 1)}
@@ -179,7 +180,7 @@ def another_version(home: MadeHome, trees: int, seed: int) -> int:
     """Train and register another small model of the same year, whatever the leaderboard would say of it."""
     config = {"ops": {f"{TARGET}__xgboost": {"config": {"n_estimators": trees, "seed": seed}}}}
     assert part(home, "learn", "2015", "xgboost", config=config) == ""
-    with dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
+    with home.dagster() as instance:
         run_id = logged_run_id(instance, dg.AssetKey([TARGET, "xgboost"]), "2015")
     assert run_id is not None
     return home.registry.register(home.registry.reference(run_id)).version

@@ -81,7 +81,7 @@ def moves(home: MadeHome, alias: str = PRODUCTION) -> list[tuple[int | None, int
 
 def data_version(home: MadeHome) -> str | None:
     """The data version of the alias as Dagster's lineage shows it."""
-    with dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
+    with home.dagster() as instance:
         event = instance.get_latest_materialization_event(PRODUCTION_KEY)
         assert event is not None
         assert event.asset_materialization is not None
@@ -120,7 +120,7 @@ def test_the_version_before_serves_again_and_everything_says_so(home: MadeHome) 
     assert (move.from_version, move.to_version, move.reason) == (2, 1, f"rollback: {REASON}")
     assert move.decision_id == home.database.decisions(TARGET)[-1].id, "every decision until now is overruled"
     assert move.digest == data_version(home) == home.registry.version(TARGET, 1).digest
-    with dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
+    with home.dagster() as instance:
         run = instance.get_run_by_id(move.dagster_run_id)
     assert run is not None
     assert (run.job_name, run.is_success) == ("rollback", True)
@@ -156,8 +156,8 @@ def test_the_commands_of_the_how_to_page_do_what_it_says(home: MadeHome) -> None
 
 
 def test_the_job_of_the_ui_does_the_same(home: MadeHome) -> None:
-    with dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance:
-        result = build_definitions(home.settings).resolve_job_def("rollback").execute_in_process(
+    with home.dagster() as instance:
+        result = home.graph.resolve_job_def("rollback").execute_in_process(
             instance=instance,
             run_config={"ops": {"roll_back": {"config": {"target": TARGET, "to_version": 1, "reason": REASON}}}},
         )  # fmt: skip
@@ -172,7 +172,7 @@ def test_the_job_of_the_ui_does_the_same(home: MadeHome) -> None:
 )  # fmt: skip
 def test_a_request_without_a_reason_or_out_of_bounds_moves_nothing(home: MadeHome, config: dict[str, object]) -> None:
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    job = build_definitions(home.settings).resolve_job_def("rollback")
+    job = home.graph.resolve_job_def("rollback")
     with nothing_moves(home), dg.DagsterInstance.ephemeral() as instance:
         try:
             result = job.execute_in_process(
@@ -318,7 +318,7 @@ def test_while_the_registry_cannot_be_reached_nothing_is_decided_or_moved(
     with (
         nothing_moves(home),
         unreachable(home) as resources,
-        dg.DagsterInstance.from_config(str(home.folder / "dagster")) as instance,
+        home.dagster() as instance,
     ):
         result = definitions(home.settings, resource_overrides=resources).resolve_job_def("learn").execute_in_process(
             instance=instance,
