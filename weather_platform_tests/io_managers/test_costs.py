@@ -69,12 +69,15 @@ def strange_table(context: dg.AssetExecutionContext) -> pa.Table:
 
 
 def test_a_step_that_fails_leaves_no_meter_running(tmp_path: Path) -> None:
+    before = set(threading.enumerate())
     result = Home(tmp_path).run(dg.AssetSelection.assets("broken_table"), more=[broken_table])
     assert not result.success
     del result
     gc.collect()
-    time.sleep(0.1)
-    assert not [thread for thread in threading.enumerate() if thread.name == "meter"]
+    left = [thread for thread in threading.enumerate() if thread.name == "meter" and thread not in before]
+    for thread in left:
+        thread.join(10)
+    assert not [thread for thread in left if thread.is_alive()]
 
 
 def test_an_asset_without_a_meter_is_stored_all_the_same(tmp_path: Path) -> None:
