@@ -15,6 +15,8 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
+from weather_platform_tests.e2e.homes import clean_environment
+
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["weather_platform_tests.preloaded"])
 
@@ -27,12 +29,17 @@ class Beside:
 
     process: BaseProcess
     pipe: Connection
+    output: Path | None
 
     def hear(self) -> Any:
-        """What it says next. EOFError when it ends without a word."""
+        """What it says next. When it ends without a word, what it printed is the error."""
         if not self.pipe.poll(SECONDS):
             raise AssertionError(f"nothing was said within {SECONDS} s")
-        return self.pipe.recv()
+        try:
+            return self.pipe.recv()
+        except EOFError:
+            self.process.join()
+            raise AssertionError(self.output.read_text() if self.output else "it ended without a word") from None
 
     def ask(self, question: Any) -> Any:
         """Its answer."""
@@ -57,14 +64,15 @@ def beside(
 ) -> Iterator[Beside]:
     """A process that calls this function with its end of the pipe and these arguments; killed after the block.
 
-    Its environment is this one, and `env` over it. What it prints goes to the end of the file `output`.
+    Its environment is this one without settings of the platform, and `env` over it. What it prints goes to the end of
+    the file `output`.
     """
     ours, theirs = FORKS.Pipe()
-    told = dict(os.environ) | dict(env or {})
+    told = clean_environment() | dict(env or {})
     process = FORKS.Process(target=_call, args=(function, theirs, arguments, told, output), daemon=True)
     process.start()
     theirs.close()
-    running = Beside(process, ours)
+    running = Beside(process, ours, output)
     try:
         yield running
     finally:

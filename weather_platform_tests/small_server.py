@@ -38,12 +38,7 @@ def small_server(module: str, function: str, env: Mapping[str, str] | None = Non
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "output.txt"
         with beside(serve, module, function, env=env, output=output) as process:
-            try:
-                port = process.hear()
-            except EOFError:
-                process.process.join()
-                raise AssertionError(output.read_text()) from None
-            yield SmallServer(port, process, output)
+            yield SmallServer(process.hear(), process, output)
 
 
 def serve(pipe: Connection, module: str, function: str) -> None:

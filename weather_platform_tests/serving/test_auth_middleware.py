@@ -72,12 +72,7 @@ def started(folder: Path, **env: str) -> Iterator[Guarded]:
         database.add_user(User(name=name, password_hash=hashed, scopes=scopes, created_at=datetime.now(UTC)))
     settings = {"WEATHER_HOME": str(folder), "WEATHER_JWT_SECRET": SECRET} | env
     with beside(guarded.serve, url, env=settings, output=output) as process:
-        try:
-            port = process.hear()
-        except EOFError:
-            process.process.join()
-            raise AssertionError(output.read_text()) from None
-        yield Guarded(database, port, output)
+        yield Guarded(database, process.hear(), output)
     database.close()
 
 
