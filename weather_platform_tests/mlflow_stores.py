@@ -1,12 +1,12 @@
 """Fixtures with a real MLflow on SQLite: its tables are made once per session and copied for each test."""
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from weather_platform.resources.mlflow_client import mlflow_client
+from weather_platform_tests.databases import migrated
 from weather_platform_tests.small_models import Store
 
 
@@ -26,9 +26,7 @@ def tracking_uri(empty_mlflow: Path, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def store(tracking_uri: str, tmp_path: Path) -> Iterator[Store]:
+def store(tracking_uri: str, tmp_path: Path) -> Store:
     """A fresh MLflow store with a fresh application database."""
-    opened = Store(tracking_uri, f"sqlite:///{tmp_path}/weather.db")
-    opened.database.migrate()
-    yield opened
-    opened.database.close()
+    migrated(tmp_path / "weather.db")
+    return Store(tracking_uri, f"sqlite:///{tmp_path}/weather.db")

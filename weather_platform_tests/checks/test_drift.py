@@ -12,6 +12,7 @@ from weather_platform.database import Database, DriftRecord
 from weather_platform.io_managers.reports import publish
 from weather_platform.partitions import month_partitions
 from weather_platform.resources.reports import ReportStore
+from weather_platform_tests.databases import migrated
 from weather_platform_tests.drift_reports import drift_report
 from weather_platform_tests.stages import Home, evaluations, failing, made
 
@@ -31,8 +32,7 @@ def store(home: Home) -> ReportStore:
 
 @pytest.fixture
 def database(home: Home) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{home.settings.home}/weather.db")
-    opened.migrate()
+    opened = migrated(home.settings.home / "weather.db")
     yield opened
     opened.close()
 

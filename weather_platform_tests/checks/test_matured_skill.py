@@ -14,6 +14,7 @@ from weather_platform.database import Database
 from weather_platform.domain.matured import MATURED_SCHEMA, RELIABILITY_SCHEMA, Matured
 from weather_platform.domain.targets import TARGETS
 from weather_platform.partitions import month_partitions
+from weather_platform_tests.databases import migrated
 from weather_platform_tests.small_models import TARGET
 from weather_platform_tests.stages import MOMENT, Home, evaluations, failing, forecast_table, made
 
@@ -53,8 +54,7 @@ def home(tmp_path: Path) -> Home:
 @pytest.fixture
 def database(home: Home) -> Database:
     """With two forecasts of June and none of May."""
-    opened = Database(f"sqlite:///{home.settings.home / 'weather.db'}")
-    opened.migrate()
+    opened = migrated(home.settings.home / "weather.db")
     forecast_of_june(opened, TWO)
     return opened
 

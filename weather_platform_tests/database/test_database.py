@@ -123,9 +123,9 @@ def migrate(start: Barrier, url: str) -> None:
     Database(url).migrate()
 
 
-def test_four_processes_that_migrate_at_once_all_succeed(url: str) -> None:
-    race(*((migrate, url) for _ in range(4)))
-    assert Database(url).decisions("rain_tomorrow") == []
+def test_four_processes_that_migrate_at_once_all_succeed(empty_url: str) -> None:
+    race(*((migrate, empty_url) for _ in range(4)))
+    assert Database(empty_url).decisions("rain_tomorrow") == []
 
 
 def test_the_newest_migration_is_the_one_that_alembic_finds(database: Database) -> None:
@@ -150,11 +150,11 @@ def test_migrating_twice_keeps_what_is_there(database: Database) -> None:
     assert database.forecasts("rain_tomorrow", date(2015, 6, 1), date(2015, 6, 1)).num_rows == 1
 
 
-def test_forecasts_made_before_there_were_values_are_kept_as_they_were(url: str) -> None:
+def test_forecasts_made_before_there_were_values_are_kept_as_they_were(empty_url: str) -> None:
     from alembic import command
     from alembic.config import Config
 
-    database = Database(url)
+    database = Database(empty_url)
     config = Config()
     config.set_main_option("script_location", "weather_platform:database/migrations")
     old = {name: cell for name, cell in forecast().items() if not name.startswith("value")}
@@ -178,9 +178,9 @@ def test_a_database_of_a_newer_version_is_left_alone(database: Database) -> None
         database.migrate()
 
 
-def test_a_database_without_tables_says_how_to_make_them(url: str) -> None:
+def test_a_database_without_tables_says_how_to_make_them(empty_url: str) -> None:
     with pytest.raises(WeatherError, match="migrate"):
-        Database(url).decisions("rain_tomorrow")
+        Database(empty_url).decisions("rain_tomorrow")
 
 
 # ---------------------------------------------------------------- forecasts
@@ -500,8 +500,8 @@ def test_half_a_removal_is_refused(half: dict[str, Any]) -> None:
         change(**half)
 
 
-def test_moves_that_were_recorded_before_aliases_could_be_taken_away_stay_and_stay_closed(url: str) -> None:
-    old = Database(url)
+def test_moves_that_were_recorded_before_aliases_could_be_taken_away_stay_and_stay_closed(empty_url: str) -> None:
+    old = Database(empty_url)
     config = Config()
     config.set_main_option("script_location", "weather_platform:database/migrations")
     with old.engine.execution_options(weather_writing=True).begin() as connection:

@@ -13,6 +13,7 @@ from weather_platform.database import Database, DriftRecord
 from weather_platform.errors import InvariantError, ReportError, WeatherError
 from weather_platform.io_managers.reports import publish
 from weather_platform.resources.reports import ReportStore
+from weather_platform_tests.databases import migrated
 from weather_platform_tests.drift_reports import MONTH, drift_report, measured_report
 from weather_platform_tests.lake.writers import serve_s3
 from weather_platform_tests.processes import FORKS
@@ -45,8 +46,7 @@ class Server:
 
 @pytest.fixture
 def database(tmp_path: Path) -> Iterator[Database]:
-    opened = Database(f"sqlite:///{tmp_path}/weather.db")
-    opened.migrate()
+    opened = migrated(tmp_path / "weather.db")
     yield opened
     opened.close()
 

@@ -33,10 +33,11 @@ from weather_platform.serving.auth import MAX_LOGIN_BYTES, Authenticator, AuthEr
 from weather_platform.serving.keys import Keys
 from weather_platform.serving.users import Passwords
 from weather_platform.settings import Settings
-from weather_platform_tests.database.conftest import database, postgresql_uri, url
+from weather_platform_tests.database.conftest import database, dialect, postgresql_uri, url
+from weather_platform_tests.databases import migrated
 from weather_platform_tests.processes import race
 
-__all__ = ["database", "postgresql_uri", "url"]
+__all__ = ["database", "dialect", "postgresql_uri", "url"]
 
 SECRET = secrets.token_urlsafe(48)
 PASSWORD = "blue whales eat krill"  # noqa: S105
@@ -89,8 +90,7 @@ def authenticator(database: Database) -> Iterator[Authenticator]:
 @pytest.fixture(scope="module")
 def verifier(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authenticator]:
     """For tests of tokens alone: on SQLite, with one user, ada, that no test changes."""
-    database = Database(f"sqlite:///{tmp_path_factory.mktemp('verifier') / 'weather.db'}")
-    database.migrate()
+    database = migrated(tmp_path_factory.mktemp("verifier") / "weather.db")
     add(database, scopes=("predict", "admin"))
     with opened(database, users_every_seconds=3600) as made:
         yield made
@@ -328,8 +328,7 @@ def with_keys(**changes: Any) -> Keys:
 
 
 def sqlite(folder: Path) -> Database:
-    made = Database(f"sqlite:///{folder / 'weather.db'}")
-    made.migrate()
+    made = migrated(folder / "weather.db")
     add(made)
     return made
 

@@ -20,6 +20,7 @@ from weather_platform.database import Database, User
 from weather_platform.serving.keys import Keys
 from weather_platform.serving.users import Passwords
 from weather_platform.settings import Settings
+from weather_platform_tests.databases import migrated
 from weather_platform_tests.processes import beside
 from weather_platform_tests.serving import guarded
 
@@ -65,8 +66,7 @@ class Guarded:
 def started(folder: Path, **env: str) -> Iterator[Guarded]:
     """A server on a database with ada (predict) and root (predict, admin)."""
     url = f"sqlite:///{folder / 'weather.db'}"
-    database, output = Database(url), folder / "output.txt"
-    database.migrate()
+    database, output = migrated(folder / "weather.db"), folder / "output.txt"
     hashed = Passwords().hash(PASSWORD)
     for name, scopes in (("ada", ("predict",)), ("root", ("predict", "admin"))):
         database.add_user(User(name=name, password_hash=hashed, scopes=scopes, created_at=datetime.now(UTC)))

@@ -18,11 +18,12 @@ from weather_platform.database import Database, LoggedForecast, LogWriter
 from weather_platform.errors import InvariantError, WeatherError
 from weather_platform.serving.prediction_log import PredictionLog
 from weather_platform.settings import load_settings
-from weather_platform_tests.database.conftest import database, postgresql_uri, url
+from weather_platform_tests.database.conftest import database, dialect, empty_url, postgresql_uri, url
+from weather_platform_tests.databases import migrated
 from weather_platform_tests.processes import Beside, beside
 from weather_platform_tests.serving.answers import NOON, Told, answer, answers
 
-__all__ = ["database", "postgresql_uri", "url"]
+__all__ = ["database", "dialect", "empty_url", "postgresql_uri", "url"]
 
 NEVER_SECONDS = 3600.0
 """An interval that does not pass: only a full batch or the end makes the writer write."""
@@ -137,8 +138,7 @@ def test_answers_are_found_by_request_and_by_target_and_the_newest_come_last(
 def test_the_settings_make_the_log_of_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEATHER_PREDICTION_LOG_CAPACITY", "3")
     monkeypatch.setenv("WEATHER_PREDICTION_LOG_DAYS", "2")
-    database = Database(f"sqlite:///{tmp_path}/weather.db")
-    database.migrate()
+    database = migrated(tmp_path / "weather.db")
     log = PredictionLog.from_settings(load_settings(home=tmp_path), database, Told())
     log.start()
     assert len(list((tmp_path / "serving" / "prediction_log").iterdir())) == 1
@@ -281,8 +281,8 @@ def test_an_outage_fills_the_queue_and_afterwards_everything_is_written_once(
     assert caplog.text.count("the prediction log is written again") == 1
 
 
-def test_a_database_that_is_not_there_yet_is_waited_for(url: str, tmp_path: Path) -> None:
-    database = Database(url)
+def test_a_database_that_is_not_there_yet_is_waited_for(empty_url: str, tmp_path: Path) -> None:
+    database = Database(empty_url)
     told = Told()
     log = opened(database, tmp_path, told)
     log.put(answers(3))

@@ -4,7 +4,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import skops.io
 
 from weather_platform.domain.algorithms import ALGORITHMS, FitRows, FittedModel, Params
 from weather_platform.domain.targets import Task
@@ -47,5 +46,7 @@ def fit(name: str, given: FitRows, task: Task, seed: int = 1, threads: int = 1) 
 
 def estimator_of(model: FittedModel) -> Any:
     """The estimator of scikit-learn in a model's file, as skops makes it."""
+    import skops.io  # here: it takes seconds, and every worker reads this file to know its tests
+
     data = model.to_bytes()
     return skops.io.loads(data, trusted=skops.io.get_untrusted_types(data=data))

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import xgboost
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -29,6 +28,8 @@ OBJECTIVES = {"classification": "binary:logistic", "regression": "reg:squarederr
 
 def learned(**params: Any) -> Any:
     """A booster of sixty trees on rows of which some values are missing."""
+    import xgboost
+
     rng = np.random.default_rng(3)
     values = rng.normal(size=(3000, FEATURES)).astype(np.float32)
     values[rng.random(values.shape) < 0.15] = np.nan
@@ -114,6 +115,8 @@ def test_a_booster_of_another_kind_is_left_to_xgboost(params: dict[str, Any]) ->
 
 
 def test_a_booster_with_categories_is_left_to_xgboost() -> None:
+    import xgboost
+
     rng = np.random.default_rng(0)
     values = rng.integers(0, 9, size=(500, 2)).astype(np.float32)
     table = xgboost.DMatrix(

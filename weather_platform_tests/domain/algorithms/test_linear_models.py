@@ -12,8 +12,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
-from sklearn.dummy import DummyClassifier
-from sklearn.pipeline import Pipeline
 
 from weather_platform.domain.algorithms import ALGORITHMS, FittedModel, skops_files
 from weather_platform.domain.targets import Task
@@ -92,7 +90,13 @@ def indicated(change: Callable[[Any], Any]) -> Edit:
 
 
 def with_steps(change: Callable[[list[Any]], list[Any]]) -> Edit:
-    return lambda pipeline: Pipeline(change(pipeline.steps))
+    return lambda pipeline: type(pipeline)(change(pipeline.steps))
+
+
+def another_estimator(_: Any) -> Any:
+    from sklearn.dummy import DummyClassifier
+
+    return DummyClassifier()
 
 
 def without_names(pipeline: Any) -> None:
@@ -161,7 +165,7 @@ def test_a_file_that_says_enough_is_read(name: str, task: Task, edit: Edit) -> N
         ),
         (lambda pipeline: pipeline["scale"], "holds a StandardScaler where .* needs a Pipeline"),
         (lambda _: [1, 2], "cannot be read as a skops file"),
-        (lambda _: DummyClassifier(), r"holds sklearn\.dummy\.DummyClassifier, which no model"),
+        (another_estimator, r"holds sklearn\.dummy\.DummyClassifier, which no model"),
     ],
 )
 def test_a_file_whose_parts_do_not_fit_together_is_refused(name: str, task: Task, edit: Edit, sentence: str) -> None:
