@@ -80,10 +80,10 @@ def template(uri: str) -> str:
 
 
 @contextmanager
-def created(uri: str, template: str) -> Iterator[str]:
+def created(uri: str, source: str) -> Iterator[str]:
     """The URL of a copy of this database, which goes at the end."""
     name = f"weather_{uuid.uuid4().hex}"
-    administer(uri, f"CREATE DATABASE {name} TEMPLATE {template}")
+    administer(uri, f"CREATE DATABASE {name} TEMPLATE {source}")
     try:
         yield named(uri, name)
     finally:
