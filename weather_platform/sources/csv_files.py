@@ -68,6 +68,8 @@ BUREAU: dict[str, str] = {
 STATION_LINE = re.compile(
     r"Daily Weather Observations for\s+(?P<station>[^,]+?)\s*(?:,[^,]*?)?\s+for\s+[A-Za-z]+\s+[0-9]{4}\b"
 )
+SOUND_FIELDS = re.compile(r'(?:(?:"(?:[^"]|"")*+"|[^",][^,]*+|),)*+')
+"""The fields of a line, each with its comma, up to the first one whose quotes are at fault."""
 LAYOUT_HINT = "expected a weatherAUS table (Date,Location,MinTemp,...) or a Bureau monthly file"
 
 TEXT_COLUMNS = tuple(name for name in RAW_SCHEMA.names[2:] if RAW_SCHEMA.field(name).type == pa.string())[:-2]
@@ -86,6 +88,9 @@ class CsvSource:
 
     `row_number` is the line on which the row starts, the first line of the file being 1: blank lines, a
     preamble and line breaks inside quotes all count as lines, so it is what an editor shows.
+
+    A file is UTF-8 or Windows-1252. Its first sequence beyond ASCII decides: when that is valid UTF-8 the file
+    is UTF-8, and a byte further on that is not is an error; otherwise the whole file is Windows-1252.
 
     A row whose date cannot be read, lies before `first_month` or after the day of `fetched_at` goes to the
     month of the last datable row before it in its file, else of the first one after it; its `day` stays what
@@ -226,6 +231,7 @@ class _FileReader:
         self.first_day = first_day
         self.last_day = last_day
         self.encoding: str | None = None
+        self.date_column = 1
         self.month: int | None = None  # of the last datable row so far
         self.head: list[pa.Table] = []  # rows before the first datable one
         self.head_rows = 0
@@ -241,6 +247,7 @@ class _FileReader:
             self.encoding = "utf-8"
         self._refuse_bare_returns(data, 1)
         layout = self._layout(data)
+        self.date_column = layout.columns.index("date") + 1
         line, data, rows = layout.body_line, data[layout.body_offset :], 0
         while True:
             chunk = next(chunks, b"")
@@ -257,7 +264,9 @@ class _FileReader:
             if not chunk:
                 break
             if len(data) > LONGEST_ROW_BYTES:
-                self._fail("a row of more than 1 MB; is a quote left open?", line)
+                opened = data.rfind(b'"') if data.count(b'"') % 2 else -1
+                column = _column_of(data, opened) if opened >= 0 else None
+                self._fail("a row of more than 1 MB; is a quote left open?", line, column)
             data += chunk
         if not rows:
             self._fail(
@@ -270,11 +279,16 @@ class _FileReader:
                 f"no row has a date between {self.first_day} and {self.last_day}; the first one reads "
                 f"{first_head['date'][0].as_py()!r:.40}. Write days as YYYY-MM-DD or change the first month",
                 first_head["row_number"][0].as_py(),
+                self.date_column,
             )
 
     def _fail(self, what: str, line: int | None = None, column: int | None = None) -> NoReturn:
         place = "".join(f", {name} {at}" for name, at in (("line", line), ("column", column)) if at is not None)
         raise SourceError(f"{self.path}{place}: {what}")
+
+    def _fail_at(self, what: str, data: bytes, at: int, line: int) -> NoReturn:
+        """Fail at a byte of `data`, which starts with a row on `line`."""
+        self._fail(what, line + data.count(b"\n", 0, at), _column_of(data, at))
 
     # Bytes
 
@@ -305,34 +319,32 @@ class _FileReader:
     def _refuse_nul(self, data: bytes, line: int) -> None:
         at = data.find(0)
         if at >= 0:
-            start = data.rfind(b"\n", 0, at) + 1
-            self._fail(
-                "a NUL byte, which text does not contain; the file is binary or damaged, fetch it again",
-                line + data.count(b"\n", 0, at),
-                data.count(b",", start, at) + 1,
-            )
+            what = "a NUL byte, which text does not contain; the file is binary or damaged, fetch it again"
+            self._fail_at(what, data, at, line)
 
     def _refuse_bare_returns(self, data: bytes, line: int) -> None:
         if b"\r" in data:
             bare = re.search(rb"\r(?!\n)", data)
             if bare and bare.end() < len(data):  # at the very end, its line feed may be in the next block
-                at = line + data.count(b"\n", 0, bare.start())
-                self._fail("a carriage return without a line feed; save the file with LF or CRLF line ends", at)
+                what = "a carriage return without a line feed; save the file with LF or CRLF line ends"
+                self._fail_at(what, data, bare.start(), line)
 
     def _decoded(self, data: bytes, line: int) -> bytes:
-        """The bytes as UTF-8. The first byte beyond ASCII decides the encoding of the file."""
+        """The bytes as UTF-8. The first sequence beyond ASCII decides the encoding of the file.
+
+        The data start with a row and end with one, so no sequence is cut, and where the blocks of the file
+        end does not show.
+        """
         if data.isascii():
             return data
         if self.encoding != "cp1252":
             try:
                 data.decode("utf-8")
             except UnicodeDecodeError as error:
-                if self.encoding == "utf-8":
-                    at = line + data.count(b"\n", 0, error.start)
-                    self._fail(
-                        "a byte that is not UTF-8, in a file that was so far; save it again as UTF-8",
-                        at,
-                    )
+                # A sound sequence before this one makes the file UTF-8, even within the same block.
+                if self.encoding == "utf-8" or not data[: error.start].isascii():
+                    what = "a byte that is not UTF-8, in a file that was so far; save it again as UTF-8"
+                    self._fail_at(what, data, error.start, line)
                 self.encoding = "cp1252"
             else:
                 self.encoding = "utf-8"
@@ -340,8 +352,8 @@ class _FileReader:
         try:
             return data.decode("cp1252").encode("utf-8")
         except UnicodeDecodeError as error:
-            at = line + data.count(b"\n", 0, error.start)
-            self._fail("a byte that is neither UTF-8 nor Windows-1252 text; save the file as UTF-8", at)
+            what = "a byte that is neither UTF-8 nor Windows-1252 text; save the file as UTF-8"
+            self._fail_at(what, data, error.start, line)
 
     # Layout
 
@@ -386,7 +398,10 @@ class _FileReader:
             return [" ".join(cell.split()) for cell in next(csv.reader([line.rstrip("\r")], strict=True), [])]
         except csv.Error:
             if strict_at is not None:
-                self._fail("a quote in the header that is not closed, or stands inside a name; repair it", strict_at)
+                sound = SOUND_FIELDS.match(line)
+                before = sound[0].encode() if sound else b""
+                what = "a quote in the header that is not closed, or stands inside a name; repair it"
+                self._fail(what, strict_at, _column_of(before, len(before)))
             return [line]
 
     def _columns(
@@ -427,7 +442,7 @@ class _FileReader:
         ends, quoted = newlines, QUOTE in data
         if quoted:
             quotes = np.flatnonzero(codes == QUOTE)
-            self._refuse_stray_quotes(codes, quotes, newlines, line, last=last)
+            self._refuse_stray_quotes(data, codes, quotes, line, last=last)
             ends = newlines[np.searchsorted(quotes, newlines) % 2 == 0]
             commas = commas[np.searchsorted(quotes, commas) % 2 == 0]
         starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
@@ -438,21 +453,12 @@ class _FileReader:
         return _Records(ends, fields, lines, blank, quoted)
 
     def _refuse_stray_quotes(
-        self,
-        codes: NDArray[np.uint8],
-        quotes: NDArray[np.int64],
-        newlines: NDArray[np.int64],
-        line: int,
-        *,
-        last: bool,
+        self, data: bytes, codes: NDArray[np.uint8], quotes: NDArray[np.int64], line: int, *, last: bool
     ) -> None:
         """Quotes alternate: one opens a field right after its separator, one closes it right before the next.
 
         A doubled quote inside a field closes and opens at once.
         """
-
-        def line_of(quote: int) -> int:
-            return line + int(np.searchsorted(newlines, quotes[quote]))
 
         opening, closing = quotes[::2], quotes[1::2]
         before = codes[opening - 1]
@@ -474,7 +480,7 @@ class _FileReader:
             candidates.append((len(quotes) - 1, "a quote that is opened and never closed; close it"))
         if candidates:
             quote, what = min(candidates)
-            self._fail(what, line_of(quote))
+            self._fail_at(what, data, int(quotes[quote]), line)
 
     def _parse(self, data: bytes, records: "_Records", layout: _Layout) -> pa.Table:
         """The rows of a block as SCRATCH_SCHEMA."""
@@ -482,9 +488,11 @@ class _FileReader:
         wrong = (records.fields != count) & ~records.blank
         if wrong.any():
             at = int(np.argmax(wrong))
+            fields = int(records.fields[at])
             self._fail(
-                f"{records.fields[at]} fields instead of {count}; repair the row or quote its commas",
+                f"{fields} fields instead of {count}; repair the row or quote its commas",
                 int(records.lines[at]),
+                min(fields, count) + 1,  # the first field that is missing or too many
             )
         lines = records.lines[~records.blank]
         if not len(lines):
@@ -536,6 +544,7 @@ class _FileReader:
                     self._fail(
                         f"the first {self.head_rows:,} rows have no usable date; write them as YYYY-MM-DD",
                         line,
+                        self.date_column,
                     )
                 return
             self.month = _month_of(days[np.argmax(datable)])
@@ -556,6 +565,15 @@ class _FileReader:
         for start, stop in itertools.pairwise(bounds):
             if stop > start:
                 self.scratch.add(int(months[start]), table.slice(start, stop - start))
+
+
+def _column_of(data: bytes, at: int) -> int:
+    """The column of the field that holds the byte at `at`, in data that start with a row.
+
+    For messages only: it goes through everything before the byte.
+    """
+    unquoted = b'"'.join(data[:at].split(b'"')[::2])
+    return unquoted.count(b",", unquoted.rfind(b"\n") + 1) + 1
 
 
 def _month_of(day: int) -> int:

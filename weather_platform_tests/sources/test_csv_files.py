@@ -140,6 +140,7 @@ def test_a_bureau_row_takes_its_station_from_the_preamble(opened: Callable[..., 
         ("Sydney, New South Wales", "Sydney"),
         ("Norfolk Island", "Norfolk Island"),
         ("Perth Airport, WA", "Perth Airport"),
+        ("Melbourne (Olympic Park), Victoria", "Melbourne (Olympic Park)"),
     ],
 )
 def test_a_station_line_may_lack_the_state(opened: Callable[..., CsvSource], station: str, expected: str) -> None:
@@ -193,6 +194,55 @@ def test_quotes_line_breaks_and_blank_lines_keep_the_line_numbers(opened: Callab
     got = source.rows("2009-11")
     assert got["station"].to_pylist() == ["A,B", 'say "so"', "two\nlines", "Albury"]
     assert got["row_number"].to_pylist() == [2, 5, 6, 9]
+
+
+BLOCKS = [8 << 20, *range(400, 420), 1000]
+"""So many bytes at a time: the whole file at once, and borders at every byte of a sequence."""
+
+
+def encoded(*stations: bytes) -> bytes:
+    """A table with these stations, and rows of ASCII around them."""
+    plain = [row(f"2009-11-{day:02}", "plain") for day in range(1, 9)]
+    rows = [r for i in range(len(stations)) for r in (*plain, row("2009-11-09", f"<{i}>"))]
+    data = table(*rows, *plain).encode()
+    for i, station in enumerate(stations):
+        data = data.replace(f"<{i}>".encode(), station)
+    return data
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(
+    ("stations", "read"),
+    [
+        (["Zürich".encode(), "雨°é".encode()], ["Zürich", "雨°é"]),
+        ([b"Z\xfcrich", b"\xb0"], ["Zürich", "°"]),
+        ([b"Z\xfcrich", "é".encode()], ["Zürich", "Ã©"]),  # as in any Windows-1252 file
+        ([b"\xfc " + "é".encode()], ["ü Ã©"]),
+    ],
+)
+def test_the_first_sequence_beyond_ascii_decides_the_encoding_of_the_whole_file(
+    opened: Callable[..., CsvSource],
+    monkeypatch: pytest.MonkeyPatch,
+    block: int,
+    stations: list[bytes],
+    read: list[str],
+) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", block)
+    got = opened({"a.csv": encoded(*stations)}).rows("2009-11")["station"].to_pylist()
+    assert [name for name in got if name != "plain"] == read
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+@pytest.mark.parametrize(
+    ("stations", "line"),
+    [(["Zürich".encode(), b"Z\xfcrich"], 19), (["é".encode() + b" \xfc"], 10), (["é".encode(), b"", b"\xc3"], 28)],
+)
+def test_a_byte_that_is_not_utf8_in_a_file_that_began_so_is_the_same_error_in_any_block(
+    opened: Callable[..., CsvSource], monkeypatch: pytest.MonkeyPatch, block: int, stations: list[bytes], line: int
+) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", block)
+    with pytest.raises(SourceError, match=rf"a\.csv, line {line}, column 2: a byte that is not UTF-8, in a file"):
+        opened({"a.csv": encoded(*stations)}).coverage()
 
 
 @settings(max_examples=40, deadline=None)
@@ -348,16 +398,24 @@ POISON: dict[str, tuple[dict[str, str | bytes], str]] = {
     ),
     "neither utf-8 nor cp1252": (
         {"p.csv": ROWS.encode() + b"2009-11-04,\x81" + THIRD.encode()[11:]},
-        r"p\.csv, line 5: a byte that is neither UTF-8 nor Windows-1252",
+        r"p\.csv, line 5, column 2: a byte that is neither UTF-8 nor Windows-1252",
     ),
     "utf-8 and then not": (
         {"p.csv": b"\xef\xbb\xbf" + ROWS.encode() + THIRD.replace("Albury", "Alb\xfcry").encode("cp1252")},
-        r"p\.csv, line 5: a byte that is not UTF-8",
+        r"p\.csv, line 5, column 2: a byte that is not UTF-8",
     ),
-    "bare carriage returns": ({"p.csv": ROWS.replace("\n", "\r")}, r"p\.csv, line 1: a carriage return"),
+    "utf-8 and then not, in a quoted field of two lines": (
+        {"p.csv": ROWS.encode() + THIRD.encode().replace(b"Albury", '"Zürich,\n,'.encode() + b'\xfc"')},
+        r"p\.csv, line 6, column 2: a byte that is not UTF-8",
+    ),
+    "utf-8 and then half a sequence at the end": (
+        {"p.csv": ROWS.replace("Albury", "Zürich").encode() + THIRD.encode() + b"\xc3"},
+        r"p\.csv, line 5, column 24: a byte that is not UTF-8",
+    ),
+    "bare carriage returns": ({"p.csv": ROWS.replace("\n", "\r")}, r"p\.csv, line 1, column 24: a carriage return"),
     "a bare carriage return": (
         {"p.csv": ROWS.replace("2009-11-03,", "2009-11-03,\r")},
-        r"p\.csv, line 4: a carriage return",
+        r"p\.csv, line 4, column 2: a carriage return",
     ),
     "unknown layout": ({"p.csv": "name,age\nAnn,4\n"}, r"p\.csv, line 1, column 1: unknown layout.*'name'"),
     "unknown header": (
@@ -384,28 +442,36 @@ POISON: dict[str, tuple[dict[str, str | bytes], str]] = {
         r"p\.csv, line 1: the fields are separated by semicolons",
     ),
     "tabs": ({"p.csv": ROWS.replace(",", "\t")}, r"p\.csv, line 1: the fields are separated by tabs"),
-    "too few fields": ({"p.csv": ROWS + "2009-11-04,Albury,1\n"}, r"p\.csv, line 5: 3 fields instead of 24"),
-    "too many fields": ({"p.csv": ROWS + THIRD + ",9\n"}, r"p\.csv, line 5: 25 fields instead of 24"),
-    "a last row cut off": ({"p.csv": ROWS[:-30]}, r"p\.csv, line 4: \d+ fields instead of 24"),
+    "too few fields": ({"p.csv": ROWS + "2009-11-04,Albury,1\n"}, r"p\.csv, line 5, column 4: 3 fields instead of 24"),
+    "too many fields": ({"p.csv": ROWS + THIRD + ",9\n"}, r"p\.csv, line 5, column 25: 25 fields instead of 24"),
+    "a last row cut off": ({"p.csv": ROWS[:-30]}, r"p\.csv, line 4, column 18: 17 fields instead of 24"),
     "open quote": (
         {"p.csv": ROWS + THIRD.replace("Albury", '"Albury')},
-        r"p\.csv, line 5: a quote that is opened and never",
+        r"p\.csv, line 5, column 2: a quote that is opened and never",
     ),
     "open quote, then another": (
         {"p.csv": ROWS.replace("2009-11-02,", '2009-11-02,"').replace("2009-11-03,Albury", '2009-11-03,"Albury"')},
-        r"p\.csv, line 3: a quoted field that is not closed",
+        r"p\.csv, line 3, column 2: a quoted field that is not closed",
     ),
     "quote inside a field": (
         {"p.csv": ROWS.replace("2009-11-02,Alb", '2009-11-02,Al"b')},
-        r"p\.csv, line 3: a quote inside",
+        r"p\.csv, line 3, column 2: a quote inside",
+    ),
+    "quote inside a field, after quoted commas and line breaks": (
+        {"p.csv": ROWS.replace("2009-11-02,Albury,", '2009-11-02,"A ""b"",\n,c",1"')},
+        r"p\.csv, line 4, column 3: a quote inside",
     ),
     "open quote in the header": (
         {"p.csv": ROWS.replace("Date", '"Date', 1)},
-        r"p\.csv, line 1: a quote in the header",
+        r"p\.csv, line 1, column 1: a quote in the header",
+    ),
+    "quote inside a name of the header": (
+        {"p.csv": ROWS.replace("Location", '"Location"', 1).replace("Sunshine", '"Sun"shine')},
+        r"p\.csv, line 1, column 7: a quote in the header",
     ),
     "endless row": (
         {"p.csv": ROWS + '2009-11-04,"' + "x\n" * 5_000_000},
-        r"p\.csv, line 5: a row of more than 1 MB; is a quote left open\?",
+        r"p\.csv, line 5, column 2: a row of more than 1 MB; is a quote left open\?",
     ),
     "header only": ({"p.csv": ROWS.split("\n")[0]}, r"p\.csv, line 1: there is a header but no row"),
     "header and blank lines": (
@@ -414,7 +480,7 @@ POISON: dict[str, tuple[dict[str, str | bytes], str]] = {
     ),
     "no usable date": (
         {"p.csv": ROWS.replace("2009-11", "1909-11")},
-        r"p\.csv, line 2: no row has a date between 2007-11-01 and 2016-02-10; the first one reads '1909-11-01'",
+        r"p\.csv, line 2, column 1: no row has a date between 2007-11-01 and 2016-02-10; .* reads '1909-11-01'",
     ),
     "bureau without station": (
         {"p.csv": bureau("2009-11-1", title=False)},
@@ -435,7 +501,7 @@ POISON: dict[str, tuple[dict[str, str | bytes], str]] = {
     ),
     "two bureau files in one": (
         {"p.csv": bureau("2009-11-1") * 2},
-        r"p\.csv, line 8: 1 fields instead of 22",
+        r"p\.csv, line 8, column 2: 1 fields instead of 22",
     ),
     "no csv": ({"notes.txt": "x"}, r"observations holds no \*\.csv or \*\.csv\.gz file"),
 }  # fmt: skip
