@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PYTHON ?= python3
 
-.PHONY: help setup demo test test-long lint format types lock ui reset
+.PHONY: help setup demo test test-long lint format lock docs ui reset
 
 help: ## List the targets.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,4 +57,4 @@ ui: $(READY) ## Open the Dagster UI (127.0.0.1:3000) and the MLflow UI (127.0.0.
 	$(BIN)/weather ui
 
 reset: ## Delete all state of the embedded profile.
-	rm -rf $${WEATHER_HOME:-.weather}
+	rm -rf -- "$${WEATHER_HOME:-.weather}"

@@ -13,6 +13,8 @@ from weather_platform.sources import Coverage
 
 LEARN = "learn"
 
+_DAY = timedelta(days=1)
+
 
 @dataclass(frozen=True, slots=True)
 class StageRun:
@@ -26,11 +28,11 @@ class StageRun:
 def plan_runs(coverage: Coverage, test_years: Iterable[int], forecast_days: int) -> list[StageRun]:
     """The runs of the whole graph for a source's coverage.
 
-    `test_years` empty means the newest year of the coverage. Years that follow each other share a run. The newest
-    `forecast_days` days of the coverage are forecast. SourceError for a year outside the coverage.
+    `test_years` empty means the newest year with a label: the newest day has none yet. Years that follow each other
+    share a run. The newest `forecast_days` days of the coverage are forecast. SourceError for a year outside it.
     """
     first, last = coverage.first_day, coverage.last_day
-    years = sorted(set(test_years)) or [last.year]
+    years = sorted(set(test_years)) or [max(first, last - _DAY).year]
     if outside := [str(year) for year in years if not first.year <= year <= last.year]:
         raise SourceError(
             f"no observations for {', '.join(outside)}: the source covers {first} to {last}; choose a year inside"
@@ -50,7 +52,7 @@ def refuse_years_without_split(coverage: Coverage, stored_months: Iterable[str],
     What the lake holds already (its months, YYYY-MM) counts too: a source may hold the newest days alone.
     """
     first_day = min([coverage.first_day, *(date.fromisoformat(f"{month}-01") for month in stored_months)])
-    newest_labelled = coverage.last_day - timedelta(days=1)
+    newest_labelled = coverage.last_day - _DAY
     for run in plan:
         if run.job == LEARN:
             for year in range(int(run.first), int(run.last) + 1):

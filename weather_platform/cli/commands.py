@@ -36,7 +36,8 @@ def run(
     year: Annotated[list[int] | None, typer.Option(help="Test year (repeatable); default: the newest.")] = None,
     forecast_days: Annotated[int, typer.Option(min=1, max=366, help="Newest days that are forecast.")] = 14,
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the results there as one JSON object.")
+        Path | None,
+        typer.Option("--json", dir_okay=False, writable=True, help="Write the results there as one JSON object."),
     ] = None,
 ) -> None:
     """Run the whole graph: observations to a promoted model and forecasts."""
@@ -55,7 +56,8 @@ def run(
 @app.command()
 def demo(
     json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the results there as one JSON object.")
+        Path | None,
+        typer.Option("--json", dir_okay=False, writable=True, help="Write the results there as one JSON object."),
     ] = None,
 ) -> None:
     """Run the whole graph on a few years of synthetic weather: offline, no account, about a minute."""
@@ -348,4 +350,7 @@ def _run(settings: Settings, targets: list[str], years: list[int], forecast_days
         raise WeatherError("interrupted; every partition is as it was or as it should be, run again to go on") from None
     show_outcome(settings, outcome)
     if json_file is not None:
-        json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")
+        try:
+            json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise WeatherError(f"the run is done, but {json_file} cannot be written: {error.strerror}") from error

@@ -22,6 +22,14 @@ def test_the_whole_coverage_is_ingested_and_processed_and_the_newest_year_learnt
     ]
 
 
+@pytest.mark.parametrize(("last_day", "year"), [("2015-01-01", "2014"), ("2015-01-02", "2015"), ("2014-12-31", "2014")])
+def test_a_year_whose_only_day_has_no_label_yet_is_not_learnt_unasked(last_day: str, year: str) -> None:
+    coverage = Coverage(date(2012, 5, 3), date.fromisoformat(last_day))
+    plan = plan_runs(coverage, [], 14)
+    assert StageRun("learn", year, year) in plan
+    refuse_years_without_split(coverage, [], plan)
+
+
 @pytest.mark.parametrize(
     ("years", "learnt"),
     [

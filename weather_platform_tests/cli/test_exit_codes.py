@@ -3,10 +3,12 @@
 import gzip
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
+from weather_platform.cli import pipeline, show
 from weather_platform_tests.e2e.homes import MadeHome, empty_home, files_of
 from weather_platform_tests.small_models import TARGET
 
@@ -34,6 +36,7 @@ USAGE = [
     (["run", "--year", "soon"], "should be a valid integer"),
     (["run", "--forecast-days", "0"], "should be greater than or equal to 1"),
     (["run", "--json", "/nowhere/at/all/result.json"], "there is no folder /nowhere/at/all"),
+    (["run", "--json", "/"], "is a directory"),
     (["run", "2015"], "unexpected extra argument"),
     (["demo", "--year", "2015"], "No such option"),
     (["forecast", "--day", "2015-01-01"], "No such option"),
@@ -85,6 +88,20 @@ def failed(home: MadeHome, *arguments: str, **env: str) -> str:
     assert done.err.rstrip().endswith(said[0]), "the line is the last one"
     assert "Traceback" not in done.err
     return said[0]
+
+
+def test_ctrl_c_is_one_line_and_code_1_in_every_command(nothing: MadeHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show, "show_status", lambda _: signal.raise_signal(signal.SIGINT))
+    assert failed(nothing, "status") == "weather: interrupted; run it again to go on"
+
+
+def test_a_result_that_cannot_be_written_after_the_run_is_one_line(
+    nothing: MadeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "run_pipeline", lambda *_: pipeline.Outcome("synthetic", True, {}, {}, [], 0.0))
+    monkeypatch.setattr(show, "show_outcome", lambda *_: None)
+    said = failed(nothing, "demo", "--json", "/dev/full")
+    assert said == "weather: the run is done, but /dev/full cannot be written: No space left on device"
 
 
 def test_the_real_command_gives_the_same_codes(nothing: MadeHome) -> None:
