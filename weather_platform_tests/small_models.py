@@ -67,9 +67,8 @@ def small_model(year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> 
 @cache
 def candidate(year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> Candidate:
     """The model as its training asset gives it, whose plots are drawn once."""
-    return Candidate(
-        small_model(year, seed, algorithm), {"features": 7, "rain_tomorrow__split": 0}, small_data().values[:5], 300.0
-    )
+    versions = {"features": 7, "rain_tomorrow__split": 0}
+    return Candidate(small_model(year, seed, algorithm), versions, small_data().values[:5], 300.0, "synthetic")
 
 
 @dataclass(frozen=True)

@@ -24,9 +24,9 @@ from weather_platform.domain.splits import day_number
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import Predictor, TrainingData
 from weather_platform.io_managers.costs import metered
-from weather_platform.io_managers.lake import read_from
+from weather_platform.io_managers.lake import column_schema, read_from
 from weather_platform.lake.partitions import TablePartitions
-from weather_platform.lake.provenance import lake_source
+from weather_platform.lake.provenance import lake_source, made_from
 from weather_platform.plots import markdown_image, station_map_png
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
@@ -67,13 +67,20 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         for day in issue_days:
             rows_of_day = int(np.count_nonzero(rows.day == day_number(day)))
             context.add_asset_metadata(
-                {"rows": rows_of_day, "model_version": model.version, "source": stored_source, **read_from(features)},
+                {
+                    "rows": rows_of_day,
+                    "dagster/partition_row_count": rows_of_day,
+                    "model_version": model.version,
+                    "source": stored_source,
+                    **read_from(features),
+                },
                 partition_key=day.isoformat(),
             )
         if picture := forecast_map(target, issued, lake.lake().read("stations"), stored_source):
             newest, png = picture
+            shown = {"map": dg.MetadataValue.md(markdown_image("map", png))}
             context.add_asset_metadata(
-                {"map": dg.MetadataValue.md(markdown_image("map", png))}, partition_key=newest.isoformat()
+                shown | {"dagster/column_schema": column_schema(issued.schema)}, partition_key=newest.isoformat()
             )
 
     return forecasts
@@ -87,8 +94,7 @@ def forecast_map(
         return None
     newest: date = pc.max(issued["day"]).as_py()
     shown = issued.filter(pc.equal(issued["day"], newest)).join(stations, "station", "id").sort_by("station")
-    synthetic = " (synthetic weather)" if source == "synthetic" else ""
-    title = f"{target.title}\nissued {newest}{synthetic}"
+    title = f"{target.title}\nissued {newest}{made_from(source)}"
     values = pc.coalesce(shown["probability"], shown["value"]).to_numpy()
     if target.task == "classification":
         colours, ends = "YlGnBu", (0.0, 1.0)

@@ -19,6 +19,7 @@ from weather_platform.domain.targets import ForecastTarget
 from weather_platform.errors import PartitionMissingError
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import TablePartitions
+from weather_platform.lake.provenance import made_from
 from weather_platform.plots import leaderboard_png, markdown_image
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import ModelReference
@@ -51,9 +52,10 @@ def leaderboard_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefi
         made_at = run_created_at(context.instance, run_id)
         for year in context.partition_keys:
             reason = unsplit_reason(split, year)
-            entries = () if reason else leaderboard(target, year, _of_year(target, year, references))
+            models = [] if reason else _of_year(target, year, references)
+            entries = () if reason else leaderboard(target, year, models)
             database.replace_leaderboard(target.name, int(year), entries, dagster_run_id=run_id, made_at=made_at)
-            told = {REASON: reason} if reason else _told(target, year, entries)
+            told = {REASON: reason} if reason else _told(target, year, entries, models)
             context.add_asset_metadata(told, partition_key=year)
         boards = database.leaderboards(target.name)
         if len(boards) > 1:
@@ -76,9 +78,13 @@ def _of_year(
     return [models[year] for models in references.values()]
 
 
-def _told(target: ForecastTarget, year: str, entries: Sequence[Entry]) -> dict[str, dg.MetadataValue]:
-    png = leaderboard_png(entries, f"{target.title}, test {year}")
+def _told(
+    target: ForecastTarget, year: str, entries: Sequence[Entry], models: Sequence[ModelReference]
+) -> dict[str, dg.MetadataValue]:
+    source = ", ".join(sorted({model.source for model in models}))
+    png = leaderboard_png(entries, f"{target.title}, test {year}{made_from(source)}")
     return {
+        "source": dg.MetadataValue.text(source),
         "challenger": dg.MetadataValue.text(entries[0].name),
         "value": dg.MetadataValue.float(entries[0].test),
         "leaderboard": dg.MetadataValue.md(shown(entries)),

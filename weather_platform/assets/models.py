@@ -22,6 +22,8 @@ from weather_platform.domain.training import TrainingConfig, TrainingData, train
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.mlflow_models import Candidate, NoCandidate
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+from weather_platform.lake.provenance import lake_source
+from weather_platform.resources.lake import LakeResource
 from weather_platform.settings import Settings
 
 SAMPLE_ROWS = 5
@@ -78,6 +80,7 @@ def candidate_asset(
         config: recipe,  # type: ignore[valid-type]
         split: TablePartitions,
         features: TablePartitions,
+        lake: LakeResource,
     ) -> Mapping[str, Candidate | NoCandidate]:
         params = config.model_dump()  # type: ignore[attr-defined]
         recipe_of_run = TrainingConfig(seed=params.pop("seed"), threads=params.pop("threads"), params=params)
@@ -85,6 +88,7 @@ def candidate_asset(
         newest = max((year for year, reason in unsplit.items() if reason is None), default="")
         rows = rows_up_to(target, features, newest)
         lake_versions = {"features": features.version, f"{target.name}__split": split.version}
+        source = lake_source(lake.lake()) or "unknown"
 
         def of_year(year: str) -> Candidate | NoCandidate:
             if reason := unsplit[year]:
@@ -94,7 +98,8 @@ def candidate_asset(
             context.log.info(f"training for {year} on {len(known):,} rows")
             meter = Meter()
             model = train(target, algorithm, known, split_from_manifest(split[year]), recipe_of_run)
-            return Candidate(model, lake_versions, known.values[-SAMPLE_ROWS:], meter.stop().peak_memory_mb)
+            sample = known.values[-SAMPLE_ROWS:]
+            return Candidate(model, lake_versions, sample, meter.stop().peak_memory_mb, source)
 
         return ComputedPartitions(context.partition_keys, of_year)
 

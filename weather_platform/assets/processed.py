@@ -19,13 +19,13 @@ import pyarrow as pa
 from weather_platform.assets.catalogue import LAKE_IO, OWNERS, SINGLE_RUN
 from weather_platform.errors import InvariantError
 from weather_platform.io_managers.costs import metered
-from weather_platform.io_managers.lake import partition_metadata, read_from
+from weather_platform.io_managers.lake import filled_from, partition_metadata, read_from
 from weather_platform.lake import Lake, Replaced, TablePartitions
 from weather_platform.resources.dbt import BATCH_ROWS, CleanedYears, DbtCleaning, batches_of_years
 from weather_platform.resources.lake import LakeResource
 from weather_platform.settings import PROJECT_DIR, Settings
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Raise it whenever the same raw rows would be cleaned differently."""
 
 
@@ -71,10 +71,10 @@ def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinitio
         stations: pa.Table,
         lake: LakeResource,
     ) -> Iterator[dg.MaterializeResult[None]]:
+        origin = {**filled_from(lake.lake()), **read_from(raw_observations)}
         for stored in publish_years(cleaning, lake.lake(), raw_observations, stations, context.partition_keys):
             for table, metadata in stored.metadata.items():
-                told = {**metadata, **read_from(raw_observations)}
-                context.add_asset_metadata(told, asset_key=table, partition_key=stored.year)
+                context.add_asset_metadata({**metadata, **origin}, asset_key=table, partition_key=stored.year)
         for table in ("quarantined_observations", "observations"):
             yield dg.MaterializeResult(asset_key=table)
 

@@ -17,7 +17,7 @@ from weather_platform.domain.stations import match_key
 from weather_platform.domain.targets import TARGETS, ForecastTarget, Task
 from weather_platform.errors import PartitionMissingError, SourceError
 from weather_platform.lake import Lake
-from weather_platform.lake.provenance import lake_source
+from weather_platform.lake.provenance import SYNTHETIC, lake_source, made_from
 from weather_platform.resources.registry import PRODUCTION, ModelRegistry
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database, open_lake
@@ -94,7 +94,7 @@ def show_forecast(
                     "materialise the features of that year again"
                 )
             kind = "" if rows[0]["kind"] == "live" else ", hindcast: the day lies in the model's own data"
-            synthetic = ", [yellow]synthetic weather[/yellow]" if lake_source(lake) == "synthetic" else ""
+            synthetic = ", [yellow]synthetic weather[/yellow]" if lake_source(lake) == SYNTHETIC else ""
             console.print(
                 f"{target.title}: issued {day}, for {day + timedelta(days=1)} "
                 f"(version {model.version}{kind}{synthetic})",
@@ -133,6 +133,8 @@ def show_models(settings: Settings) -> None:
             table.add_column(name, justify="right" if name in metrics else "left", no_wrap=name != "algorithm")
         for model in reversed(registry.versions(target)):
             reference = registry.reference(model.run_id)
+            if reference.source == SYNTHETIC:
+                table.title = f"{target}{made_from(reference.source)}"
             table.add_row(
                 str(model.version),
                 ", ".join(sorted(alias for alias, version in aliases.items() if version == model.version)),

@@ -98,9 +98,28 @@ def station_table(stations: Sequence[Station]) -> pa.Table:
     return pa.Table.from_pylist([asdict(station) for station in stations], schema=STATIONS_SCHEMA)
 
 
-def match_key(text: str) -> str:
-    """What two spellings of a station have in common: its letters and digits, lower case."""
+ALSO_KNOWN_AS: dict[str, str] = {"Nhill": "Nhil"}
+"""The name in the Bureau's monthly files to the catalogue id, where more than case, blanks and punctuation differ.
+
+The ids are those of the weatherAUS table, which misspells Nhill. Only whole names count: another site in the
+same town is another station.
+"""
+
+
+def _letters_and_digits(text: str) -> str:
     return re.sub(r"[^a-z0-9]", "", text.lower())
+
+
+_CATALOGUE_KEYS = {_letters_and_digits(name): _letters_and_digits(id_) for name, id_ in ALSO_KNOWN_AS.items()}
+
+
+def match_key(text: str) -> str:
+    """What the spellings of a station have in common: its letters and digits, lower case.
+
+    A name in ALSO_KNOWN_AS has the key of its catalogue id.
+    """
+    key = _letters_and_digits(text)
+    return _CATALOGUE_KEYS.get(key, key)
 
 
 def distance_km(

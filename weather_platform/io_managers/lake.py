@@ -25,7 +25,8 @@ import pyarrow as pa
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.costs import tell_costs
-from weather_platform.lake import Replaced, Snapshot, TablePartitions
+from weather_platform.lake import Lake, Replaced, Snapshot, TablePartitions
+from weather_platform.lake.provenance import lake_source
 from weather_platform.resources.lake import LakeResource
 
 PARTITION_COLUMNS: Final[Mapping[str, str]] = {"%Y": "year", "%Y-%m": "month", "%Y-%m-%d": "day"}
@@ -81,8 +82,11 @@ class LakeIOManager(dg.ConfigurableIOManager):
             tell_costs(context.step_context)
             return
         column, keys = partition_column(context.asset_partitions_def), list(context.asset_partition_keys)
+        source: dict[str, str] = {}
         for replaced in lake.replace_partitions(table, column, _partitions_of(table, keys, obj)):
             told = partition_metadata(replaced)
+            source = source or filled_from(lake)  # after the first part is stored: it may be of the raw rows
+            told |= source
             if replaced.key != keys[-1]:
                 del told["dagster/column_schema"]  # once a range: the UI shows the newest, and each event carries it
             context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=replaced.key)
@@ -146,6 +150,12 @@ def missing_partitions(
 def read_from(view: TablePartitions) -> dict[str, int]:
     """Which version of which table something was made from: what `weather lineage` goes back by."""
     return {read_version_key(view.name): view.version}
+
+
+def filled_from(lake: Lake) -> dict[str, str]:
+    """Which source the raw rows of this lake are of, so that what is made of generated weather says so."""
+    source = lake_source(lake)
+    return {} if source is None else {"source": source}
 
 
 def read_version_key(table: str) -> str:

@@ -36,10 +36,11 @@ from weather_platform.domain.training import CONTRACT_FILE, Predictor, TrainedMo
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.costs import tell_costs
 from weather_platform.io_managers.mlflow_formats import save_folder
+from weather_platform.lake.provenance import made_from
 from weather_platform.plots import model_plots
 from weather_platform.resources.mlflow_client import answering, run_url
 from weather_platform.resources.mlflow_tracking import NESTED_TAG, MlflowRun
-from weather_platform.resources.registry import DIGEST_TAG, GOLDEN_TAG, ModelReference, ModelRegistry
+from weather_platform.resources.registry import DIGEST_TAG, GOLDEN_TAG, SOURCE_TAG, ModelReference, ModelRegistry
 
 RUN_ID_KEY = "mlflow_run_id"
 """Metadata of a materialization: the MLflow run that holds the model."""
@@ -57,13 +58,15 @@ class Candidate:
     """What a training asset gives for one partition.
 
     `lake_versions` are the tables it was trained from, `sample` a few rows as the model takes them, `peak_memory_mb`
-    the peak of the process while it was trained, with the data and the libraries in it.
+    the peak of the process while it was trained, with the data and the libraries in it, `source` what the lake was
+    filled from.
     """
 
     model: TrainedModel
     lake_versions: Mapping[str, int]
     sample: NDArray[np.float32]
     peak_memory_mb: float
+    source: str
 
     @property
     def name(self) -> str:
@@ -73,7 +76,7 @@ class Candidate:
     @cached_property
     def plots(self) -> Mapping[str, bytes]:
         """The plots of the model as PNG, by name."""
-        return model_plots(self.model, self.name)
+        return model_plots(self.model, f"{self.name}{made_from(self.source)}")
 
     @cached_property
     def small_plots(self) -> Mapping[str, bytes]:
@@ -176,13 +179,14 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
                 _log_files(run.client, run_id, candidate, Path(scratch))
             _log_numbers(run.client, run_id, model_id, model, metrics)
             _log_datasets(run.client, run_id, candidate.lake_versions)
-            described = _describe(model, candidate.lake_versions)
+            described = _describe(candidate)
             described |= {"model_id": model_id, "model_uri": model_uri}
             run.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in described.items()])
     return {
         RUN_ID_KEY: run_id,
         "mlflow_run_url": dg.MetadataValue.url(run_url(run.tracking_uri, run.experiment_id, run_id)),
         DIGEST_TAG: model.digest,
+        SOURCE_TAG: candidate.source,
         **({} if threshold is None else {"threshold": threshold}),
         "value": metrics[f"test_{TARGETS[model.target].primary_metric}"],
         **{f"test_{metric}": value for metric, value in {**model.metrics, **model.skill}.items()},
@@ -355,9 +359,11 @@ def _log_datasets(client: Any, run_id: str, lake_versions: Mapping[str, int]) ->
     client.log_inputs(run_id, [dataset(table, version) for table, version in sorted(lake_versions.items())])
 
 
-def _describe(model: TrainedModel, lake_versions: Mapping[str, int]) -> dict[str, str]:
+def _describe(candidate: Candidate) -> dict[str, str]:
     """The tags that `ModelRegistry.reference` reads."""
+    model = candidate.model
     return {
+        SOURCE_TAG: candidate.source,
         "target": model.target,
         "algorithm": model.algorithm,
         "year": str(model.split.year),
@@ -369,7 +375,7 @@ def _describe(model: TrainedModel, lake_versions: Mapping[str, int]) -> dict[str
         "tuned_through": model.contract.tuned_through,
         "tested_through": model.contract.tested_through,
         **{f"library.{name}": version for name, version in model.libraries.items()},
-        **{f"lake_version.{table}": str(version) for table, version in lake_versions.items()},
+        **{f"lake_version.{table}": str(version) for table, version in candidate.lake_versions.items()},
         **code_version().tags(),
     }
 

@@ -4,6 +4,7 @@ from weather_platform.errors import SourceError
 from weather_platform.lake import Lake
 
 RAW_TABLE = "raw_observations"
+SYNTHETIC = "synthetic"
 
 
 def lake_source(lake: Lake) -> str | None:
@@ -13,6 +14,11 @@ def lake_source(lake: Lake) -> str | None:
     snapshot = lake.snapshot(RAW_TABLE)
     filled = next((month for month, rows in snapshot.row_counts().items() if rows), None)
     return None if filled is None else str(snapshot.read(keys=[filled], columns=["source"])["source"][0])
+
+
+def made_from(source: str | None) -> str:
+    """What a title ends with: that the weather was generated, or nothing."""
+    return " (synthetic weather)" if source == SYNTHETIC else ""
 
 
 def refuse_other_source(lake: Lake, source: str) -> None:

@@ -32,6 +32,8 @@ PRODUCTION = "Production"
 PREVIOUS = "Previous"
 DIGEST_TAG = "sha256"
 GOLDEN_TAG = "golden_sha256"
+SOURCE_TAG = "source"
+"""What the lake was filled from when the model was trained: csv or synthetic."""
 CARD_FILE = "model_card.md"
 """The card of a registered version, among the artifacts of its run."""
 
@@ -54,6 +56,7 @@ class ModelReference:
     tested_through: date
     metrics: Mapping[str, float] = field(repr=False)
     lake_versions: Mapping[str, int]
+    source: str
 
     @property
     def name(self) -> str:
@@ -172,6 +175,7 @@ class ModelRegistry:
                 for name, value in tags.items()
                 if name.startswith("lake_version.")
             },
+            source=tags.get(SOURCE_TAG, "unknown"),  # runs of the first versions of this package did not say
         )
 
     def recipe(self, run_id: str) -> Recipe:
@@ -412,6 +416,7 @@ def _version_tags(reference: ModelReference) -> dict[str, str]:
         "target": reference.target,
         "algorithm": reference.algorithm,
         "year": str(reference.year),
+        SOURCE_TAG: reference.source,
         **({} if reference.threshold is None else {"threshold": repr(reference.threshold)}),
         "feature_version": reference.feature_version,
         "tuned_through": reference.tuned_through.isoformat(),

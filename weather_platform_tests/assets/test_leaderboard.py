@@ -50,7 +50,7 @@ def test_the_board_is_stored_and_shown_as_table_and_picture(trained: Home, store
     best = max(board, key=lambda entry: entry.validation or 0)
     assert best.rank == 1
     metadata = told(trained, "2015")
-    assert metadata["challenger"] == best.name
+    assert (metadata["challenger"], metadata["source"]) == (best.name, "synthetic")
     table, plot = str(metadata["leaderboard"]), str(metadata["plot"])
     assert f"| 1 | {best.name} |" in table
     assert "| climatology (baseline) |" in table

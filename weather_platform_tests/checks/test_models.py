@@ -40,7 +40,7 @@ def _measured(**metrics: float) -> ModelReference:
     return ModelReference(
         target=TARGET, algorithm="xgboost", year=2015, run_id="r", model_id="m", model_uri="file:///m", digest="d",
         golden_sha256="g", threshold=0.5, feature_version="1", tuned_through=date(2014, 12, 30),
-        tested_through=date(2015, 12, 31), metrics=metrics, lake_versions={},
+        tested_through=date(2015, 12, 31), metrics=metrics, lake_versions={}, source="csv",
     )  # fmt: skip
 
 

@@ -123,6 +123,7 @@ def test_models_are_listed_with_alias_metrics_and_digest(first: MadeHome) -> Non
     metrics = first.json["targets"][TARGET]["years"]["2015"][algorithm]
     for text in ("Production", algorithm, "2015", "2015-03-30", model.digest[:7], f"{metrics['roc_auc']:.3f}"):
         assert text in done.out
+    assert f"{TARGET} (synthetic weather)" in done.out
     served = first.registry.production(VALUES).tags["algorithm"]
     metrics = first.json["targets"][VALUES]["years"]["2015"][served]
     for name in ("r2", "rmse", "mae", "coverage_90"):

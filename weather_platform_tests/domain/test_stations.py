@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from weather_platform.domain.stations import EARTH_RADIUS_KM, STATIONS, bearing_deg, distance_km, match_key
+from weather_platform.domain.stations import (
+    ALSO_KNOWN_AS,
+    EARTH_RADIUS_KM,
+    STATIONS,
+    bearing_deg,
+    distance_km,
+    match_key,
+)
 
 
 def _one(*values: float) -> list[np.ndarray[tuple[int], np.dtype[np.float64]]]:
@@ -58,3 +65,23 @@ def test_the_catalogue_is_sorted_unique_and_lies_in_and_around_australia() -> No
 def test_two_spellings_of_a_station_match() -> None:
     assert match_key("Alice Springs") == match_key("alice-springs") == match_key("AliceSprings")
     assert match_key("Perth") != match_key("PerthAirport")
+
+
+@pytest.mark.parametrize(
+    ("bureau", "station"),
+    [("Nhill", "Nhil"), ("NHILL", "Nhil"), ("Nhil", "Nhil"), ("Alice Springs", "AliceSprings")],
+)
+def test_the_bureaus_name_of_a_station_matches_its_catalogue_id(bureau: str, station: str) -> None:
+    assert [s.id for s in STATIONS if match_key(s.id) == match_key(bureau)] == [station]
+
+
+@pytest.mark.parametrize("text", ["Nhill Airport", "Sydney Olympic Park", "Melbourne (Olympic Park)", "Nhi", ""])
+def test_a_name_that_is_only_similar_is_no_station(text: str) -> None:
+    assert match_key(text) not in {match_key(s.id) for s in STATIONS}
+
+
+def test_another_name_leads_to_the_catalogue_and_hides_no_station_of_it() -> None:
+    ids = {s.id for s in STATIONS}
+    assert set(ALSO_KNOWN_AS.values()) <= ids
+    plain = {"".join(c for c in i.lower() if c.isalnum()) for i in ids}
+    assert {match_key(i) for i in ids} == plain

@@ -54,6 +54,20 @@ def test_the_run_ends_well_and_says_so(first: MadeHome) -> None:
 
 
 @pytest.mark.parametrize(
+    "asset",
+    ["stations", "raw_observations", "observations", "quarantined_observations", "features", f"{TARGET}/split",
+     f"{TARGET}/xgboost", f"{TARGET}/leaderboard", f"{TARGET}/forecasts"],
+)  # fmt: skip
+def test_whatever_was_made_of_synthetic_weather_says_so(first: MadeHome, asset: str) -> None:
+    with first.dagster() as instance:
+        event = instance.get_latest_materialization_event(dg.AssetKey(asset.split("/")))
+    assert event is not None
+    assert event.asset_materialization is not None
+    assert event.asset_materialization.metadata["source"].value == "synthetic"
+    assert first.registry.production(TARGET).tags["source"] == "synthetic"
+
+
+@pytest.mark.parametrize(
     "noise", ["terminate called", "Traceback", "Warning", "warning", "Exception ignored", "ERROR", "leaked", "✗"]
 )
 def test_the_run_leaves_no_noise_on_the_terminal(first: MadeHome, noise: str) -> None:

@@ -50,7 +50,7 @@ def register(registry: ModelRegistry, tracking_uri: str, model: TrainedModel) ->
     parent = client.create_run(experiment_id, run_name="parent").info.run_id
     run = MlflowRun(client, tracking_uri, experiment_id, parent, None)
     origin = Origin(dagster_run_id="d", asset_key=f"{TARGET}/xgboost", partition="2015", code_version="1")
-    candidate = Candidate(model, {"features": 1, f"{TARGET}__split": 1}, model.golden.values[:5], 300.0)
+    candidate = Candidate(model, {"features": 1, f"{TARGET}__split": 1}, model.golden.values[:5], 300.0, "synthetic")
     return registry.register(registry.reference(str(log_candidate(run, candidate, origin)["mlflow_run_id"])))
 
 
