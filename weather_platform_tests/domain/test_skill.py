@@ -1,5 +1,3 @@
-import time
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -315,12 +313,3 @@ def test_rows_that_cannot_be_compared_are_named() -> None:
     labels[0] = np.nan
     with pytest.raises(InvariantError, match="without a label"):
         compare("f1", labels, day, champion=forecast, challenger=forecast, margin=0, seed=1)
-
-
-def test_a_comparison_of_a_year_takes_about_a_tenth_of_a_second() -> None:
-    labels, day = _exam(rows=17_000)
-    champion, challenger = _noisy(labels, 0.1, 1), _noisy(labels, 0.09, 2)
-    started = time.process_time()
-    for _ in range(5):
-        compare("f1", labels, day, champion=champion, challenger=challenger, margin=0.005, seed=1)
-    assert (time.process_time() - started) / 5 < 0.5
