@@ -1,6 +1,9 @@
-"""The asset graph as a picture in text: every change of a key, dependency, partition, check or job shows in review."""
+"""The asset graph as a picture in text: every change of a key, dependency, partition, IO manager, check or job shows in
+review. Not code versions, which change with the code, and nothing of today: the last partition is that of the day.
+"""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +23,39 @@ HEAVY = ("mlflow", "xgboost", "sklearn", "evidently", "bentoml", "dbt", "duckdb"
 
 @pytest.fixture(scope="module")
 def definitions(tmp_path_factory: pytest.TempPathFactory) -> dg.Definitions:
-    return build_definitions(Settings(home=tmp_path_factory.mktemp("home")))
+    with pytest.MonkeyPatch.context() as patch:
+        # The first month and the time zone of the partitions are settings: the picture is of their defaults.
+        for name in [name for name in os.environ if name.startswith("WEATHER_")]:
+            patch.delenv(name)
+        return build_definitions(Settings(home=tmp_path_factory.mktemp("home")))
+
+
+def _partitions(partitions: dg.PartitionsDefinition[Any] | None) -> dict[str, Any] | None:
+    """What makes the keys of partitions, without the keys themselves: a new one comes every day."""
+    if partitions is None:
+        return None
+    assert isinstance(partitions, dg.TimeWindowPartitionsDefinition)  # tell here what makes the keys of another kind
+    return {
+        "format": partitions.fmt,
+        "schedule": partitions.cron_schedule,
+        "start": partitions.start.isoformat(),
+        "end": partitions.end.isoformat() if partitions.end else None,
+        "end_offset": partitions.end_offset,
+        "timezone": partitions.timezone,
+    }
+
+
+def _mapping(mapping: dg.PartitionMapping, upstream: dg.PartitionsDefinition[Any] | None) -> str:
+    """Class and offsets. An offset that reaches back to before the first partition grows by the year; as `all` it does
+    not, and is still told from one that is too short.
+    """
+    text = repr(mapping)
+    assert "0x" not in text  # an address in memory, where a class does not tell its values
+    if isinstance(mapping, dg.TimeWindowPartitionMapping) and upstream is not None:
+        before = -mapping.start_offset
+        if before and before >= upstream.get_num_partitions():
+            return text.replace(f"start_offset=-{before}", "start_offset=-all")
+    return text
 
 
 def picture(definitions: dg.Definitions) -> dict[str, Any]:
@@ -30,11 +65,18 @@ def picture(definitions: dg.Definitions) -> dict[str, Any]:
         key = spec.key.to_user_string()
         assets[key] = {
             "group": spec.group_name,
-            "partitions": getattr(spec.partitions_def, "fmt", None),
-            "depends_on": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
+            "partitions": _partitions(spec.partitions_def),
+            # As Dagster takes them, with the mapping that it infers where an asset names none.
+            "depends_on": {
+                parent.to_user_string(): _mapping(
+                    graph.get_partition_mapping(spec.key, parent), graph.get(parent).partitions_def
+                )
+                for parent in sorted(dep.asset_key for dep in spec.deps)
+            },
+            "io_manager": graph.get(spec.key).assets_def.get_io_manager_key_for_asset_key(spec.key),
             "kinds": sorted(spec.kinds),
             "owners": list(spec.owners),
-            "single_run": graph.get(spec.key).backfill_policy == dg.BackfillPolicy.single_run(),
+            "backfill_policy": str(graph.get(spec.key).backfill_policy),
             "checks": sorted(
                 f"{check.name} (blocking)" if graph.get(check).blocking else check.name
                 for check in graph.asset_check_keys

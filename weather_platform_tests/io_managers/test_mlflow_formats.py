@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,6 +28,22 @@ CLASSIFIERS = sorted(name for name, each in ALGORITHMS.items() if "classificatio
 REGRESSORS = sorted(name for name, each in ALGORITHMS.items() if "regression" in each.tasks)
 
 
+def _assert_signature(folder: Path, feature_names: tuple[str, ...], answer: Any) -> None:
+    """The signature promises the contract's features, and the type and shape of what MLflow's own loader answers."""
+    from mlflow.models import Model
+
+    promised = Model.load(str(folder)).signature
+    assert [(each.name, each.type.name, each.required) for each in promised.inputs] == [
+        (name, "float", True) for name in feature_names
+    ]
+    [output] = promised.outputs.to_dict()
+    if output["type"] == "tensor":
+        assert output["tensor-spec"] == {"dtype": str(answer.dtype), "shape": (-1, *answer.shape[1:])}
+    else:  # one column: MLflow's `float` is of 32 bits
+        assert (output["type"], str(answer.dtype), answer.ndim) == ("float", "float32", 1)
+    assert promised.params is None
+
+
 @pytest.mark.parametrize("algorithm", CLASSIFIERS)
 def test_every_algorithm_is_logged_referenced_loaded_and_verified(store: Store, algorithm: str) -> None:
     import mlflow.pyfunc
@@ -45,6 +62,7 @@ def test_every_algorithm_is_logged_referenced_loaded_and_verified(store: Store, 
     theirs = mlflow.pyfunc.load_model(str(folder)).predict(pd.DataFrame(values, columns=list(FEATURE_NAMES)))
     raw = model.predictor.model.predict_raw(values)
     np.testing.assert_allclose(theirs[:, 1] if theirs.ndim == 2 else theirs, raw, rtol=1e-4)
+    _assert_signature(folder, FEATURE_NAMES, theirs)
 
     damaged = bytearray(model.model_bytes)
     damaged[len(damaged) // 2] ^= 1
@@ -69,6 +87,7 @@ def test_models_of_values_are_folders_of_mlflow_too(algorithm: str, tmp_path: Pa
     frame = pd.DataFrame(data.values[:200], columns=list(data.feature_names))
     theirs = mlflow.pyfunc.load_model(str(tmp_path / "model")).predict(frame)
     np.testing.assert_allclose(theirs, model.predictor.model.predict_raw(data.values[:200]), rtol=1e-4, atol=1e-5)
+    _assert_signature(tmp_path / "model", data.feature_names, theirs)
 
 
 @pytest.mark.parametrize("algorithm", CLASSIFIERS)

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 
 from weather_platform.domain.dates import parse_days
-from weather_platform.domain.observations import RAW_SCHEMA
+from weather_platform.domain.observations import COMPASS_POINTS, OBSERVATION_COLUMNS, RAW_SCHEMA, ColumnKind
 from weather_platform.domain.stations import STATIONS, station_table
 from weather_platform.resources.dbt import DbtCleaning
 
@@ -42,15 +42,36 @@ GOOD: Mapping[str, str | None] = {
 
 def raw(rows: Iterable[Mapping[str, Any]]) -> pa.Table:
     """RAW_SCHEMA from a few cells per row; row numbers count up, the month follows from the date."""
+    received = list(rows)
+    texts = [cells.get("date", "2015-03-04") for cells in received]
+    days = parse_days(pa.array(texts, pa.string())).to_pylist()
     full = []
-    for number, cells in enumerate(rows, start=2):
-        text = cells.get("date", "2015-03-04")
-        day = parse_days(pa.array([text], pa.string()))[0].as_py()
+    for number, (cells, text, day) in enumerate(zip(received, texts, days, strict=True), start=2):
         row: dict[str, Any] = dict.fromkeys(RAW_SCHEMA.names) | dict(GOOD)
         row |= {"station": "Albury", "source": "csv", "file": "a.csv", "row_number": number, "day": day}
         row |= {"date": text, "month": f"{day or date(2015, 3, 4):%Y-%m}", "fetched_at": FETCHED_AT}
         full.append(row | dict(cells))
     return pa.Table.from_pylist(full, schema=RAW_SCHEMA)
+
+
+def raw_again(observations: pa.Table) -> pa.Table:
+    """Clean rows as a source would give them, each on its old line: text in the words of the weatherAUS table."""
+    kinds = {column.name: column.kind for column in OBSERVATION_COLUMNS}
+    return raw(
+        {name: _word(kinds[name], value) if name in kinds else value for name, value in row.items() if name != "year"}
+        | {"date": row["day"].isoformat()}
+        for row in observations.to_pylist()
+    )
+
+
+def _word(kind: ColumnKind, value: float | bool | None) -> str:
+    if value is None:
+        return "NA"
+    if kind == "flag":
+        return "Yes" if value else "No"
+    if kind == "compass":
+        return COMPASS_POINTS[int(value / 22.5)]
+    return repr(value)  # the shortest text that is this number and no other
 
 
 def cleaning(scratch: Path, **changes: Any) -> DbtCleaning:

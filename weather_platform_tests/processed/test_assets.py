@@ -1,4 +1,4 @@
-"""The multi-asset and its checks under a real Dagster, on a real lake."""
+"""The multi-asset and its checks under a real Dagster, on a real lake, and the features that are made of it."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date, datetime
@@ -11,8 +11,10 @@ import pyarrow as pa
 import pytest
 from dagster._core.errors import DagsterUserCodeExecutionError
 
+from weather_platform.assets.features import features_asset
 from weather_platform.assets.processed import processed_assets, publish_years, refuse_lost_rows
 from weather_platform.checks.processed import processed_checks
+from weather_platform.domain.features import feature_names
 from weather_platform.domain.observations import OBSERVATIONS_SCHEMA
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.lake import LakeIOManager
@@ -36,9 +38,10 @@ class Home:
         self.lake.replace_table("stations", CATALOGUE)
         self.instance = dg.DagsterInstance.ephemeral()
         self.processed = processed_assets(self.settings, year_partitions(self.settings))
+        self.features = features_asset(year_partitions(self.settings))
         self.upstream = [
             dg.AssetSpec("raw_observations", partitions_def=month_partitions(self.settings)),
-            dg.AssetSpec("stations"),
+            dg.AssetSpec("stations").with_io_manager_key("lake_io"),
         ]
 
     def receive(self, months: Iterable[str], rows: Iterable[Mapping[str, Any]]) -> None:
@@ -51,11 +54,12 @@ class Home:
         lake = LakeResource(uri=self.lake.uri)
         what = {
             "*": dg.AssetSelection.assets("observations", "quarantined_observations"),
+            "features": dg.AssetSelection.assets("observations", "quarantined_observations", "features"),
             "checks": dg.AssetSelection.checks(*processed_checks()),
         }[selection]
         job = dg.define_asset_job("process", selection=what, partitions_def=year_partitions(self.settings))
         definitions = dg.Definitions(
-            assets=[*self.upstream, self.processed],
+            assets=[*self.upstream, self.processed, self.features],
             asset_checks=processed_checks(),
             jobs=[job],
             resources={"lake": lake, "lake_io": LakeIOManager(lake=lake)},
@@ -67,7 +71,7 @@ class Home:
                     "dagster/asset_partition_range_start": first,
                     "dagster/asset_partition_range_end": last,
                 },
-                raise_on_error=selection == "*",
+                raise_on_error=selection != "checks",
             )
         except DagsterUserCodeExecutionError as error:
             raise error.user_exception from error
@@ -196,6 +200,75 @@ def test_years_cleaned_in_batches_are_the_same_as_years_cleaned_together(tmp_pat
         assert [each.year for each in published] == ["2014", "2015"]
         made[name] = home.lake.read("observations")
     assert made["together"].equals(made["apart"])
+
+
+OLD_ROWS: tuple[Mapping[str, Any], ...] = (
+    # Two stations on days of their own: what one reports is no neighbour's value in the rows of the other.
+    *({"station": "Cobar", "date": f"2015-12-{day}"} for day in (13, 14, 15)),
+    *({"station": "Albury", "date": f"2015-12-{day}", "evaporation_mm": "NA"} for day in (29, 30, 31)),
+)
+NEW_ROWS: tuple[Mapping[str, Any], ...] = (
+    {"station": "Cobar", "date": "2015-12-16", "rainfall_mm": "1.0", "max_temp_c": "24.5"},
+    {"station": "Albury", "date": "2016-01-01", "rainfall_mm": "1.2", "rain_today": "Yes", "max_temp_c": "31.5"},
+)
+LABELS = ("label_rain_tomorrow", "label_max_temp_tomorrow")
+
+
+class Days:
+    """The features before and after the next day of two stations arrived, each row by its station and day."""
+
+    def __init__(self, folder: Path) -> None:
+        home = Home(folder)
+        home.receive(("2015-12",), OLD_ROWS)
+        home.run("2015", "2015", "features")
+        self.before = self._rows(home)
+        home.receive(("2015-12", "2016-01"), OLD_ROWS + NEW_ROWS)
+        self.told = _told(home.run("2015", "2016", "features"))
+        self.after = self._rows(home)
+
+    @staticmethod
+    def _rows(home: Home) -> dict[tuple[str, date], dict[str, Any]]:
+        return {(row["station"], row["day"]): row for row in home.lake.read("features").to_pylist()}
+
+
+@pytest.fixture(scope="module")
+def days(tmp_path_factory: pytest.TempPathFactory) -> Days:
+    return Days(tmp_path_factory.mktemp("home"))
+
+
+def test_the_label_of_a_day_appears_when_its_next_day_arrives_and_no_other_cell_changes(days: Days) -> None:
+    old = {(row["station"], date.fromisoformat(row["date"])) for row in OLD_ROWS}
+    new = {(row["station"], date.fromisoformat(row["date"])) for row in NEW_ROWS}
+    assert set(days.before) == old
+    assert set(days.after) == old | new
+    changes = {
+        (*key, column): (value, days.after[key][column])
+        for key, row in days.before.items()
+        for column, value in row.items()
+        if value != days.after[key][column]
+    }
+    rain, warmth = LABELS
+    assert changes == {
+        ("Cobar", date(2015, 12, 15), rain): (None, 0.0),
+        ("Cobar", date(2015, 12, 15), warmth): (None, 24.5),
+        ("Albury", date(2015, 12, 31), rain): (None, 1.0),  # of the next year's first day
+        ("Albury", date(2015, 12, 31), warmth): (None, 31.5),
+    }
+    # The newest day of a station waits for the next one, and every other had its label before.
+    assert {key for key, row in days.after.items() if row[rain] is None or row[warmth] is None} == new
+    assert days.after["Albury", date(2016, 1, 1)]["year"] == "2016"
+
+
+def test_a_year_of_features_tells_the_share_of_missing_values_of_every_column(days: Days) -> None:
+    for year, rows in (("2015", 7), ("2016", 1)):
+        mine = [row for row in days.after.values() if row["year"] == year]
+        assert len(mine) == rows
+        shares = days.told["features", year]["missing_share"].value
+        assert shares == {name: sum(row[name] is None for row in mine) / rows for name in feature_names()}
+        assert (shares["max_temp_c"], shares["cloud_3pm_oktas"]) == (0.0, 1.0)
+        # Albury's three rows of 2015; and what has no day before it, the first row of each station in 2015.
+        assert shares["evaporation_mm"] == (3 / 7 if year == "2015" else 0.0)
+        assert shares["yesterday_max_temp_c"] == (2 / 7 if year == "2015" else 0.0)
 
 
 DATA = PROJECT.parents[1] / "shared/data/weatherAUS_2007_2015.csv.gz"

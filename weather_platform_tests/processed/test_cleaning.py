@@ -1,25 +1,29 @@
 """The rules of cleaning, each firing and not firing, on real dbt runs."""
 
 import os
+import random
 import shutil
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from weather_platform.domain.observations import (
+    COMPASS_POINTS,
     OBSERVATION_COLUMNS,
     OBSERVATIONS_SCHEMA,
     QUARANTINE_RULES,
     QUARANTINE_SCHEMA,
+    Column,
 )
 from weather_platform.domain.stations import Station, station_table
 from weather_platform.errors import InvariantError
 from weather_platform.resources.dbt import batches_of_years, column_contract
-from weather_platform_tests.processed.rows import CATALOGUE, PROJECT, Cleaned, cleaning, raw
+from weather_platform_tests.processed.rows import CATALOGUE, PROJECT, Cleaned, cleaning, raw, raw_again
 
 SPOILED: list[tuple[str | None, dict[str, str | int | None], str | None]] = [
     # station, cells, what becomes of the row (a rule, or None), why
@@ -183,42 +187,82 @@ def flags(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], obj
     return dict(zip(pairs, cleaned.observations.sort_by("day")["rain_today"].to_pylist(), strict=True))
 
 
-texts = st.one_of(
-    st.sampled_from(["", "NA", "Calm", "W", "x", "inf", "Yes", "No", "1e5", "-40", "12", "0", "٣", "'", "a\nb"]),
-    st.floats(-50, 1100).map(str),
-    st.text(max_size=5).filter(lambda text: "\x00" not in text),
-)
-row_cells = st.fixed_dictionaries(
-    {
-        "station": st.sampled_from(["Albury", "ALBURY", "Cobar", "cobar ", "Atlantis", "İzmir", None]),
-        "date": st.sampled_from(
-            ["2014-12-31", "2015-01-01", "1/1/2015", "2015-02-30", "2031-01-01", "2001-01-01", None]
-        ),
-        "file": st.sampled_from(["a.csv", "b.csv", "it's.csv"]),
-        "row_number": st.integers(1, 5),
-    },
-    optional={column.name: texts for column in OBSERVATION_COLUMNS},
-)
+ODD_TEXTS = ("", "NA", "Calm", "W", "x", "inf", "Yes", "No", "1e5", "-40", "12", "0", "-0.0", "٣", "'", "a\nb")
+ODD_DATES = ("1/1/2015", "2015-02-30", "2031-01-01", "2001-01-01", None)
+STATION_TEXTS = ("Albury", "ALBURY", "Cobar", "cobar ", "Sale", "Nhil", "Atlantis", "İzmir", None)
+MANY_ROWS = 1_500
 
 
+def _plausible(column: Column, chance: random.Random) -> str:
+    """What an observer might write, with up to all the digits that a number has."""
+    if column.kind == "flag":
+        return chance.choice(("Yes", "No"))
+    if column.kind == "compass":
+        return chance.choice(COMPASS_POINTS)
+    assert column.low is not None
+    assert column.high is not None
+    return str(round(chance.uniform(column.low, column.high), chance.choice((0, 1, 2, 17))))
+
+
+def _many_rows(odd_texts: Sequence[str], chance: random.Random) -> Iterator[dict[str, Any]]:
+    """Good rows with some cells replaced by plausible ones and fewer by odd ones; keys and lines come up again."""
+    for _ in range(MANY_ROWS):
+        day = date(2014, 12, 1) + timedelta(days=chance.randrange(397))  # to 1 January 2016, over both ends of a year
+        row: dict[str, Any] = {
+            "station": chance.choice(STATION_TEXTS),
+            "date": chance.choice(ODD_DATES) if chance.random() < 0.1 else day.isoformat(),
+            "file": chance.choice(("a.csv", "b.csv", "it's.csv")),
+            "row_number": chance.randint(1, 5),
+        }
+        if row["date"] in ("2031-01-01", "2001-01-01"):
+            row["month"] = "2015-01"  # where a source puts a date that cannot be: in a month that it has
+        for column in OBSERVATION_COLUMNS:
+            draw = chance.random()
+            if draw < 0.3:
+                row[column.name] = _plausible(column, chance)
+            elif draw < 0.4:
+                row[column.name] = chance.choice(odd_texts)
+        yield row
+
+
+# An example costs three runs of dbt, however many rows it has: so there are few, of many rows. They are the same ones
+# in every run of the tests, or so few would be red by chance and green at the next try. A failing one is not made
+# smaller: that takes minutes, and the seed hides the rows from it.
 @settings(
-    max_examples=3,
+    max_examples=2,
     deadline=None,
     derandomize=True,
+    phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
-@given(rows=st.lists(row_cells, min_size=30, max_size=60))
-def test_whatever_comes_in_the_counts_add_up_and_cleaning_twice_gives_the_same(
-    tmp_path: Path, rows: list[dict[str, str | None]]
+@given(
+    texts=st.lists(
+        st.floats(-50, 1100).map(str) | st.text(max_size=5).filter(lambda text: "\x00" not in text),
+        min_size=100,
+        max_size=200,
+    ),
+    seed=st.integers(0, 2**32),
+)
+def test_whatever_comes_in_the_counts_add_up_and_what_was_cleaned_is_clean(
+    tmp_path: Path, texts: list[str], seed: int
 ) -> None:
-    table = raw(
-        row | ({"month": "2015-01"} if str(row["date"]) in ("2031-01-01", "2001-01-01") else {}) for row in rows
-    )
+    table = raw(_many_rows([*ODD_TEXTS, *texts], random.Random(seed)))
     first, second = (Cleaned(cleaning(tmp_path), table) for _ in range(2))
-    assert first.observations.num_rows + first.quarantined.num_rows == len(rows)
+    assert first.observations.num_rows + first.quarantined.num_rows == MANY_ROWS
     assert first.observations.equals(second.observations)
     assert first.quarantined.equals(second.quarantined)
     assert first.cell_faults == second.cell_faults
+
+    again = Cleaned(cleaning(tmp_path), raw_again(first.observations))
+    assert again.quarantined_rows == {}
+    assert again.cell_faults == {}
+    assert again.observations.equals(first.observations)
+
+    # It was worth asking: every rule and every kind of fault had something to do, and much was left.
+    assert set(first.quarantined["rule"].to_pylist()) == set(QUARANTINE_RULES)
+    kinds = {kind for year in first.cell_faults.values() for faults in year.values() for kind in faults}
+    assert kinds == {fault for _, _, _, fault in CELLS if fault}
+    assert first.observations.num_rows > MANY_ROWS / 4
 
 
 def test_no_rows_at_all_are_cleaned_into_no_rows(tmp_path: Path) -> None:
