@@ -90,7 +90,7 @@ def failed(home: MadeHome, *arguments: str, **env: str) -> str:
     return said[0]
 
 
-def test_ctrl_c_is_one_line_and_code_1_in_every_command(nothing: MadeHome, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_outside_of_a_run_is_one_line_and_code_1(nothing: MadeHome, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(show, "show_status", lambda _: signal.raise_signal(signal.SIGINT))
     assert failed(nothing, "status") == "weather: interrupted; run it again to go on"
 
