@@ -84,7 +84,7 @@ def feature_table(
         names.take(pa.array(matrix.station_index)),
         pa.array(matrix.day).cast(pa.date32()),
     ]
-    columns += [pa.array(matrix.values[:, j], from_pandas=True) for j in range(len(FEATURES))]
+    columns += [pa.array(values, mask=np.isnan(values)) for values in np.ascontiguousarray(matrix.values.T)]
     columns += [
         pa.array(labels(target, matrix.station_index, matrix.day, observed), from_pandas=True)
         for target in TARGETS.values()

@@ -4,7 +4,7 @@ The table of an asset is its key joined by `__`; a partitioned asset is stored b
 written in (`%Y` year, `%Y-%m` month, `%Y-%m-%d` day).
 
 An asset gives a `pa.Table` or, for a range, a `Mapping[str, pa.Table]` that is asked for one partition at a
-time, each replaced before the next is asked for. It takes `TablePartitions`, a lazy view of the partitions
+time, a large one replaced before the next is asked for. It takes `TablePartitions`, a lazy view of the partitions
 it depends on that are there, or one `pa.Table`.
 
 Which partitions may be absent is one rule for every asset, so nothing is declared: an upstream table must

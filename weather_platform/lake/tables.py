@@ -23,6 +23,7 @@ import re
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,7 +52,7 @@ _TABLE_PROPERTIES: Final[Mapping[str, str | None]] = {
 }
 _COMMIT_ATTEMPTS: Final = 50
 COMMIT_ROWS: Final = 65_536
-"""Rows of small partitions that may share a commit."""
+"""Rows of small partitions that may share a commit, and be in memory until then."""
 COMMIT_PARTITIONS: Final = 24
 """Partitions that may share a commit: what a killed range loses at most, and has to write again."""
 _ROW_GROUP_ROWS: Final = 131_072
@@ -75,7 +76,6 @@ class _Written:
     key: str
     rows: int
     added: AddAction
-    schema: pa.Schema
 
 
 class Snapshot:
@@ -254,85 +254,91 @@ class Lake:
     ) -> Iterator["Replaced"]:
         """Replace one partition after the other and tell of each after its commit.
 
-        Small partitions that follow each other share a commit (up to COMMIT_ROWS rows and COMMIT_PARTITIONS of
-        them); their rows are in files by then, so no more than one partition is in memory. A range that dies
-        halfway leaves every partition old or new.
+        All have the same columns. Small partitions that follow each other share a commit (up to COMMIT_ROWS rows
+        and COMMIT_PARTITIONS of them) and are written while the next are made; a larger one, or a reader, is
+        written before the next is asked for, so no two of those are in memory. A range that dies halfway leaves
+        every partition old or new.
         """
         delta: DeltaTable | None = None
-        written: list[_Written] = []
-        for key, data in partitions:
-            if not _NAME.fullmatch(key):
-                raise InvariantError(f"'{key}' cannot be a partition key of table '{table}'")
-            if any(key == other.key for other in written):
-                raise InvariantError(f"partition '{key}' of table '{table}' is given twice in one range")
-            delta, new = self._write(table, data, column, key, delta)
-            del data  # before the next rows are made: a range never has two partitions in memory
-            written.append(new)
-            if len(written) >= COMMIT_PARTITIONS or sum(other.rows for other in written) >= COMMIT_ROWS:
-                delta, replaced = self._commit(table, delta, column, written)
-                yield from replaced
-                written = []
-        if delta is not None and written:
-            yield from self._commit(table, delta, column, written)[1]
+        given, schema = pa.schema([]), pa.schema([])
+        files: dict[str, Future[_Written]] = {}
+        rows = 0
+        with ThreadPoolExecutor(1, "lake-writer") as writer:
+            for key, data in partitions:
+                if not _NAME.fullmatch(key):
+                    raise InvariantError(f"'{key}' cannot be a partition key of table '{table}'")
+                if key in files:
+                    raise InvariantError(f"partition '{key}' of table '{table}' is given twice in one range")
+                if delta is None:
+                    given = data.schema
+                    delta, schema = self._opened_for(table, given, column)
+                elif not given.equals(data.schema):
+                    raise InvariantError(f"partition '{key}' of table '{table}' has other columns than those before it")
+                files[key] = writer.submit(self._write, table, schema, data, column, key)
+                rows += data.num_rows if isinstance(data, pa.Table) else files[key].result().rows
+                del data
+                if len(files) >= COMMIT_PARTITIONS or rows >= COMMIT_ROWS:
+                    delta, replaced = self._commit(
+                        table, delta, given, column, [file.result() for file in files.values()]
+                    )
+                    yield from replaced
+                    files, rows = {}, 0
+            if delta is not None and files:
+                yield from self._commit(table, delta, given, column, [file.result() for file in files.values()])[1]
 
     def replace_table(self, table: str, data: pa.Table | pa.RecordBatchReader) -> int:
         """Replace an unpartitioned table, schema and all, in one commit; returns its version."""
-        delta, written = self._write(table, data, None, "", None)
-        [replaced] = self._commit(table, delta, None, [written])[1]
+        delta, schema = self._opened_for(table, data.schema, None)
+        written = self._write(table, schema, data, None, "")
+        [replaced] = self._commit(table, delta, data.schema, None, [written])[1]
         return replaced.version
 
-    def _write(
-        self,
-        table: str,
-        data: pa.Table | pa.RecordBatchReader,
-        column: str | None,
-        key: str,
-        delta: DeltaTable | None,
-    ) -> tuple[DeltaTable, "_Written"]:
-        reader = data if isinstance(data, pa.RecordBatchReader) else data.to_reader()
-        if column is not None and column not in reader.schema.names:
+    def _opened_for(self, table: str, given: pa.Schema, column: str | None) -> tuple[DeltaTable, pa.Schema]:
+        """The table, made if need be, and its schema with the columns that the given rows add to it."""
+        if column is not None and column not in given.names:
             raise InvariantError(f"rows for table '{table}' have no column '{column}' to partition by")
         with self.speaking_clearly(table):
-            if delta is None:
-                delta = self._open_or_create(table, reader.schema, column)
-            else:
-                delta.update_incremental()
-            schema = _agreed_schema(table, delta, reader.schema, column)
-            added, rows = self._write_file(table, schema, reader, column, key)
-        return delta, _Written(key, rows, added, reader.schema)
+            delta = self._open_or_create(table, given, column)
+            return delta, _agreed_schema(table, delta, given, column)
 
-    def _write_file(
-        self, table: str, schema: pa.Schema, reader: pa.RecordBatchReader, column: str | None, key: str
-    ) -> tuple[AddAction, int]:
+    def _write(
+        self, table: str, schema: pa.Schema, data: pa.Table | pa.RecordBatchReader, column: str | None, key: str
+    ) -> _Written:
+        reader = data if isinstance(data, pa.RecordBatchReader) else data.to_reader()
         in_file = pa.schema([field for field in schema if field.name != column])
-        filesystem = pafs.PyFileSystem(DeltaStorageHandler(self._table_uri(table), self._storage_options))
         path = f"{f'{column}={key}/' if column else ''}part-{uuid.uuid4()}.parquet"
         rows = 0
-        with (
-            filesystem.open_output_stream(path) as stream,
-            pq.ParquetWriter(
-                stream, in_file, compression="zstd", compression_level=1, use_dictionary=_repeating(in_file)
-            ) as writer,
-        ):
-            for batch in reader:
-                _check_batch(table, schema, batch, column, key)
-                columns = [_column_of(batch, field) for field in in_file]
-                writer.write_table(pa.Table.from_arrays(columns, schema=in_file), row_group_size=_ROW_GROUP_ROWS)
-                rows += batch.num_rows
-        size = filesystem.get_file_info(path).size
+        with self.speaking_clearly(table):
+            filesystem = pafs.PyFileSystem(DeltaStorageHandler(self._table_uri(table), self._storage_options))
+            with filesystem.open_output_stream(path) as stream:
+                with pq.ParquetWriter(
+                    stream,
+                    in_file,
+                    compression="zstd",
+                    compression_level=1,
+                    use_dictionary=_repeating(in_file),
+                    write_statistics=_filtered(in_file),
+                ) as writer:
+                    for batch in reader:
+                        _check_batch(table, schema, batch, column, key)
+                        columns = [_column_of(batch, field) for field in in_file]
+                        part = pa.Table.from_arrays(columns, schema=in_file)
+                        writer.write_table(part, row_group_size=_ROW_GROUP_ROWS)
+                        rows += batch.num_rows
+                size = stream.tell()
         partition = {column: key} if column else {}
         now_ms = int(time.time() * 1000)
-        return AddAction(path, size, partition, now_ms, True, json.dumps({"numRecords": rows})), rows
+        return _Written(key, rows, AddAction(path, size, partition, now_ms, True, json.dumps({"numRecords": rows})))
 
     def _commit(
-        self, table: str, delta: DeltaTable, column: str | None, written: list["_Written"]
-    ) -> tuple[DeltaTable, list["Replaced"]]:
+        self, table: str, delta: DeltaTable, given: pa.Schema, column: str | None, written: list[_Written]
+    ) -> tuple[DeltaTable, list[Replaced]]:
         commit_id = uuid.uuid4().hex
         tokens = [f"{column}={new.key}" if column else table for new in written]
         with self.speaking_clearly(table):
             for attempt in range(1, _COMMIT_ATTEMPTS + 1):
                 before = delta.version()
-                schema = _agreed_schema(table, delta, written[-1].schema, column)
+                schema = _agreed_schema(table, delta, given, column)
                 try:
                     delta.create_write_transaction(
                         [new.added for new in written],
@@ -449,6 +455,11 @@ def _agreed_schema(table: str, delta: DeltaTable, data: pa.Schema, column: str |
 def _repeating(schema: pa.Schema) -> list[str]:
     """Columns worth a dictionary: all but float32, whose computed values hardly repeat (half the time to write)."""
     return [field.name for field in schema if not pa.types.is_float32(field.type)]
+
+
+def _filtered(schema: pa.Schema) -> list[str]:
+    """Columns whose smallest and largest value a file tells: days, numbers of rows; nobody looks for a temperature."""
+    return [f.name for f in schema if pa.types.is_temporal(f.type) or pa.types.is_integer(f.type)]
 
 
 def _same_type(given: pa.DataType, known: pa.DataType) -> bool:

@@ -13,6 +13,7 @@ from dagster._core.errors import DagsterUserCodeExecutionError
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.lake import LakeIOManager, column_schema, missing_partitions
 from weather_platform.lake import ComputedPartitions, Lake, Snapshot, TablePartitions
+from weather_platform.lake.tables import COMMIT_ROWS
 from weather_platform.resources.lake import LakeResource
 
 MONTHS = dg.TimeWindowPartitionsDefinition(
@@ -172,20 +173,22 @@ def test_an_asset_that_gives_other_partitions_than_asked_stores_none(lake: Lake)
     assert not lake.exists("astray")
 
 
-def test_a_range_holds_one_partition_at_a_time(lake: Lake) -> None:
+@pytest.mark.parametrize(("rows", "held"), [(COMMIT_ROWS, [0, 0, 0, 0]), (COMMIT_ROWS // 2, [0, 1, 0, 1])])
+def test_a_range_holds_one_partition_or_small_ones_for_a_commit(lake: Lake, rows: int, held: list[int]) -> None:
     @dg.asset(partitions_def=MONTHS, backfill_policy=SINGLE_RUN, io_manager_key="lake_io")
     def counted(context: dg.AssetExecutionContext) -> ComputedPartitions:
         def compute(key: str) -> pa.Table:
-            assert [made() for made in given] == [None] * len(given)
-            table = _month(key)
+            alive.append(sum(made() is not None for made in given))
+            table = pa.table({"month": pa.repeat(pa.scalar(key), rows), "value": pa.nulls(rows, pa.int64())})
             given.append(weakref.ref(table))
             return table
 
         return ComputedPartitions(context.partition_keys, compute)
 
     given: list[weakref.ref[pa.Table]] = []
+    alive: list[int] = []
     _make(lake, counted, "2008-01", "2008-04")
-    assert len(given) == 4
+    assert all(now <= most for now, most in zip(alive, held, strict=True))
 
 
 def test_an_asset_with_a_path_as_key_is_stored_under_its_joined_name(lake: Lake) -> None:

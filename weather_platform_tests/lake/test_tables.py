@@ -209,6 +209,23 @@ def test_a_partition_given_twice_in_one_range_is_refused(lake: Lake) -> None:
     assert lake.row_counts("raw", "month") == {}
 
 
+def test_the_partitions_of_one_range_have_the_same_columns(lake: Lake) -> None:
+    wider = month("2008-02", 1).append_column("gust_kmh", pa.array([40.0]))
+    for range_ in ([month("2008-01", 1), wider], [wider, month("2008-01", 1)]):
+        named = [(table["month"][0].as_py(), table) for table in range_]
+        with pytest.raises(InvariantError, match=rf"partition '{named[1][0]}' .* has other columns than those before"):
+            list(lake.replace_partitions("raw", "month", named))
+    assert lake.row_counts("raw", "month") == {}
+
+
+def test_a_partition_that_cannot_be_written_ends_the_range(lake: Lake) -> None:
+    lake.replace_partition("raw", "month", "2008-01", month("2008-01", 1))
+    astray = [("2008-01", month("2008-01", 2)), ("2008-02", month("2008-03", 2)), ("2008-04", month("2008-04", 2))]
+    with pytest.raises(InvariantError, match=r"rows for partition '2008-02' .* also hold month 2008-03"):
+        list(lake.replace_partitions("raw", "month", astray))
+    assert lake.version("raw") == 1
+
+
 def test_many_commits_stay_readable_through_checkpoints(lake: Lake) -> None:
     keys = [f"{year}-{month:02}" for year in (2008, 2009, 2010, 2011) for month in range(1, 13)]
     for key in keys:
