@@ -6,8 +6,8 @@ temperature is above its maximum, or when a later line speaks of the same statio
 cannot be (not a number, outside the physical limits of its column, an unknown compass point) is made
 missing and counted, and the row stays.
 
-The dbt project does this in a scratch DuckDB file and tests the result; only then the years are published,
-the quarantine of a year first. Units are part of the column names; days are the stations' local days.
+The dbt project does this in a scratch DuckDB database and tests the result; only then the years are published,
+their quarantine first. Units are part of the column names; days are the stations' local days.
 """
 
 from collections import Counter
@@ -112,18 +112,19 @@ def publish_years(
     years: Sequence[str],
     batch_rows: int = BATCH_ROWS,
 ) -> Iterator[PublishedYear]:
-    """Clean these years and replace their partitions, quarantine first, one year after the other."""
+    """Clean these years and replace their partitions, those of the quarantine first."""
     raw_rows = raw_rows_of_years(raw, years)
     for batch in batches_of_years(raw_rows, batch_rows):
         months = raw.only(month for month in raw if month[:4] in batch)
         with cleaning.cleaned(months.reader(), stations) as cleaned:
             refuse_lost_rows(cleaned, {year: raw_rows[year] for year in batch})
-            for year in batch:
-                [quarantined] = lake.replace_partitions(
-                    "quarantined_observations", "year", [(year, cleaned.quarantined(year))]
-                )
-                [observations] = lake.replace_partitions("observations", "year", [(year, cleaned.observations(year))])
-                yield PublishedYear(year, cleaned, raw_rows[year], observations, quarantined)
+            rejected = ((year, cleaned.quarantined(year)) for year in batch)
+            quarantined = {
+                stored.key: stored for stored in lake.replace_partitions("quarantined_observations", "year", rejected)
+            }
+            kept = ((year, cleaned.observations(year)) for year in batch)
+            for stored in lake.replace_partitions("observations", "year", kept):
+                yield PublishedYear(stored.key, cleaned, raw_rows[stored.key], stored, quarantined[stored.key])
 
 
 def raw_rows_of_years(raw: TablePartitions, years: Sequence[str]) -> dict[str, int]:

@@ -4,9 +4,10 @@ What belongs here: handing rows, catalogue and contract to the dbt project, runn
 reading the result. What does not: the rules (``dbt_project``), the contract (``domain``) and publishing
 (``assets``).
 
-Write, audit, publish: nothing is readable before every dbt test has passed, and the scratch folder (inputs,
-DuckDB file, profile, logs, compiled SQL) is gone afterwards, whatever happened. dbt and DuckDB are imported
-when first used: loading the definitions does not wait for them.
+Write, audit, publish: nothing is readable before every dbt test has passed, and the DuckDB database (in memory,
+what does not fit in files of the scratch folder) and the folder (inputs, profile, logs, compiled SQL) are gone
+afterwards, whatever happened. dbt and DuckDB are imported when first used: loading the definitions does not wait
+for them.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -37,8 +39,8 @@ from weather_platform.domain.observations import (
 from weather_platform.domain.stations import match_key
 from weather_platform.errors import InvariantError
 
-BATCH_ROWS: Final = 2_000_000
-"""Raw rows that one dbt call may clean at once; a year is never divided."""
+BATCH_ROWS: Final = 600_000
+"""Raw rows that one dbt call may clean at once: about what its memory holds. A year is never divided."""
 
 _ROW_GROUP_ROWS: Final = 65_536
 """Rows that go to dbt at a time: a few of them are in memory at once."""
@@ -115,6 +117,8 @@ class CleanedYears:
 
     def quarantined(self, year: str) -> pa.RecordBatchReader:
         """The rejected rows of a year as QUARANTINE_SCHEMA, ordered by file and row number."""
+        if year not in self.quarantined_rows:  # as in most years: no need to look for them
+            return pa.RecordBatchReader.from_batches(QUARANTINE_SCHEMA, [])
         return self._rows("quarantined_observations", year, QUARANTINE_SCHEMA)
 
     def _all(self, sql: str) -> list[tuple[Any, ...]]:
@@ -153,50 +157,52 @@ class DbtCleaning:
         scratch = Path(tempfile.mkdtemp(prefix="cleaning-", dir=self.scratch_home))
         try:
             self._write_inputs(scratch, raw, stations)
-            self._name_inputs(scratch)
-            self._run_dbt(scratch)
-            with contextlib.closing(self._open(scratch, read_only=True)) as connection:
+            with self._database(scratch) as connection:
+                self._run_dbt(scratch)
                 yield CleanedYears(connection)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _write_inputs(self, scratch: Path, raw: pa.RecordBatchReader, stations: pa.Table) -> None:
         spellings: set[str] = set()
-        rows = 0
-        waiting: list[pa.RecordBatch] = []
+        before = 0
         # Read once and deleted: statistics would be for nobody.
         with pq.ParquetWriter(
             scratch / "raw_observations.parquet", _INPUT_SCHEMA, compression="lz4", write_statistics=False
         ) as writer:
-            for batch in raw:
-                spellings.update(text for text in pc.unique(batch.column("station")).to_pylist() if text is not None)
-                waiting.append(self._input_rows(batch, rows))
-                rows += batch.num_rows
-                # A batch is a small month: DuckDB works on row groups, and a few large ones are quicker.
-                if sum(each.num_rows for each in waiting) >= _ROW_GROUP_ROWS:
-                    writer.write_table(pa.Table.from_batches(waiting))
-                    waiting = []
-            writer.write_table(pa.Table.from_batches(waiting, _INPUT_SCHEMA))
+            for rows in _in_groups(raw):
+                spellings.update(text for text in pc.unique(rows["station"]).to_pylist() if text is not None)
+                writer.write_table(self._input_rows(rows, before))
+                before += rows.num_rows
         pq.write_table(_station_spellings(spellings, stations), scratch / "station_spellings.parquet")
         pq.write_table(stations, scratch / "stations.parquet")
 
-    def _input_rows(self, batch: pa.RecordBatch, before: int) -> pa.RecordBatch:
-        fetched_at = batch.column("fetched_at").cast(pa.timestamp("us", tz=self.timezone))
+    def _input_rows(self, rows: pa.Table, before: int) -> pa.Table:
+        fetched_at = rows["fetched_at"].cast(pa.timestamp("us", tz=self.timezone))
         known = {
-            "row_id": pa.array(range(before, before + batch.num_rows), pa.int64()),
-            "year": pc.utf8_slice_codeunits(batch.column("month"), 0, 4),
+            "row_id": pa.array(np.arange(before, before + rows.num_rows)),
+            "year": pc.utf8_slice_codeunits(rows["month"], 0, 4),
             "fetched_day": pc.local_timestamp(fetched_at).cast(pa.date32()),
         }
-        arrays = [known[f.name] if f.name in known else batch.column(f.name) for f in _INPUT_SCHEMA]
-        return pa.RecordBatch.from_arrays(arrays, schema=_INPUT_SCHEMA)
+        columns = [known[f.name] if f.name in known else rows[f.name] for f in _INPUT_SCHEMA]
+        return pa.Table.from_arrays(columns, schema=_INPUT_SCHEMA)
 
-    def _name_inputs(self, scratch: Path) -> None:
-        """Views on the input files: dbt reads them by the names of its sources, which hold no path."""
-        with contextlib.closing(self._open(scratch, read_only=False)) as connection:
+    @contextlib.contextmanager
+    def _database(self, scratch: Path) -> Iterator[Any]:
+        """A connection to the database of this scratch folder, which dbt opens by the same name in this process.
+
+        The inputs are views on their files in it: dbt reads them by the names of its sources, which hold no path.
+        """
+        import duckdb
+
+        with duckdb.connect(_database_name(scratch), config=self._duckdb_config(scratch)) as connection:
+            connection.execute("attach ':memory:' as scratch")
+            connection.execute("use scratch")
             connection.execute("create schema input")
             for name in ("raw_observations", "station_spellings", "stations"):
                 path = str(scratch / f"{name}.parquet").replace("'", "''")
                 connection.execute(f"create view input.{name} as select * from read_parquet('{path}')")  # noqa: S608
+            yield connection
 
     def _run_dbt(self, scratch: Path) -> None:
         variables = json.dumps({"first_day": f"{self.first_month}-01", "contract": dict(self.contract)})
@@ -209,13 +215,16 @@ class DbtCleaning:
             _invoke(_PARSED[known], scratch, "build", *options)
 
     def _profile(self, scratch: Path) -> dict[str, Any]:
-        output = {"type": "duckdb", "path": str(scratch / "scratch.duckdb"), "threads": self.threads}
-        return {
-            "weather_platform": {
-                "target": "scratch",
-                "outputs": {"scratch": output | {"config_options": self._duckdb_config(scratch)}},
-            }
+        output = {
+            "type": "duckdb",
+            "path": _database_name(scratch),
+            "config_options": self._duckdb_config(scratch),
+            # Of a path in memory dbt makes another database name than DuckDB: the attached one is scratch for both.
+            "database": "scratch",
+            "attach": [{"path": ":memory:", "alias": "scratch"}],
+            "threads": self.threads,
         }
+        return {"weather_platform": {"target": "scratch", "outputs": {"scratch": output}}}
 
     def _duckdb_config(self, scratch: Path) -> dict[str, Any]:
         return {
@@ -225,10 +234,10 @@ class DbtCleaning:
             "autoinstall_known_extensions": False,  # never reach for the network
         }
 
-    def _open(self, scratch: Path, *, read_only: bool) -> Any:
-        import duckdb
 
-        return duckdb.connect(str(scratch / "scratch.duckdb"), read_only, self._duckdb_config(scratch))
+def _database_name(scratch: Path) -> str:
+    """All connections of a process to a database in memory of the same name see the same tables."""
+    return f":memory:{scratch.name}"
 
 
 def _invoke(parsed: Any, scratch: Path, command: str, *options: str) -> Any:
@@ -255,6 +264,17 @@ def _invoke(parsed: Any, scratch: Path, command: str, *options: str) -> Any:
     if not outcome.success:
         raise InvariantError(f"cleaning failed and nothing was published: {_reasons(outcome)}")
     return outcome.result
+
+
+def _in_groups(raw: pa.RecordBatchReader) -> Iterator[pa.Table]:
+    """The batches, which are small months, in groups of a size that DuckDB is quick with."""
+    waiting: list[pa.RecordBatch] = []
+    for batch in raw:
+        waiting.append(batch)
+        if sum(each.num_rows for each in waiting) >= _ROW_GROUP_ROWS:
+            yield pa.Table.from_batches(waiting)
+            waiting = []
+    yield pa.Table.from_batches(waiting, RAW_SCHEMA)
 
 
 def _station_spellings(spellings: set[str], stations: pa.Table) -> pa.Table:

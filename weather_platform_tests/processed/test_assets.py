@@ -123,7 +123,7 @@ def test_every_year_tells_its_own_counts(made: tuple[Home, dg.ExecuteInProcessRe
     assert clean["cells_made_missing_by_column"].value == {"humidity_9am_pct": 1}
     assert rejected["quarantined_by_rule"].value == {"duplicate": 1, "unknown_station": 1}
     assert told["observations", "2014"]["cells_made_missing_by_column"].value == {}
-    assert [told["observations", year]["lake_version"].value for year in ("2014", "2015")] == [1, 2]
+    assert {metadata["lake_version"].value for metadata in told.values()} == {1}  # small years share a commit
 
 
 def test_checks_pass_and_warn_on_the_years_of_the_run(made: tuple[Home, dg.ExecuteInProcessResult]) -> None:
