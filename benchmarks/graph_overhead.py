@@ -203,7 +203,7 @@ def script(path: Path | None, year: int) -> dict[str, Any]:
         lap(f"{TARGET}__split")
 
         wide = features.select(training_columns(target))
-        data = training_data(wide.values(), sum(wide.row_counts.values()), target)
+        data = training_data(wide.reader(), sum(wide.row_counts.values()), target)
         models = {}
         for name, algorithm in ALGORITHMS.items():
             if target.task in algorithm.tasks:
@@ -220,7 +220,7 @@ def script(path: Path | None, year: int) -> dict[str, Any]:
         evidence = gather_evidence(
             target,
             split,
-            training_data([rows], rows.num_rows, target),
+            training_data(rows.to_batches(), rows.num_rows, target),
             (Contender("1", model.digest, split.tuned_through), predictor),
             None,
             test=model.metrics[metric],
@@ -245,7 +245,7 @@ def script(path: Path | None, year: int) -> dict[str, Any]:
         )
         with closing(application_database(settings)) as database:
             database.migrate()
-            asked = training_data([rows], rows.num_rows, target)
+            asked = training_data(rows.to_batches(), rows.num_rows, target)
             issued = forecast_rows(target, asked, predictor, version, "script", now)
             database.replace_forecasts(TARGET, version.version, newest, covered.last_day, issued)
         lap(f"{TARGET}__forecasts")

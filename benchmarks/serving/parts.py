@@ -106,7 +106,7 @@ class Bench:
         pairs = zip(stored["day"].to_pylist(), stored["station"].to_pylist(), strict=True)
         kept = stored.filter(pa.array([pair in wanted for pair in pairs]))
         assert kept["station"].to_pylist() == observations["station"].to_pylist()
-        return training_data([kept], kept.num_rows, self.target).values
+        return training_data(kept.to_batches(), kept.num_rows, self.target).values
 
 
 def prepared(home: Path | None, target: str, scratch: Path) -> Bench:

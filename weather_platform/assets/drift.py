@@ -113,7 +113,7 @@ def watched_rows(years: TablePartitions, predictors: Mapping[str, Predictor], se
 
 def _watched(table: pa.Table, stations: Sequence[str], predictors: Mapping[str, Predictor]) -> WatchedRows:
     first = next(iter(TARGETS.values()))
-    data = training_data([table], table.num_rows, first)
+    data = training_data(table.to_batches(), table.num_rows, first)
     at = {name: position for position, name in enumerate(data.feature_names)}
     columns = [data.values[:, at[feature.name]] for feature in OWN_DAY]
     for name in TARGETS:

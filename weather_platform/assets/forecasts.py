@@ -58,7 +58,7 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         predictor = registry.ready(model)
         asked = (pc.field("day") >= issue_days[0]) & (pc.field("day") <= issue_days[-1])
         table = features.select(training_columns(target)).where(asked).table()
-        rows = training_data([table], table.num_rows, target)
+        rows = training_data(table.to_batches(), table.num_rows, target)
         issued = forecast_rows(
             target, rows, predictor, model, context.run.run_id, run_created_at(context.instance, context.run.run_id)
         )

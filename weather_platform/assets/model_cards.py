@@ -31,7 +31,7 @@ def write_card(
     reference = registry.reference(model.run_id)
     tested = (pc.field("day") >= split.test.first) & (pc.field("day") <= split.test.last)
     table = features.select(training_columns(target)).where(tested).table()
-    rows = training_data([table], table.num_rows, target)
+    rows = training_data(table.to_batches(), table.num_rows, target)
     known = ~np.isnan(rows.labels)
     labels, day, station = rows.labels[known], rows.day[known], rows.station_index[known]
     predictor = registry.load(model)

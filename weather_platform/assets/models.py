@@ -52,7 +52,7 @@ def config_of(algorithm: Algorithm, settings: Settings) -> type[dg.Config]:
 def rows_up_to(target: ForecastTarget, features: TablePartitions, year: str) -> TrainingData:
     """The rows that training for a test year may look at: all years up to it."""
     last = features.up_to(year).select(training_columns(target))
-    return training_data(last.values(), sum(last.row_counts.values()), target)
+    return training_data(last.reader(), sum(last.row_counts.values()), target)
 
 
 def candidate_asset(

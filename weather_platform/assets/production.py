@@ -187,7 +187,7 @@ def _examine(
     evidence = gather_evidence(
         target,
         split,
-        training_data([table], table.num_rows, target),
+        training_data(table.to_batches(), table.num_rows, target),
         (_contender(challenger), registry.ready(challenger)),
         (_contender(champion), registry.ready(champion)) if champion else None,
         test=best.metric(f"test_{target.primary_metric}"),

@@ -97,10 +97,10 @@ def training_columns(target: ForecastTarget) -> tuple[str, ...]:
     return ("station", "day", *feature_names(), label_column(target.name))
 
 
-def training_data(tables: Iterable[pa.Table], rows: int, target: ForecastTarget) -> TrainingData:
-    """Stored features as one matrix, filled table by table so that they are never held twice.
+def training_data(batches: Iterable[pa.RecordBatch], rows: int, target: ForecastTarget) -> TrainingData:
+    """Stored features as one matrix, filled batch by batch so that they are never held twice.
 
-    `tables` have the `training_columns` of the target and `rows` rows together; their order is kept.
+    `batches` have the `training_columns` of the target and `rows` rows together; their order is kept.
     """
     names = feature_names()
     values = np.empty((rows, len(names)), dtype=np.float32)
@@ -108,13 +108,13 @@ def training_data(tables: Iterable[pa.Table], rows: int, target: ForecastTarget)
     label = np.empty(rows, dtype=np.float32)
     stations: list[pa.Array] = []
     start = 0
-    for table in tables:
-        here = slice(start, start + table.num_rows)
-        for j, name in enumerate(names):
-            values[here, j] = table[name].to_numpy()
-        day[here] = table["day"].cast(pa.int32()).to_numpy()
-        label[here] = table[label_column(target.name)].to_numpy()
-        stations += table["station"].chunks
+    for batch in batches:
+        here = slice(start, start + batch.num_rows)
+        # Turned as a block: column after column would touch each line of the matrix once for every feature.
+        values[here] = np.stack([batch.column(name).to_numpy(zero_copy_only=False) for name in names]).T
+        day[here] = batch.column("day").cast(pa.int32()).to_numpy()
+        label[here] = batch.column(label_column(target.name)).to_numpy(zero_copy_only=False)
+        stations.append(batch.column("station"))
         start = here.stop
     station = pa.chunked_array(stations, pa.string())
     ids = pc.unique(station).sort()

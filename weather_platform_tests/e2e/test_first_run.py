@@ -336,7 +336,7 @@ def rows_of(home: MadeHome, day: date, name: str = TARGET) -> TrainingData:
     """The stored features of one day as the model takes them."""
     target = TARGETS[name]
     table = home.lake.read("features", columns=training_columns(target), filter=pc.field("day") == day)
-    return training_data([table], table.num_rows, target)
+    return training_data(table.to_batches(), table.num_rows, target)
 
 
 def test_every_station_that_reported_has_one_forecast_of_every_newest_day(first: MadeHome) -> None:

@@ -38,7 +38,7 @@ def trained(features: Path, seed: int) -> TrainedModel:
     home = MadeHome(features, {})
     target = TARGETS[TARGET]
     table = home.lake.read("features", columns=training_columns(target))
-    data = training_data([table], table.num_rows, target)
+    data = training_data(table.to_batches(), table.num_rows, target)
     config = TrainingConfig(seed=seed, threads=1, params={"n_estimators": 8}, resamples=20)
     return train(target, ALGORITHMS["xgboost"], data, plan_split(2015, date(2012, 1, 1), date(2015, 6, 29)), config)
 

@@ -48,7 +48,7 @@ def expected(served_home: MadeHome, observations: pa.Table, target: str) -> Mapp
     table = served_home.lake.read("features").select(training_columns(spec))
     first = pc.max(table["day"]).as_py() - timedelta(days=DAYS)
     table = table.filter(pc.greater(table["day"], first))
-    rows = training_data([table], table.num_rows, spec)
+    rows = training_data(table.to_batches(), table.num_rows, spec)
     said = forecast_rows(spec, rows, registry.ready(model), model, "run", served_home.settings.now())
     assert said.num_rows >= STATION_DAYS
     stored = served_home.database.forecasts(target, date.min, date.max, model_version=model.version)

@@ -125,7 +125,7 @@ def _forecasts(home: MadeHome, version: int) -> dict[str, tuple[Any, ...]]:
     predictor = home.registry.ready(model)
     table = home.lake.read("features", columns=training_columns(target))
     table = table.filter(pc.field("day") == day)
-    said = predictor.predict(training_data([table], table.num_rows, target).values).value.tolist()
+    said = predictor.predict(training_data(table.to_batches(), table.num_rows, target).values).value.tolist()
     about = (version, model.digest, predictor.contract.threshold)
     return {name: (*about, value) for name, value in zip(table["station"].to_pylist(), said, strict=True)}
 
