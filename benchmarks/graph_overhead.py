@@ -12,8 +12,6 @@ Counted apart, before the clock starts: on both sides importing dbt and a first 
 importing MLflow and the migration of its new store. A later call of dbt begins with what it parsed then, and the
 seconds that a second cleaning of no rows still takes are taken off both sides.
 
-Work inside an asset is its step without what Dagster records of it.
-
 All algorithms of one target are trained on both sides.
 """
 
@@ -32,8 +30,6 @@ from common import REAL_TABLE, Report, Timed, alone, parser
 TARGET = "rain_tomorrow"
 FORECAST_DAYS = 14
 RATIO_BAR = 1.25
-RAW_TO_FEATURES_BAR_S = 4.0
-RAW_TO_FEATURES = ("stations", "raw_observations", "clean_observations", "features")
 
 
 def settings_of(home: Path, path: Path | None) -> Any:
@@ -309,11 +305,6 @@ def main() -> None:
     report.figure("in runs, outside of steps", outside, "s", note="plans, resources, planned events")
 
     report.say("\nagainst the bars")
-    inside = sum(whole["steps"][step] - whole["recording_in"].get(step, 0.0) for step in RAW_TO_FEATURES)
-    inside -= whole["dbt_again"]
-    bare = sum(plain["steps"][step] for step in RAW_TO_FEATURES) - plain["dbt_again"]
-    beside = f"script {bare:.2f} s"
-    report.figure("raw to features, inside the assets", inside, "s", at_most=RAW_TO_FEATURES_BAR_S, note=beside)
     seconds = {"graph": whole["seconds"] - whole["dbt_again"], "script": plain["seconds"] - plain["dbt_again"]}
     report.figure("graph", seconds["graph"], "s")
     report.figure("script", seconds["script"], "s")

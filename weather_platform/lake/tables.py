@@ -57,6 +57,7 @@ COMMIT_PARTITIONS: Final = 24
 """Partitions that may share a commit: what a killed range loses at most, and has to write again."""
 _ROW_GROUP_ROWS: Final = 131_072
 _STREAM_ROWS: Final = 65_536
+_WRITERS: Final = 2
 _COMMIT_ID: Final = "weather_platform.commit"
 
 
@@ -263,7 +264,7 @@ class Lake:
         given, schema = pa.schema([]), pa.schema([])
         files: dict[str, Future[_Written]] = {}
         rows = 0
-        with ThreadPoolExecutor(1, "lake-writer") as writer:
+        with ThreadPoolExecutor(_WRITERS, "lake-writer") as writers:
             for key, data in partitions:
                 if not _NAME.fullmatch(key):
                     raise InvariantError(f"'{key}' cannot be a partition key of table '{table}'")
@@ -274,7 +275,7 @@ class Lake:
                     delta, schema = self._opened_for(table, given, column)
                 elif not given.equals(data.schema):
                     raise InvariantError(f"partition '{key}' of table '{table}' has other columns than those before it")
-                files[key] = writer.submit(self._write, table, schema, data, column, key)
+                files[key] = writers.submit(self._write, table, schema, data, column, key)
                 rows += data.num_rows if isinstance(data, pa.Table) else files[key].result().rows
                 del data
                 if len(files) >= COMMIT_PARTITIONS or rows >= COMMIT_ROWS:
@@ -334,11 +335,14 @@ class Lake:
         self, table: str, delta: DeltaTable, given: pa.Schema, column: str | None, written: list[_Written]
     ) -> tuple[DeltaTable, list[Replaced]]:
         commit_id = uuid.uuid4().hex
-        tokens = [f"{column}={new.key}" if column else table for new in written]
+        tokens = {new.key: f"{column}={new.key}" if column else table for new in written}
         with self.speaking_clearly(table):
             for attempt in range(1, _COMMIT_ATTEMPTS + 1):
                 before = delta.version()
                 schema = _agreed_schema(table, delta, given, column)
+                # Looking for the transaction of a partition takes a millisecond, and a new partition has none.
+                stored = {part[column] for part in delta.partitions()} if column else {""}
+                former = {key: delta.transaction_version(token) for key, token in tokens.items() if key in stored}
                 try:
                     delta.create_write_transaction(
                         [new.added for new in written],
@@ -349,7 +353,7 @@ class Lake:
                         commit_properties=CommitProperties(
                             custom_metadata={_COMMIT_ID: commit_id},
                             app_transactions=[
-                                Transaction(token, (delta.transaction_version(token) or 0) + 1) for token in tokens
+                                Transaction(token, (former.get(key) or 0) + 1) for key, token in tokens.items()
                             ],
                         ),
                     )
