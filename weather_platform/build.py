@@ -37,6 +37,7 @@ from weather_platform.checks.raw import raw_checks
 from weather_platform.checks.splits import split_checks
 from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.targets import TARGETS
+from weather_platform.garbage import look_for_garbage_seldom
 from weather_platform.partitions import day_partitions, month_partitions, year_partitions
 from weather_platform.profiles import resources_for
 from weather_platform.settings import Settings
@@ -47,6 +48,7 @@ def build_definitions(settings: Settings, *, resource_overrides: Mapping[str, An
     # Read when OpenMP is loaded. Threads that wait asleep instead of spinning: on two cores that something else keeps
     # busy, spinning made training four times slower, and on idle cores it gains nothing.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    look_for_garbage_seldom()
     with warnings.catch_warnings():
         # Single-run backfills and absent upstream partitions are beta in Dagster 1.13; the pin and the tests hold them.
         warnings.simplefilter("ignore", dg.BetaWarning)

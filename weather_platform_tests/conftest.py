@@ -1,12 +1,13 @@
 """Options, the order of the files, and which of them one worker runs, for every room of the tests."""
 
-import gc
 from pathlib import Path
 from typing import Any
 
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+
+from weather_platform.garbage import look_for_garbage_seldom
 
 LONG = (
     "e2e/test_real_table.py",
@@ -42,8 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
-    # As in the command: looking for garbage among all that is imported, again and again, is a tenth of the tests.
-    gc.set_threshold(100_000)
+    look_for_garbage_seldom()  # as in the command: a tenth of the tests too
     _read_migrations_once()
 
 

@@ -121,10 +121,11 @@ def test_every_asset_belongs_to_exactly_one_stage_job(definitions: dg.Definition
 
 def test_the_code_location_loads_as_the_code_server_loads_it_without_the_heavy_libraries(tmp_path: Path) -> None:
     program = (
-        "import sys, json\n"
+        "import gc, sys, json\n"
         "from dagster._core.workspace.autodiscovery import loadable_targets_from_python_module as load\n"
         "targets = load('weather_platform.definitions', None)\n"
         "assert len(targets) == 1\n"
+        "assert gc.get_threshold()[0] == 100_000\n"
         f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))\n"
     )
     done = subprocess.run(

@@ -4,18 +4,17 @@ What belongs here: arguments, progress, printing, exit codes (0 done, 1 failed o
 not: any step of the work itself; that is the asset graph's.
 """
 
-import gc
 import sys
 
-_ALLOCATIONS = 100_000
+from weather_platform.garbage import look_for_garbage_seldom
+
 _CTRL_C = 130
 """What typer ends with after Ctrl-C."""
 
 
 def main() -> None:
     """Entry point of `weather`. A deliberate error is one line on stderr and exit code 1."""
-    # Looking for garbage after every 700 objects that are made is a tenth of a run: most of them are imports, and stay.
-    gc.set_threshold(_ALLOCATIONS)
+    look_for_garbage_seldom()  # from now on, as most objects are made by imports
     from weather_platform.errors import WeatherError
 
     try:
