@@ -12,7 +12,6 @@ A machine that others use is not as fast in one minute as in the next, so each r
 took just before it.
 """
 
-import os
 import shutil
 import statistics
 import tempfile
@@ -69,7 +68,6 @@ def main() -> None:
     options.add_argument("--path", type=Path, help="table of the csv source; default: the real one beside the checkout")
     options.add_argument("--runs", type=int, default=5)
     chosen = options.parse_args()
-    os.environ.pop("DAGSTER_HOME", None)
     path = chosen.path or (REAL_TABLE if REAL_TABLE.exists() else None)
     report = Report(f"raw to features inside the assets, {path.name if path else 'synthetic weather'}", chosen.json)
     totals = []

@@ -9,6 +9,7 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
+from weather_platform.checks import raw
 from weather_platform.checks.raw import impossible_stations, repeated_origins
 from weather_platform.domain.stations import STATIONS, Station, station_table
 from weather_platform.partitions import month_partitions
@@ -50,6 +51,7 @@ def _row(number: int, **cells: Any) -> dict[str, Any]:
     return {"source": "csv", "file": "a.csv", "row_number": number, "day": date(2015, 1, 1)} | cells
 
 
+@pytest.mark.parametrize("months_at_once", [1, 24])
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
@@ -61,8 +63,9 @@ def _row(number: int, **cells: Any) -> dict[str, Any]:
     ],
 )
 def test_a_month_with_rows_of_one_origin_twice_or_of_two_sources_is_named(
-    tmp_path: Path, rows: list[dict[str, Any]], said: str | None
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: list[dict[str, Any]], said: str | None, months_at_once: int
 ) -> None:
+    monkeypatch.setattr(raw, "_MONTHS_AT_ONCE", months_at_once)  # February with January, and in a scan after it
     home = Home(tmp_path)
     home.receive("2015-01", [_row(2)])
     home.receive("2015-02", rows)
