@@ -57,13 +57,13 @@ def drift_asset(settings: Settings, months: dg.TimeWindowPartitionsDefinition) -
         features: TablePartitions,
     ) -> ComputedPartitions[DriftReport]:
         models = {target: registry.production(target) for target in TARGETS}
-        learned_through = min(model.tuned_through for model in models.values())
+        tuned_through = {prediction_column(target): model.tuned_through for target, model in models.items()}
         rows = watched_rows(
-            _years(lake, features, learned_through),
+            _years(lake, features, max(tuned_through.values())),
             {target: registry.ready(model) for target, model in models.items()},
             settings.seed,
         )
-        watch = Watch(rows, learned_through, settings.seed)
+        watch = Watch(rows, min(tuned_through.values()), settings.seed, tuned_through)
         usual = watch.usual()
         told = {target: {"version": model.version, "sha256": model.digest} for target, model in models.items()}
         reported_at = run_created_at(context.instance, context.run.run_id)
@@ -92,8 +92,13 @@ def watched_columns() -> tuple[WatchedColumn, ...]:
     """What is watched, in order: the own-day columns, then prediction and label of each target."""
     named: list[tuple[str, ColumnKind]] = [(feature.name, "observation") for feature in OWN_DAY]
     for target in TARGETS:
-        named += [(f"{target}/prediction", "prediction"), (f"{target}/label", "label")]
+        named += [(prediction_column(target), "prediction"), (f"{target}/label", "label")]
     return tuple(WatchedColumn(name, kind) for name, kind in named)
+
+
+def prediction_column(target: str) -> str:
+    """The watched column of what the Production model of a target says."""
+    return f"{target}/prediction"
 
 
 def watched_rows(years: TablePartitions, predictors: Mapping[str, Predictor], seed: int) -> WatchedRows:

@@ -28,10 +28,13 @@ def drift_checks() -> list[dg.AssetChecksDefinition]:
         months = partitions_of_run(context, KEY)
         return report(unlike_their_files(months, database.drift(months), reports), looked_at=len(months))
 
-    @dg.asset_check(asset=KEY, name="no_drift", description="No column, prediction or label drifted.")
+    @dg.asset_check(
+        asset=KEY, name="no_drift",
+        description="No column, prediction or label drifted. A month that is unknown does not pass.",
+    )  # fmt: skip
     def no_drift(context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         months = partitions_of_run(context, KEY)
-        return report(of_status(database.drift(months), "drift"), looked_at=len(months), severity=WARN)
+        return report(of_status(database.drift(months), "drift", "unknown"), looked_at=len(months), severity=WARN)
 
     @dg.asset_check(
         asset=KEY, name="drift_status_known", description="There was enough to compare each month with its reference."
@@ -42,14 +45,41 @@ def drift_checks() -> list[dg.AssetChecksDefinition]:
         months = partitions_of_run(context, KEY)
         return report(of_status(database.drift(months), "unknown"), looked_at=len(months), severity=WARN)
 
-    return [report_is_stored, no_drift, drift_status_known]
+    @dg.asset_check(
+        asset=KEY, name="every_column_reported",
+        description="Every observed column that the reference knows was reported by somebody in the month.",
+    )  # fmt: skip
+    def every_column_reported(
+        context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+    ) -> dg.AssetCheckResult:
+        months = partitions_of_run(context, KEY)
+        return report(columns_nobody_reported(database.drift(months)), looked_at=len(months), severity=WARN)
+
+    return [report_is_stored, no_drift, drift_status_known, every_column_reported]
 
 
-def of_status(records: Mapping[str, DriftRecord], status: str) -> Findings:
-    """The months of this status, and why."""
+def of_status(records: Mapping[str, DriftRecord], *statuses: str) -> Findings:
+    """The months of these statuses, and why."""
     return {
-        month: "; ".join(record.verdict.reasons) for month, record in records.items() if record.verdict.status == status
+        month: "; ".join(record.verdict.reasons)
+        for month, record in records.items()
+        if record.verdict.status in statuses
     }
+
+
+def columns_nobody_reported(records: Mapping[str, DriftRecord]) -> Findings:
+    """The months in which an observed column is missing that the reference knows, and which columns."""
+    gone = {
+        month: [
+            column.name
+            for column in record.verdict.columns
+            if column.kind == "observation"
+            and column.status == "missing"
+            and column.reference_missing_share not in (None, 1.0)
+        ]
+        for month, record in records.items()
+    }
+    return {month: f"nobody reported {', '.join(names)}" for month, names in gone.items() if names}
 
 
 def unlike_their_files(months: Iterable[str], records: Mapping[str, DriftRecord], store: ReportStore) -> Findings:

@@ -13,6 +13,7 @@ column drifts when its distance is TIMES_USUAL times that. docs/adr/0011 says ho
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -40,8 +41,8 @@ LEAST_MONTHS = 12
 LEAST_VALUES = 20
 """Known values of a column on each side below which it is not compared."""
 LEAST_SHARE = 0.5
-"""A station counts for a column where it reported it on this share of its days; below this share of the columns
-compared, a month without drift is unknown."""
+"""A station counts for a column where it reported it on this share of its days; below this share of the columns or of
+the reference's stations compared, a month without drift is unknown."""
 MOST_ROWS = 5_000
 """Rows drawn of a month at most."""
 REFERENCE_ROWS_PER_ROW = 2
@@ -95,6 +96,9 @@ class Sides:
     reference_months: tuple[str, ...]
     unseen_stations: tuple[str, ...]
     silent_stations: tuple[str, ...]
+    stations_compared: int
+    """Stations that count for at least one observed column."""
+    reference_stations: int
     missing_share: Floats
     reference_missing_share: Floats
     weather_share: Floats
@@ -198,23 +202,28 @@ class Watch:
     """The months of some rows, and which of them are compared with which. Deterministic for a seed.
 
     `learned_through` is the last day that every model under watch has learned from: whole months up to it are the
-    reference. Draws depend on the seed and the month alone, so a month of a range is that month asked for alone.
+    reference. `tuned_through` has that day for each prediction column whose model has learned from later days too.
+    Draws depend on the seed and the month alone, so a month of a range is that month asked for alone.
     """
 
-    def __init__(self, rows: WatchedRows, learned_through: date, seed: int) -> None:
+    def __init__(
+        self,
+        rows: WatchedRows,
+        learned_through: date,
+        seed: int,
+        tuned_through: Mapping[str, date] = MappingProxyType({}),
+    ) -> None:
         self.rows = rows
         self.learned_through = learned_through
+        self.tuned_through = tuned_through
         self.seed = seed
+        self._newest = max([learned_through, *tuned_through.values()])
         order = np.argsort(rows.day, kind="stable")
         months = _month_numbers(rows.day[order])
         found, starts = np.unique(months, return_index=True)
         parts = np.split(order, starts[1:]) if len(found) else []
         self._rows_of: dict[int, Rows] = dict(zip(found.tolist(), parts, strict=True))
-        self._learned = [
-            month
-            for month, at in self._rows_of.items()
-            if _first_day(month + 1) <= day_number(learned_through) + 1 and self._days(at) >= LEAST_DAYS
-        ]
+        self._learned = self._whole_months(learned_through)
 
     def sides(self, month: str) -> Sides:
         """A month beside the same calendar month of the other training years."""
@@ -224,20 +233,46 @@ class Watch:
         """The mean distance of each column over the training months, each compared as `sides` compares a month.
 
         A model has seen most of its training rows, so what it says of them is sharper than what it will say of any
-        new month. The last twelve training months had no say in its fit (they tuned it), so for predictions they are
-        looked at alone too, and the larger mean counts.
+        new month. The last twelve months it learned from had no say in its fit (they tuned it), so for its predictions
+        they are looked at alone too, and the larger mean counts.
         """
-        columns = self.rows.columns
-        found = np.full((len(self._learned), len(columns)), np.nan)
-        for line, month in enumerate(self._learned):
-            sides = self._sides(month)
-            for at in sides.comparable():
-                apart = distance(_known(sides.reference, at), _known(sides.current, at))
-                found[line, at] = apart / sides.weather_share[at]
-        usual = _mean_of_columns(found, LEAST_MONTHS)
-        recent = _mean_of_columns(found[-LEAST_MONTHS:], LEAST_MONTHS // 2)
-        predicted = np.array([column.kind == "prediction" for column in columns], dtype=np.bool_)
-        return Usual(np.where(predicted, np.fmax(usual, recent), usual), len(self._learned))
+        found: dict[int, Floats] = {}
+
+        def mean(months: list[int], least: int) -> Floats:
+            for month in months:
+                if month not in found:
+                    found[month] = self._apart(month)
+            lines = [found[month] for month in months]
+            return _mean_of_columns(np.array(lines).reshape(len(lines), len(self.rows.columns)), least)
+
+        usual = mean(self._learned, LEAST_MONTHS)
+        for at, column in enumerate(self.rows.columns):
+            if column.kind == "prediction":
+                through = self.tuned_through.get(column.name, self.learned_through)
+                tuning = self._whole_months(through)[-LEAST_MONTHS:]
+                usual[at] = np.fmax(usual[at], mean(tuning, LEAST_MONTHS // 2)[at])
+        return Usual(usual, len(self._learned))
+
+    def _apart(self, month: int) -> Floats:
+        """How far a month is from its reference, column by column; NaN where it cannot be compared."""
+        sides = self._sides(month)
+        apart = np.full(len(self.rows.columns), np.nan)
+        for at in sides.comparable():
+            apart[at] = distance(_known(sides.reference, at), _known(sides.current, at)) / sides.weather_share[at]
+        return apart
+
+    def _whole_months(self, through: date) -> list[int]:
+        """The months with enough days that a model tuned through this day has learned from whole.
+
+        The label of its last day is the next day's observation, so a month ends with the day before its last: a split
+        leaves that one out.
+        """
+        last = day_number(through) + 1
+        return [
+            month
+            for month, at in self._rows_of.items()
+            if _first_day(month + 1) - 1 <= last and self._days(at) >= LEAST_DAYS
+        ]
 
     def judge(self, sides: Sides, usual: Usual, distances: Mapping[str, float]) -> DriftVerdict:
         """The verdict on a month from the distances of its columns (by name, for those that were compared)."""
@@ -265,7 +300,7 @@ class Watch:
             unseen_stations=sides.unseen_stations,
             silent_stations=sides.silent_stations,
             learned_through=self.learned_through.isoformat(),
-            hindcast=_first_day(_number(sides.month)) <= day_number(self.learned_through),
+            hindcast=_first_day(_number(sides.month)) <= day_number(self._newest),
             method=METHOD,
             times_usual=TIMES_USUAL,
             seed=self.seed,
@@ -280,7 +315,7 @@ class Watch:
         both = (here > 0) & (there > 0)
         days = self._days(present)
         lacking = _lacking(days, len(years), bool(both.any()))
-        random = np.random.default_rng([self.seed, month])
+        random = np.random.default_rng([self.seed, month % 2**32])  # months before 1970 are below zero
         empty = np.empty(0, np.intp)
         current = empty if lacking else _drawn(random, present[both[rows.station_index[present]]], MOST_ROWS)
         drawn = _counts(rows.station_index[current], stations)
@@ -289,6 +324,8 @@ class Watch:
         counts = _reporting(now, rows.station_index[current], stations) & _reporting(
             then, rows.station_index[reference], stations
         )
+        observed = [at for at, column in enumerate(rows.columns) if column.kind == "observation"]
+        compared = counts[:, observed].any(axis=1) & both
         missing = _missing_share(rows.values[present]), _missing_share(rows.values[learned])
         now[~counts[rows.station_index[current]]] = np.nan
         then[~counts[rows.station_index[reference]]] = np.nan
@@ -304,6 +341,8 @@ class Watch:
             reference_months=tuple(_key(other) for other in years),
             unseen_stations=self._names((here > 0) & (there == 0)),
             silent_stations=self._names((here == 0) & (there > 0)),
+            stations_compared=int(np.count_nonzero(compared)),
+            reference_stations=int(np.count_nonzero(there)),
             missing_share=missing[0],
             reference_missing_share=missing[1],
             weather_share=_weather_share(then, rows.station_index[reference], stations),
@@ -341,7 +380,15 @@ def _status(sides: Sides, columns: Iterable[ColumnDrift]) -> tuple[Status, tuple
     compared = [column for column in observed if column.status == "none"]
     if not compared or len(compared) < LEAST_SHARE * len(known):
         return "unknown", (f"{len(compared)} of {len(known)} observed columns could be compared",)
-    return "none", (f"no column is {TIMES_USUAL:g} times as far from the reference as is usual",)
+    heard = f"{sides.stations_compared} of {sides.reference_stations} stations of the reference could be compared"
+    if sides.stations_compared < LEAST_SHARE * sides.reference_stations:
+        return "unknown", (heard,)
+    reasons = [f"no column is {TIMES_USUAL:g} times as far from the reference as is usual"]
+    if missing := [column.name for column in known if column.status == "missing"]:
+        reasons.append(f"missing all month: {', '.join(missing)}")
+    if sides.stations_compared < sides.reference_stations:
+        reasons.append(heard)
+    return "none", tuple(reasons)
 
 
 def _said(column: ColumnDrift) -> str:

@@ -5,18 +5,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
 import pytest
 
-from weather_platform.checks.drift import KEY, of_status, unlike_their_files
+from weather_platform.checks.drift import KEY, columns_nobody_reported, of_status, unlike_their_files
 from weather_platform.database import Database, DriftRecord
 from weather_platform.io_managers.reports import publish
 from weather_platform.partitions import month_partitions
 from weather_platform.resources.reports import ReportStore
 from weather_platform_tests.databases import migrated
+from weather_platform_tests.domain.drifting import in_month, judged, watched_rows
 from weather_platform_tests.drift_reports import drift_report
 from weather_platform_tests.stages import Home, evaluations, failing, made
 
-CHECKS = ("report_is_stored", "no_drift", "drift_status_known")
+CHECKS = ("report_is_stored", "no_drift", "drift_status_known", "every_column_reported")
 FIRST, SECOND, THIRD = MONTHS = ["2014-06", "2014-07", "2014-08"]
 
 
@@ -71,10 +73,23 @@ def test_drift_and_not_knowing_are_warned_about_month_by_month(
     assert result.success
     told = evaluations(result)
     assert told["report_is_stored"].passed
-    for name, month in (("no_drift", SECOND), ("drift_status_known", THIRD)):
+    # A month that is not known is no month without drift.
+    for name, months in (("no_drift", [SECOND, THIRD]), ("drift_status_known", [THIRD])):
         assert (told[name].passed, told[name].severity) == (False, dg.AssetCheckSeverity.WARN)
-        assert list(failing(told[name])) == [month]
+        assert list(failing(told[name])) == months
     assert "column_0: " in failing(told["no_drift"])[SECOND]
+    missing = told["every_column_reported"]
+    assert (missing.passed, missing.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert failing(missing) == {THIRD: "nobody reported column_0, column_1, column_2, column_3"}
+
+
+def test_a_column_that_the_reference_never_knew_is_not_asked_for(store: ReportStore, database: Database) -> None:
+    rows = watched_rows(4)
+    rows.values[:, 0] = np.nan
+    rows.values[in_month(rows, FIRST), 1] = np.nan
+    record = publish(store, database, FIRST, drift_report(verdict=judged(rows, FIRST)))
+    assert record.verdict.named("missing") == ["column_0", "column_1"]
+    assert columns_nobody_reported({FIRST: record}) == {FIRST: "nobody reported column_1"}
 
 
 def test_a_report_that_is_gone_stops_what_comes_after_it(home: Home, store: ReportStore, database: Database) -> None:

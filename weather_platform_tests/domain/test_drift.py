@@ -85,9 +85,45 @@ def test_a_month_that_was_learned_from_is_compared_with_the_other_years_and_says
 
 
 def test_a_month_that_was_learned_from_in_part_is_no_reference() -> None:
-    sides = Watch(watched_rows(2), date(2012, 7, 30), SEED).sides(MONTH)
+    sides = Watch(watched_rows(2), date(2012, 7, 29), SEED).sides(MONTH)
     assert sides.reference_months[-1] == "2011-07"
-    assert Watch(watched_rows(2), date(2012, 7, 31), SEED).sides(MONTH).reference_months[-1] == "2012-07"
+    # The label of the 30th is what the 31st observed, so the month was learned from whole.
+    assert Watch(watched_rows(2), date(2012, 7, 30), SEED).sides(MONTH).reference_months[-1] == "2012-07"
+
+
+def test_the_december_that_a_complete_year_was_tuned_through_is_a_reference() -> None:
+    sides = Watch(watched_rows(2), LEARNED_THROUGH, SEED).sides("2014-12")
+    assert (LEARNED_THROUGH.day, sides.reference_months[-1]) == (30, "2012-12")
+
+
+def test_a_month_that_one_of_two_models_has_learned_from_is_a_hindcast() -> None:
+    rows = watched_rows(2, kinds=("prediction", "observation"))
+    newer = Watch(rows, LEARNED_THROUGH, SEED, {"column_0": date(2013, 12, 30)})
+    usual = newer.usual()
+    assert [judged_by(newer, usual, f"{year}-07").hindcast for year in (2012, 2013, 2014)] == [True, True, False]
+    assert newer.sides(MONTH).reference_months == Watch(rows, LEARNED_THROUGH, SEED).sides(MONTH).reference_months
+
+
+def test_predictions_are_held_against_the_months_that_tuned_their_own_model() -> None:
+    rows = watched_rows(3, kinds=("prediction", "prediction", "observation"))
+    values = rows.values.copy()
+    tuned = (rows.day >= np.datetime64("2013-01-01").astype(np.int32)) & (
+        rows.day < np.datetime64("2014-01-01").astype(np.int32)
+    )
+    values[tuned, :2] += 2
+    rows = replace(rows, values=values)
+    alike = Watch(rows, LEARNED_THROUGH, SEED).usual()
+    newer = Watch(rows, LEARNED_THROUGH, SEED, {"column_0": date(2013, 12, 30)}).usual()
+    assert newer.distance[0] > 1.5 * alike.distance[0]
+    assert np.array_equal(newer.distance[1:], alike.distance[1:])
+    assert newer.months == alike.months
+
+
+def test_months_before_1970_can_be_watched() -> None:
+    rows = watched_rows(4)
+    shifted = replace(rows, day=rows.day - np.int32(50 * 365 + 12))  # 2008 becomes 1958, both leap or not alike
+    verdict = judged(shifted, "1964-03", learned_through=date(1962, 12, 30))
+    assert (verdict.status, len(verdict.reference_months)) == ("none", 5)
 
 
 @pytest.mark.parametrize(("days", "status"), [(LEAST_DAYS, "none"), (LEAST_DAYS - 1, "unknown"), (0, "unknown")])
@@ -138,6 +174,20 @@ def test_a_station_that_is_silent_this_month_or_was_for_years_is_no_drift() -> N
     assert judged(without(rows, young), MONTH).status == "none"
 
 
+@pytest.mark.parametrize("reports", ["nothing", "empty rows"])
+@pytest.mark.parametrize(("lost", "status"), [(2, "none"), (3, "unknown")])
+def test_a_month_of_less_than_half_of_the_stations_is_unknown(lost: int, status: str, reports: str) -> None:
+    rows = watched_rows(4)
+    gone = (rows.station_index < lost) & in_month(rows, MONTH)
+    if reports == "nothing":
+        rows = without(rows, gone)
+    else:
+        rows.values[gone] = np.nan
+    verdict = judged(rows, MONTH)
+    assert verdict.status == status
+    assert verdict.reasons[-1] == f"{5 - lost} of 5 stations of the reference could be compared"
+
+
 def test_an_instrument_that_some_stations_lost_is_no_drift_of_the_others() -> None:
     rows = watched_rows(4)
     values = rows.values.copy()
@@ -154,6 +204,7 @@ def test_a_column_that_is_missing_all_month_is_reported_as_missing_and_not_count
     verdict = judged(rows, MONTH)
     assert verdict.named("missing") == ["column_0"]
     assert (verdict.status, verdict.share) == ("none", 0.0)
+    assert "missing all month: column_0" in verdict.reasons
     assert verdict.columns[0].distance is None
 
 
