@@ -41,6 +41,10 @@ class RegistryError(WeatherError):
     """The model registry is unreachable, or its answer cannot be used."""
 
 
+class RegistryUnreachableError(RegistryError):
+    """The model registry did not answer, or not with what was asked for: an outage, or a file that is gone."""
+
+
 class DigestMismatchError(RegistryError):
     """A stored model file is not the file that was registered: its SHA-256 differs."""
 

@@ -9,6 +9,7 @@ sample. If it does not, the alias goes back to the version before, the audit say
 materialisation tries it again, so that a process killed in between leaves nothing untried.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -18,15 +19,22 @@ import pyarrow.compute as pc
 from weather_platform.assets.catalogue import described, shared
 from weather_platform.assets.model_cards import write_card
 from weather_platform.assets.splits import REASON, unsplit_reason, up_to_the_year
-from weather_platform.database import Database, PromotionRecord
+from weather_platform.database import AliasChange, Database, PromotionRecord
 from weather_platform.domain.algorithms import BASELINES
-from weather_platform.domain.alias_moves import due_move, settled_through, unfinished_rollback
+from weather_platform.domain.alias_moves import due_move, settled_through, taken_back, unfinished_rollback
 from weather_platform.domain.exams import gather_evidence, standing_exam_days
 from weather_platform.domain.feature_table import training_columns, training_data
 from weather_platform.domain.promotion import Contender, Decision, Gates, Verdict, decide
 from weather_platform.domain.splits import Split, split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
-from weather_platform.errors import DigestMismatchError, PartitionMissingError, RegistryError
+from weather_platform.domain.training import Predictor
+from weather_platform.errors import (
+    DigestMismatchError,
+    InvariantError,
+    PartitionMissingError,
+    RegistryError,
+    RegistryUnreachableError,
+)
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import TablePartitions
 from weather_platform.resources.lake import LakeResource
@@ -72,7 +80,8 @@ def promotion_asset(
         features: TablePartitions,
     ) -> None:
         decided_at = run_created_at(context.instance, context.run.run_id)
-        champion = registry.alias(target.name, PRODUCTION)
+        moves = database.alias_changes(target.name, PRODUCTION)
+        champion = _champion(registry, target, moves)
         for year in context.partition_keys:
             if reason := unsplit_reason(split, year):
                 context.add_asset_metadata({REASON: reason}, partition_key=year)
@@ -82,7 +91,9 @@ def promotion_asset(
             challenger = registry.register(best)
             card = write_card(registry, lake.lake(), target, plan, features.up_to(year), challenger)
             context.add_asset_metadata({"model_card": dg.MetadataValue.md(card)}, partition_key=year)
-            decision = _examine(target, settings, registry, plan, features.up_to(year), best, challenger, champion)
+            decision = _examine(
+                target, settings, registry, plan, features.up_to(year), best, challenger, champion, taken_back(moves)
+            )
             record = database.record_decision(
                 _record(target, plan, best, challenger, champion, decision, context.run.run_id, decided_at)
             )
@@ -154,6 +165,21 @@ def _why_none(database: Database, target: ForecastTarget) -> str:
     return f"{latest.decision}, {latest.reasons[0]}" if latest else "nothing was decided yet"
 
 
+def _champion(registry: ModelRegistry, target: ForecastTarget, moves: Sequence[AliasChange]) -> RegisteredModel | None:
+    """The version that serves; None when none ever did, or the last was taken away by the platform.
+
+    An alias that vanished otherwise (a registry that is empty, restored from long ago, another one) raises: without
+    its champion a challenger would be compared with nothing.
+    """
+    champion = registry.alias(target.name, PRODUCTION)
+    if champion is None and moves and (recorded := moves[-1].to_version) is not None:
+        raise RegistryError(
+            f"{target.name}: the audit has {PRODUCTION} on version {recorded}, and the registry knows no such alias; "
+            f"restore the registry, or set the alias again: weather rollback {target.name} --to {recorded}"
+        )
+    return champion
+
+
 def _challenger(registry: ModelRegistry, database: Database, target: ForecastTarget, year: str) -> ModelReference:
     """The first of the leaderboard, as its run logged it; DigestMismatchError when that is another model now."""
     board = database.leaderboard(target.name, int(year))
@@ -178,18 +204,20 @@ def _examine(
     best: ModelReference,
     challenger: RegisteredModel,
     champion: RegisteredModel | None,
+    left: Mapping[int, AliasChange],
 ) -> Decision:
     exam_days = standing_exam_days(split.train.first, split.test.last)
     asked = pc.field("day").isin(exam_days) | (
         (pc.field("day") >= split.test.first) & (pc.field("day") <= split.test.last)
     )
     table = features.select(training_columns(target)).where(asked).table()
+    servable, unfit = _servable(registry, champion)
     evidence = gather_evidence(
         target,
         split,
         training_data(table.to_batches(), table.num_rows, target),
         (_contender(challenger), registry.ready(challenger)),
-        (_contender(champion), registry.ready(champion)) if champion else None,
+        (_contender(champion), servable) if champion and servable else None,
         test=best.metric(f"test_{target.primary_metric}"),
         baselines={
             name: best.metric(f"{name}_{target.primary_metric}")
@@ -198,7 +226,28 @@ def _examine(
         },
         seed=settings.seed,
     )
-    return decide(evidence, Gates.of(target))
+    known = replace(
+        evidence,
+        champion=_contender(champion) if champion else None,
+        champion_unfit=unfit,
+        taken_back=f"on {move.changed_at:%Y-%m-%d} ({move.reason})" if (move := left.get(challenger.version)) else None,
+    )
+    return decide(known, Gates.of(target))
+
+
+def _servable(registry: ModelRegistry, champion: RegisteredModel | None) -> tuple[Predictor | None, str | None]:
+    """The champion ready to forecast, or why the code of today cannot ask it; neither without one.
+
+    An outage and a file that is not the registered one raise: they say nothing of the champion.
+    """
+    if champion is None:
+        return None, None
+    try:
+        return registry.ready(champion), None
+    except (RegistryUnreachableError, DigestMismatchError):
+        raise
+    except (RegistryError, InvariantError) as error:
+        return None, f"version {champion.version}: {error}"
 
 
 def _contender(model: RegisteredModel) -> Contender:

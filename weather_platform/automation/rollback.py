@@ -13,7 +13,7 @@ from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import RollbackRefusedError
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import Audit, ModelRegistry
-from weather_platform.resources.rollback import roll_back
+from weather_platform.resources.rollback import roll_back, withdraw
 
 ROLLBACK_JOB = "rollback"
 ROLLBACK_OP = "roll_back"
@@ -27,6 +27,7 @@ class RollbackConfig(dg.Config):
     to_version: int | None = Field(
         None, ge=1, description="A version that served before; without it the one before the present one."
     )
+    nowhere: bool = Field(False, description="Take the alias away instead; nothing serves until a newer DEPLOY.")
     reason: str = Field(
         min_length=REASON_MIN_CHARACTERS, max_length=REASON_MAX_CHARACTERS,
         description="Why, for the audit that nobody can change.",
@@ -34,7 +35,8 @@ class RollbackConfig(dg.Config):
 
 
 def rollback_job() -> dg.JobDefinition:
-    """The `rollback` job. Its run materialises `{target}/production` as it is afterwards, so that lineage shows it."""
+    """The `rollback` job. Its run materialises `{target}/production` as it is afterwards, so that lineage shows it;
+    without a version that serves there is an observation in its place."""
 
     @dg.op(name=ROLLBACK_OP, description=f"{__doc__}", out=dg.Out(dg.Nothing))
     def go_back(
@@ -45,12 +47,21 @@ def rollback_job() -> dg.JobDefinition:
     ) -> None:
         if config.target not in TARGETS:
             raise RollbackRefusedError(f"no target {config.target}; there is {', '.join(TARGETS)}")
+        if config.nowhere and config.to_version is not None:
+            raise RollbackRefusedError("a version to go to and nowhere were both asked for; nothing moved")
         audit = Audit(
             decision_id=None,
             reason=f"rollback: {' '.join(config.reason.split())}",
             dagster_run_id=context.run_id,
             changed_at=run_created_at(context.instance, context.run_id),
         )
+        if config.nowhere:
+            left = withdraw(registry, database, config.target, audit)
+            context.log_event(
+                dg.AssetObservation([config.target, "production"], description=audit.reason, metadata={"left": left})
+            )
+            context.log.info(f"{config.target}: nothing serves now, and version {left} did")
+            return
         move = roll_back(registry, database, config.target, config.to_version, audit)
         model = move.production
         context.log_event(
@@ -65,7 +76,7 @@ def rollback_job() -> dg.JobDefinition:
 
     @dg.job(
         name=ROLLBACK_JOB,
-        description="Production of one target goes back to a version that served before.",
+        description="Production of one target goes back to a version that served before, or nowhere.",
         executor_def=dg.in_process_executor,
     )
     def rollback() -> None:

@@ -120,6 +120,9 @@ def rollback(
         int | None,
         typer.Option(min=1, help="A version that served before; default: the one before the present one."),
     ] = None,
+    nowhere: Annotated[
+        bool, typer.Option("--nowhere", help="Take Production away: nothing serves the target.")
+    ] = False,
 ) -> None:
     """Take Production back to a version that served before. Only a newer DEPLOY moves it again."""
     from weather_platform.automation.rollback import REASON_MAX_CHARACTERS, REASON_MIN_CHARACTERS
@@ -130,7 +133,9 @@ def rollback(
         raise typer.BadParameter(f"no target {target}; there is {', '.join(TARGETS)}")
     if not REASON_MIN_CHARACTERS <= len(reason.strip()) <= REASON_MAX_CHARACTERS:
         raise typer.BadParameter(f"--reason takes {REASON_MIN_CHARACTERS} to {REASON_MAX_CHARACTERS} characters")
-    typer.echo(run_rollback(load_settings(), target, to, reason))
+    if nowhere and to is not None:
+        raise typer.BadParameter("--to and --nowhere exclude each other")
+    typer.echo(run_rollback(load_settings(), target, to, reason, nowhere=nowhere))
 
 
 @app.command()

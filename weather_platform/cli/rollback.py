@@ -8,9 +8,11 @@ from weather_platform.errors import WeatherError
 from weather_platform.settings import Settings
 
 
-def run_rollback(settings: Settings, target: str, to_version: int | None, reason: str) -> str:
+def run_rollback(settings: Settings, target: str, to_version: int | None, reason: str, *, nowhere: bool = False) -> str:
     """Run the job; gives the line to print. WeatherError, one line, when it is refused or fails."""
-    asked = {"target": target, "reason": reason} | ({"to_version": to_version} if to_version else {})
+    asked = {"target": target, "reason": reason, "nowhere": nowhere}
+    if to_version:
+        asked["to_version"] = to_version
     with open_instance(settings) as instance:
         result = (
             build_definitions(settings)
@@ -21,7 +23,11 @@ def run_rollback(settings: Settings, target: str, to_version: int | None, reason
         )
     if not result.success:
         raise WeatherError(failure_of(result, result.run_id))
+    if nowhere:
+        [seen] = result.get_asset_observation_events()
+        left = seen.asset_observation_data.asset_observation.metadata["left"].value
+        return f"{target}: nothing serves now (was version {left}; run {result.run_id})"
     [event] = [event for event in result.all_events if event.is_step_materialization]
     told = {name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()}
-    came_from = f"was {told['from_version']}" if told["moved"] else "the interrupted move is recorded now"
+    came_from = f"was {told['from_version'] or 'nowhere'}" if told["moved"] else "the interrupted move is recorded now"
     return f"{target}: Production is version {told['version']} ({came_from}; run {result.run_id})"

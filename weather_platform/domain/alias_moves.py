@@ -31,6 +31,7 @@ class Moved(Protocol):
 
 
 D = TypeVar("D", bound=Decided)
+M = TypeVar("M", bound=Moved)
 
 
 def settled_through(moves: Iterable[Moved]) -> int:
@@ -44,10 +45,17 @@ def due_move(decisions: Sequence[D], *, settled: int, production: int | None) ->
     `decisions` are a target's, oldest first; `settled` is what `settled_through` says of the recorded moves;
     `production` is the version the alias names now. The decision must rest on that version: it compared with it, or
     with the challenger of an earlier DEPLOY that did, and so on (a range of years decides each year against the
-    champion that the years before leave). Otherwise PromotionConflictError: the champion changed meanwhile. When the
-    alias names the challenger already, a killed process moved it and the move is still to be recorded.
+    champion that the years before leave). Otherwise PromotionConflictError: the champion changed meanwhile; until
+    promotion was asked again and has compared with the version that serves. When the alias names the challenger
+    already, a killed process moved it and the move is still to be recorded.
+
+    A DEPLOY counts no more once its challenger was judged again and not deployed.
     """
-    deploys = [each for each in decisions if each.decision == "DEPLOY" and (each.id or 0) > settled]
+    deploys = [
+        each
+        for at, each in enumerate(decisions)
+        if each.decision == "DEPLOY" and (each.id or 0) > settled and not _judged_otherwise(each, decisions[at + 1 :])
+    ]
     if not deploys:
         return None
     newest = deploys[-1]
@@ -59,12 +67,22 @@ def due_move(decisions: Sequence[D], *, settled: int, production: int | None) ->
             break
         if earlier.challenger_version == champion:
             champion = earlier.champion_version
-    if champion != production:
-        raise PromotionConflictError(
-            f"Production is on {version_name(production)}, and the decision for version {newest.challenger_version} "
-            f"rests on {version_name(champion)}; nothing moved, materialise promotion again"
-        )
-    return newest
+    if champion == production:
+        return newest
+    if any(later.champion_version == production for later in decisions[decisions.index(newest) + 1 :]):
+        return None
+    raise PromotionConflictError(
+        f"Production is on {version_name(production)}, and the decision for version {newest.challenger_version} "
+        f"rests on {version_name(champion)}; nothing moved, materialise promotion again"
+    )
+
+
+def _judged_otherwise(deploy: Decided, later: Iterable[Decided]) -> bool:
+    """Whether the challenger was judged again, as the challenger of another version, and not deployed."""
+    version = deploy.challenger_version
+    return any(
+        each.challenger_version == version != each.champion_version and each.decision != "DEPLOY" for each in later
+    )
 
 
 def version_before(moves: Sequence[Moved], production: int | None) -> int | None:
@@ -85,17 +103,35 @@ def version_below(moves: Sequence[Moved], production: int | None) -> int | None:
     Not `version_before`: a version that was left by going back was left for a reason, and nothing but a person goes
     there again.
     """
-    stack: list[int] = []
-    for move in moves:
-        if move.to_version in stack:  # back: what lies above is left
-            del stack[stack.index(move.to_version) + 1 :]
-        elif move.to_version is not None:
-            stack.append(move.to_version)
-        elif stack:
-            stack.pop()
+    stack, _ = _ways_back(moves)
     if stack and stack[-1] == production:
         stack.pop()
     return stack[-1] if stack else None
+
+
+def taken_back(moves: Sequence[M]) -> dict[int, M]:
+    """The versions that were left by going back, with the last move that left them: no promotion goes there again.
+
+    A version that a person went to again is not among them.
+    """
+    return _ways_back(moves)[1]
+
+
+def _ways_back(moves: Sequence[M]) -> tuple[list[int], dict[int, M]]:
+    """The versions that were promoted one over the other and never left, and those that were left by going back."""
+    stack: list[int] = []
+    left: dict[int, M] = {}
+    for move in moves:
+        if move.to_version in stack:  # back: what lies above is left
+            above = stack.index(move.to_version) + 1
+            left |= dict.fromkeys(stack[above:], move)
+            del stack[above:]
+        elif move.to_version is not None:
+            stack.append(move.to_version)
+            left.pop(move.to_version, None)
+        elif stack:
+            left[stack.pop()] = move
+    return stack, left
 
 
 def unfinished_rollback(moves: Sequence[Moved], *, production: int | None, previous: int | None) -> bool:
@@ -119,7 +155,8 @@ def rollback_destination(target: str, moves: Sequence[Moved], *, production: int
     destination = version_before(moves, production) if asked is None else asked
     if destination is None:
         raise RollbackRefusedError(
-            f"{target}: no version served before {version_name(production)}; nothing moved, promote another one"
+            f"{target}: no version served before {version_name(production)}; nothing moved, promote another one, "
+            "or take Production away with --nowhere"
         )
     if destination not in served:
         said = ", ".join(map(str, served)) or "none"

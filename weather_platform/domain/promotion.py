@@ -6,10 +6,11 @@ the evidence is measured (`skill`, `training`), or moving the alias (`production
 In this order, the first that applies decides; all that apply are in the reasons:
 
 1. REJECT: the challenger is below the floor on the standing exam, or clearly worse there than the champion
-2. SKIP: it is the champion's own file, it was tuned up to an earlier day than the champion, or (with a
-   champion) the fresh exam is empty or too small
-3. DEPLOY: there is no champion and both baselines are beaten; or it is better than the champion by the margin
-   on the fresh exam; or the champion is old and the challenger not inferior there (refresh)
+2. SKIP: it was taken back before, it is the champion's own file, it was tuned up to an earlier day than the
+   champion, or (with a champion) the fresh exam is empty or too small
+3. DEPLOY: there is no champion, or one that the code of today cannot ask, and both baselines are beaten; or it is
+   better than the champion by the margin on the fresh exam; or the champion is old and the challenger not
+   inferior there (refresh)
 4. SKIP: otherwise
 
 It fails closed: a missing or non-finite number raises, and what raises promotes nothing.
@@ -86,8 +87,9 @@ class Evidence:
     """Everything a decision looks at, and so everything that is recorded with it.
 
     ``test`` and ``baselines`` are the primary metric on the challenger's own test rows. ``standing`` and
-    ``fresh`` compare with the champion and are None without one; ``fresh`` is also None when no row is fresh
-    to both.
+    ``fresh`` compare with the champion and are None without one, and with one that the code of today cannot ask
+    (``champion_unfit`` says why: other features, another format); ``fresh`` is also None when no row is fresh to both.
+    ``taken_back`` says when and why the challenger itself was taken back, None when it never was.
     """
 
     challenger: Contender
@@ -98,6 +100,8 @@ class Evidence:
     standing_exam_rows: int
     standing: Comparison | None = None
     fresh: Comparison | None = None
+    champion_unfit: str | None = None
+    taken_back: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the audit record; days as YYYY-MM-DD."""
@@ -159,9 +163,14 @@ def clearly_worse(exam: Comparison, gates: Gates) -> bool:
 
 def _not_comparable(evidence: Evidence) -> list[str]:
     champion, challenger = evidence.champion, evidence.challenger
-    if champion is None:
-        return []
     reasons = []
+    if evidence.taken_back is not None:
+        reasons.append(
+            f"version {challenger.version} was taken back {evidence.taken_back}; train another one, or go back to it "
+            "with `weather rollback --to`"
+        )
+    if champion is None:
+        return reasons
     if challenger.digest == champion.digest:
         reasons.append(f"the challenger is version {champion.version}, the champion itself (same digest)")
     if challenger.tuned_through < champion.tuned_through:
@@ -170,6 +179,8 @@ def _not_comparable(evidence: Evidence) -> list[str]:
             f"the champion up to {champion.tuned_through}; an older model never replaces a newer one"
         )
     fresh = evidence.fresh
+    if evidence.champion_unfit is not None:
+        return reasons
     if fresh is None:
         reasons.append("the fresh exam is empty: no test row is new to both models")
     elif fresh.days < FRESH_EXAM_MIN_DAYS or fresh.rows < FRESH_EXAM_MIN_ROWS:
@@ -182,12 +193,13 @@ def _not_comparable(evidence: Evidence) -> list[str]:
 
 def _deploy(evidence: Evidence, gates: Gates) -> list[str]:
     champion, fresh = evidence.champion, evidence.fresh
-    if champion is None:
+    if champion is None or evidence.champion_unfit is not None:
         if _unbeaten(evidence):
             return []
         beaten = ", ".join(f"{name} {value:.4f}" for name, value in sorted(evidence.baselines.items()))
+        none = "there is no champion" if champion is None else f"the champion cannot serve ({evidence.champion_unfit})"
         return [
-            f"there is no champion, {gates.metric} {evidence.standing_exam:.4f} on the standing exam meets "
+            f"{none}, {gates.metric} {evidence.standing_exam:.4f} on the standing exam meets "
             f"the floor {gates.floor:.2f} and {evidence.test:.4f} on test beats {beaten}"
         ]
     if fresh is None:
@@ -210,7 +222,7 @@ def _deploy(evidence: Evidence, gates: Gates) -> list[str]:
 
 def _not_enough(evidence: Evidence, gates: Gates) -> list[str]:
     champion, fresh = evidence.champion, evidence.fresh
-    if champion is None or fresh is None:
+    if champion is None or fresh is None:  # or cannot serve
         return [
             f"{gates.metric} {evidence.test:.4f} on test does not beat the baseline {name} ({value:.4f})"
             for name, value in _unbeaten(evidence)
@@ -277,10 +289,13 @@ def _verify(evidence: Evidence, gates: Gates) -> None:
         raise fail(f"the standing exam has {evidence.standing_exam_rows} rows, and {STANDING_EXAM_MIN_ROWS} are needed")
     if not evidence.challenger.digest or (evidence.champion and not evidence.champion.digest):
         raise fail("a model has no digest")
-    if evidence.champion is not None and evidence.standing is None:
-        raise fail("champion and challenger were not compared on the standing exam")
-    if evidence.champion is None and (evidence.standing is not None or evidence.fresh is not None):
+    compared = evidence.standing is not None or evidence.fresh is not None
+    if evidence.champion is None and (compared or evidence.champion_unfit is not None):
         raise fail("there is a comparison with a champion, and no champion")
+    if evidence.champion is not None and evidence.champion_unfit is None and evidence.standing is None:
+        raise fail("champion and challenger were not compared on the standing exam")
+    if evidence.champion_unfit is not None and compared:
+        raise fail("there is a comparison with a champion that cannot be asked")
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,7 @@
 """The way into MLflow: one client with an explicit address, short waits, and errors of one line.
 
 What belongs here: importing MLflow (only when it is used), its environment, addresses, and turning what it
-raises into RegistryError. What does not: runs (``mlflow_tracking``), versions and aliases (``registry``).
+raises into RegistryUnreachableError. What does not: runs (``mlflow_tracking``), versions and aliases (``registry``).
 MLflow's own global state (active run, tracking URI) is never relied on.
 """
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from weather_platform.errors import RegistryError, WeatherError
+from weather_platform.errors import RegistryUnreachableError, WeatherError
 
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where `weather ui` shows the runs of an SQLite store."""
@@ -49,7 +49,7 @@ def mlflow_client(tracking_uri: str) -> Any:
 
 @contextmanager
 def answering(tracking_uri: str, doing: str) -> Iterator[None]:
-    """Turn whatever MLflow raises into one RegistryError line that says what was going on."""
+    """Turn whatever MLflow raises into one RegistryUnreachableError line that says what was going on."""
     prepare_mlflow()
     from mlflow.exceptions import MlflowException, RestException
     from requests import RequestException
@@ -66,7 +66,7 @@ def answering(tracking_uri: str, doing: str) -> Iterator[None]:
             if answered
             else "check that it runs and that WEATHER_MLFLOW_TRACKING_URI names it, then run again"
         )
-        raise RegistryError(
+        raise RegistryUnreachableError(
             f"MLflow at {place(tracking_uri)} {'refused' if answered else 'failed while'} {doing}: "
             f"{_one_line(error, tracking_uri)}; {remedy}"
         ) from error

@@ -342,18 +342,21 @@ class ModelRegistry:
     def withdraw_production(self, target: str, expected: int, audit: Audit) -> None:
         """Take the Production alias away if it is on `expected` still; nothing serves the target then.
 
-        Otherwise PromotionConflictError, and nothing changes.
+        Otherwise PromotionConflictError, and nothing changes. The record comes first: an alias that is gone without
+        one is never taken for a withdrawal. A process killed in between leaves the alias, and the next move records
+        it as found so.
         """
         with self._database.locked(target) as ledger:
             present = self.aliases(target)
             champion = present.get(PRODUCTION)
             self._settle(ledger, present, None, audit)
             if champion == expected:
-                with self._asking(f"taking {PRODUCTION} of {target} away from version {expected}"):
-                    self._client.delete_registered_model_alias(target, PRODUCTION)
                 ledger.record_alias_change(_change(target, PRODUCTION, expected, None, audit))
         if champion != expected:
             raise _conflict(target, champion, "its withdrawal", expected)
+        with self._database.locked(target), self._asking(f"taking {PRODUCTION} of {target} from version {expected}"):
+            if self.aliases(target).get(PRODUCTION) == expected:
+                self._client.delete_registered_model_alias(target, PRODUCTION)
 
     def _set_alias(
         self, ledger: TargetLedger, alias: str, move: tuple[int | None, RegisteredModel], audit: Audit
@@ -466,7 +469,8 @@ def _change(target: str, alias: str, before: int | None, model: RegisteredModel 
 
 def _verify(model: RegisteredModel | ModelReference, file: str, data: bytes, expected: str) -> None:
     if (found := sha256(data)) != expected:
+        otherwise = "take it back with `weather rollback`" if isinstance(model, RegisteredModel) else "train it again"
         raise DigestMismatchError(
             f"{model.name}: {file} has SHA-256 {found[:12]}, and {expected[:12]} was registered; "
-            "restore the file from a backup, or train and promote another version"
+            f"restore the file from a backup, or {otherwise}"
         )

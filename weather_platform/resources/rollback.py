@@ -10,7 +10,7 @@ from dataclasses import replace
 from weather_platform.database import Database
 from weather_platform.domain.alias_moves import rollback_destination, version_below
 from weather_platform.domain.canary import CanaryResult, require_reproduction
-from weather_platform.errors import CanaryError, WeatherError
+from weather_platform.errors import CanaryError, RegistryUnreachableError, RollbackRefusedError, WeatherError
 from weather_platform.resources.registry import PRODUCTION, AliasMove, Audit, ModelRegistry, RegisteredModel
 
 
@@ -53,6 +53,18 @@ def roll_back(
     return registry.move_production(target, destination, present, _overruling(database, target, audit))
 
 
+def withdraw(registry: ModelRegistry, database: Database, target: str, audit: Audit) -> int:
+    """Take Production away from the version that serves, which is returned: nothing serves until a newer DEPLOY.
+
+    Asks nothing of the model, so that one whose files are damaged can be left, too.
+    """
+    present = registry.aliases(target).get(PRODUCTION)
+    if present is None:
+        raise RollbackRefusedError(f"{target}: nothing serves, so nothing is to be taken away")
+    registry.withdraw_production(target, present, _overruling(database, target, audit))
+    return present
+
+
 def _back_out(registry: ModelRegistry, database: Database, failed: RegisteredModel, audit: Audit) -> str:
     """Leave a model that failed its canary; says where Production is now."""
     target = failed.target
@@ -62,15 +74,16 @@ def _back_out(registry: ModelRegistry, database: Database, failed: RegisteredMod
     if before is not None and obstacle is None:
         registry.move_production(target, before, failed.version, overruling)
         return f"Production is back on version {before}"
-    # Should the obstacle be an outage, this call meets it as well, and nothing changes.
     registry.withdraw_production(target, failed.version, overruling)
     return f"nothing serves {target} now, because {obstacle}"
 
 
 def _obstacle(registry: ModelRegistry, target: str, version: int) -> str | None:
-    """Why a version may not serve, whatever it is; None when it may."""
+    """Why a version may not serve; None when it may. What cannot be tried, as in an outage, raises."""
     try:
         require_servable(registry, registry.version(target, version))
+    except RegistryUnreachableError:
+        raise
     except WeatherError as error:
         return str(error)
     return None

@@ -8,6 +8,7 @@ from weather_platform.domain.alias_moves import (
     due_move,
     rollback_destination,
     settled_through,
+    taken_back,
     unfinished_rollback,
     version_before,
     version_below,
@@ -75,6 +76,28 @@ def test_a_champion_that_changed_meanwhile_is_a_conflict(production: int | None)
         due_move([FIRST, SECOND], settled=1, production=production)
 
 
+@pytest.mark.parametrize("verdict", ["SKIP", "REJECT"])
+def test_a_deploy_whose_challenger_was_judged_otherwise_since_is_not_due(verdict: str) -> None:
+    assert due_move([FIRST, SECOND, Row(3, verdict, 2, 1)], settled=1, production=1) is None
+    again = Row(4, "DEPLOY", 2, 1)
+    assert due_move([FIRST, SECOND, Row(3, verdict, 2, 1), again], settled=1, production=1) is again
+
+
+def test_a_challenger_that_is_the_champion_by_now_is_not_judged_otherwise() -> None:
+    """A killed process moved the alias, and promotion was asked again before the move was recorded."""
+    assert due_move([FIRST, SECOND, Row(3, "SKIP", 2, 2)], settled=1, production=2) is SECOND
+
+
+def test_a_conflict_ends_when_promotion_has_compared_with_the_version_that_serves() -> None:
+    rival = Row(3, "DEPLOY", 3, 1)
+    with pytest.raises(PromotionConflictError, match="materialise promotion again"):
+        due_move([FIRST, SECOND, rival], settled=2, production=2)
+    assert due_move([FIRST, SECOND, rival, Row(4, "SKIP", 3, 2)], settled=2, production=2) is None
+    assert due_move([FIRST, SECOND, rival, Row(4, "REJECT", 9, 2)], settled=2, production=2) is None
+    better = Row(4, "DEPLOY", 3, 2)
+    assert due_move([FIRST, SECOND, rival, better], settled=2, production=2) is better
+
+
 @dataclass(frozen=True)
 class Step:
     from_version: int | None
@@ -131,6 +154,29 @@ def test_what_is_fallen_back_on_was_never_left_for_a_reason(
     moves: list[Step], production: int | None, below: int | None
 ) -> None:
     assert version_below(moves, production) == below
+
+
+@pytest.mark.parametrize(
+    ("moves", "left"),
+    [
+        ([], []),
+        (UP, []),
+        (BACK, [2]),
+        ([*BACK, Step(1, 2)], []),  # a person went there again
+        ([*BACK, Step(1, 3)], [2]),
+        ([*UP, Step(2, 3), Step(3, 1)], [2, 3]),
+        ([*UP, Step(2, None)], [2]),
+        (WITHDRAWN, [1]),
+        ([*WITHDRAWN, Step(None, 1)], []),
+    ],
+)
+def test_versions_that_were_left_by_going_back_are_taken_back(moves: list[Step], left: list[int]) -> None:
+    assert sorted(taken_back(moves)) == left
+
+
+def test_a_version_is_taken_back_by_the_last_move_that_left_it() -> None:
+    again = [*BACK, Step(1, 2), Step(2, 1, 9)]
+    assert taken_back(again) == {2: again[-1]}
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,10 @@ def _against(
     return replace(FIRST, champion=champion, standing=standing, fresh=fresh, standing_exam=standing_exam)
 
 
+TAKEN_BACK = "on 2015-03-01 (rollback: floods)"
+UNFIT = replace(FIRST, champion=OLD, champion_unfit="version 5: trained on other features")
+
+
 @pytest.mark.parametrize(
     ("evidence", "verdict", "reason"),
     [
@@ -83,6 +87,17 @@ def _against(
         (replace(FIRST, test=0.40), "SKIP", "does not beat the baseline persistence"),
         (replace(FIRST, baselines={"climatology": 0.70}), "SKIP", "not beat the baseline climatology"),
         (replace(FIRST, standing_exam=0.1, test=0.1), "REJECT", "below the floor"),
+        # A champion that the code of today cannot ask: the same gates as without one, and never an older model.
+        (UNFIT, "DEPLOY", "the champion cannot serve (version 5: trained on other features)"),
+        (replace(UNFIT, standing_exam=0.5999), "REJECT", "below the floor"),
+        (replace(UNFIT, test=0.44), "SKIP", "does not beat the baseline persistence"),
+        (replace(UNFIT, champion=NEWER), "SKIP", "older model never replaces"),
+        (replace(UNFIT, champion=replace(OLD, digest=CHALLENGER.digest)), "SKIP", "the champion itself"),
+        # Taken back before.
+        (replace(FIRST, taken_back=TAKEN_BACK), "SKIP", "version 7 was taken back on 2015-03-01 (rollback: floods)"),
+        (replace(_against(OLD, BETTER), taken_back=TAKEN_BACK), "SKIP", "was taken back"),
+        (replace(UNFIT, taken_back=TAKEN_BACK), "SKIP", "was taken back"),
+        (replace(FIRST, taken_back=TAKEN_BACK, standing_exam=0.1), "REJECT", "below the floor"),
         # Below the floor or clearly worse on the standing exam, whatever the fresh exam says.
         (_against(SAME_AGE, BETTER, standing_exam=0.59), "REJECT", "below the floor"),
         (_against(SAME_AGE, BETTER, CLEARLY_WORSE), "REJECT", "clearly worse"),
@@ -139,6 +154,9 @@ NAN = float("nan")
         (replace(FIRST, standing_exam_rows=STANDING_EXAM_MIN_ROWS - 1), "standing exam has 99 rows"),
         (replace(FIRST, fresh=BETTER), "no champion"),
         (replace(FIRST, standing=EQUAL), "no champion"),
+        (replace(FIRST, champion_unfit="of another format"), "no champion"),
+        (replace(UNFIT, standing=EQUAL), "comparison with a champion that cannot be asked"),
+        (replace(UNFIT, fresh=BETTER), "comparison with a champion that cannot be asked"),
         (replace(FIRST, challenger=replace(CHALLENGER, digest="")), "no digest"),
         (_against(replace(SAME_AGE, digest=""), BETTER), "no digest"),
         (replace(_against(SAME_AGE, BETTER), standing=None), "not compared on the standing exam"),

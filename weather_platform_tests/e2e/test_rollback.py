@@ -24,10 +24,10 @@ from weather_platform.cli.runs import failure_of
 from weather_platform.database import AliasChange
 from weather_platform.domain.canary import GOLDEN_FILE, golden_bytes, golden_from_bytes
 from weather_platform.domain.training import CONTRACT_FILE, GOLDEN_ROWS, sha256
-from weather_platform.errors import WeatherError
+from weather_platform.errors import InvariantError, WeatherError
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import GOLDEN_TAG, PREVIOUS, PRODUCTION, Audit, ModelRegistry, RegisteredModel
-from weather_platform.resources.rollback import roll_back
+from weather_platform.resources.rollback import roll_back, withdraw
 from weather_platform.settings import PROJECT_DIR
 from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment, copied, environment
@@ -140,6 +140,74 @@ def test_a_way_back_can_be_undone_and_a_version_can_be_named(home: MadeHome) -> 
     go_back(home, "--to", "1")
     assert "Production is version 2 (was 1" in go_back(home)
     assert home.registry.aliases(TARGET) == {PRODUCTION: 2, PREVIOUS: 1}
+
+
+def test_a_version_that_was_taken_back_is_no_challenger_again_and_says_why(undecided: MadeHome) -> None:
+    """The same data and recipe give the same version, so promotion would bring it back with the same evidence."""
+    home = undecided
+    assert "nothing serves now (was version 1; run " in go_back(home, "--nowhere")
+    assert home.registry.aliases(TARGET) == {}
+    assert part(home, "learn", "2015", "promotion") == ""
+    decision = home.database.decisions(TARGET)[-1]
+    assert (decision.decision, decision.challenger_version, decision.champion_version) == ("SKIP", 1, None)
+    assert re.match(rf"version 1 was taken back on \d{{4}}-\d\d-\d\d \(rollback: {REASON}\)", decision.reasons[0])
+    said = part(home, "learn", "2015", "production")
+    assert f"has no Production model (rollback: {REASON})" in said
+    assert "Production is version 1 (was nowhere" in go_back(home, "--to", "1")
+    assert part(home, "learn", "2015", "promotion") == ""
+    assert "the champion itself" in home.database.decisions(TARGET)[-1].reasons[0]
+
+
+def test_a_model_whose_files_are_damaged_can_be_left_although_none_served_before(undecided: MadeHome) -> None:
+    home = undecided
+    altered(home.registry.production(TARGET), "model")
+    assert "take it back with `weather rollback`" in part(home, "learn", "2015", "production")
+    assert "or take Production away with --nowhere" in go_back(home)
+    assert "nothing serves now" in go_back(home, "--nowhere")
+    assert moves(home) == [(None, 1), (1, None)]
+    with home.dagster() as instance:
+        [seen] = instance.fetch_observations(PRODUCTION_KEY, limit=5).records
+    assert seen.asset_observation is not None
+    assert seen.asset_observation.metadata["left"].value == 1
+    assert "nothing serves, so nothing is to be taken away" in go_back(home, "--nowhere")
+
+
+def test_nowhere_and_a_version_exclude_each_other(home: MadeHome) -> None:
+    with nothing_moves(home):
+        assert home.call("rollback", TARGET, "--reason", REASON, "--nowhere", "--to", "1").code == 2
+
+
+@pytest.mark.parametrize("assets", [("promotion",), DECIDING])
+def test_an_alias_that_vanished_is_never_taken_for_no_champion(home: MadeHome, assets: tuple[str, ...]) -> None:
+    client = mlflow_client(mlflow_tracking_uri(home.settings))
+    client.delete_registered_model_alias(TARGET, PRODUCTION)
+    with nothing_moves(home):
+        said = part(home, "learn", "2015", *assets)
+        assert "the audit has Production on version 2, and the registry knows no such alias" in said
+        assert "weather rollback rain_tomorrow --to 2" in said
+    assert "Production is version 2 (was nowhere" in go_back(home, "--to", "2")
+    assert part(home, "learn", "2015", *assets) == ""
+
+
+def test_a_champion_of_other_features_is_replaced_by_a_model_of_todays(
+    home: MadeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A release that changes the features finds a champion that can neither serve nor be compared."""
+    ready = ModelRegistry.ready
+
+    def of_today(self: ModelRegistry, model: RegisteredModel) -> Any:
+        if model == home.registry.production(TARGET):
+            raise InvariantError("the model of rain_tomorrow was trained on features 0-former, these are others")
+        return ready(self, model)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ModelRegistry, "ready", of_today)
+        assert part(home, "learn", "2015", "promotion") == ""
+    decision = home.database.decisions(TARGET)[-1]
+    assert (decision.challenger_version, decision.champion_version) == (1, 2)
+    assert decision.decision == "DEPLOY"
+    assert "the champion cannot serve (version 2: the model of rain_tomorrow was trained on" in decision.reasons[0]
+    assert decision.evidence["evidence"] == decision.evidence["evidence"] | {"fresh": None, "standing": None}  # type: ignore[operator]
 
 
 def test_the_commands_of_the_how_to_page_do_what_it_says(home: MadeHome) -> None:
@@ -280,6 +348,28 @@ def test_a_version_that_was_left_for_a_reason_does_not_come_back_by_itself(home:
     assert home.registry.aliases(TARGET) == {PREVIOUS: 2}
 
 
+def test_an_outage_while_the_way_back_is_tried_takes_nothing_away(home: MadeHome) -> None:
+    """The version below cannot be asked: that says nothing of it, and nothing may be served worse for it."""
+    another_record(home, 2)
+    file = model_folder(home.registry.version(TARGET, 1)) / CONTRACT_FILE
+    away = file.rename(file.with_suffix(".away"))
+    with nothing_moves(home):
+        assert f"downloading {CONTRACT_FILE} of rain_tomorrow version 1" in part(home, "learn", "2015", "production")
+    away.rename(file)
+    assert "Production is back on version 1" in part(home, "learn", "2015", "production")
+
+
+def test_a_withdrawal_that_is_killed_on_its_way_is_completed_by_the_next_request(undecided: MadeHome) -> None:
+    home = undecided
+    another_record(home, 1)
+    assert exit_code(withdraw_and_die, home) == -signal.SIGKILL
+    assert home.registry.aliases(TARGET) == {PRODUCTION: 1}
+    assert moves(home) == [(None, 1), (1, None)]
+    assert "nothing serves rain_tomorrow now" in part(home, "learn", "2015", "production")
+    assert home.registry.aliases(TARGET) == {}
+    assert moves(home) == [(None, 1), (1, None), (None, 1), (1, None)]
+
+
 @pytest.mark.parametrize("which", ["model", CONTRACT_FILE, GOLDEN_FILE])
 def test_an_altered_file_fails_the_asset_and_moves_nothing(home: MadeHome, which: str) -> None:
     file = altered(home.registry.production(TARGET), which)
@@ -341,6 +431,13 @@ class Dying(ModelRegistry):
         super()._set_alias(ledger, alias, move, audit)
         if alias == self.last:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+def withdraw_and_die(home: MadeHome) -> None:
+    registry = ModelRegistry(mlflow_tracking_uri(home.settings), home.database)
+    registry._client.delete_registered_model_alias = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    audit = Audit(decision_id=None, reason="canary: killed", dagster_run_id="killed", changed_at=datetime.now(UTC))
+    withdraw(registry, home.database, TARGET, audit)
 
 
 def roll_back_and_die(home: MadeHome, alias: str) -> None:
