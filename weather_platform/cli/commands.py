@@ -2,6 +2,7 @@
 
 import json
 from contextlib import closing
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,6 @@ from weather_platform.settings import Settings, SourceName, load_settings
 
 app = typer.Typer(
     name="weather",
-    help="Forecast tomorrow's weather for every station, from raw observations to a promoted model.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +26,25 @@ DEMO_YEARS = 4
 """Calendar years of the demo: two and a half to train on, one to validate, 90 days to test."""
 
 
+FORECAST_DAYS = 14
+"""Newest days that a run forecasts unless it is told otherwise."""
+
+
+def _say_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"weather_platform {metadata.version('weather-platform')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_say_version)
+    ] = False,
+) -> None:
+    """Forecast tomorrow's weather for every station, from raw observations to a promoted model."""
+
+
 @app.command()
 def run(
     source: Annotated[
@@ -34,7 +53,7 @@ def run(
     path: Annotated[Path | None, typer.Option(help="File or folder of the csv source.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
     year: Annotated[list[int] | None, typer.Option(help="Test year (repeatable); default: the newest.")] = None,
-    forecast_days: Annotated[int, typer.Option(min=1, max=366, help="Newest days that are forecast.")] = 14,
+    forecast_days: Annotated[int, typer.Option(min=1, max=366, help="Newest days that are forecast.")] = FORECAST_DAYS,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", dir_okay=False, writable=True, help="Write the results there as one JSON object."),
@@ -61,7 +80,7 @@ def demo(
     ] = None,
 ) -> None:
     """Run the whole graph on a few years of synthetic weather: offline, no account, about a minute."""
-    _run(load_settings(source="synthetic", synthetic_years=DEMO_YEARS, quick=True), [], [], 1, json_file)
+    _run(load_settings(source="synthetic", synthetic_years=DEMO_YEARS, quick=True), [], [], FORECAST_DAYS, json_file)
 
 
 @app.command()
@@ -127,10 +146,8 @@ def rollback(
     """Take Production back to a version that served before. Only a newer DEPLOY moves it again."""
     from weather_platform.automation.rollback import REASON_MAX_CHARACTERS, REASON_MIN_CHARACTERS
     from weather_platform.cli.rollback import run_rollback
-    from weather_platform.domain.targets import TARGETS
 
-    if target not in TARGETS:
-        raise typer.BadParameter(f"no target {target}; there is {', '.join(TARGETS)}")
+    _known([target])
     if not REASON_MIN_CHARACTERS <= len(reason.strip()) <= REASON_MAX_CHARACTERS:
         raise typer.BadParameter(f"--reason takes {REASON_MIN_CHARACTERS} to {REASON_MAX_CHARACTERS} characters")
     if nowhere and to is not None:
@@ -154,6 +171,7 @@ def reproduce(
     """Train a registered version again from what was recorded with it; 0 if the same bytes come out."""
     from weather_platform.cli.reproduce import show_reproduction
 
+    _known([target])
     show_reproduction(load_settings(), target, version)
 
 
@@ -167,6 +185,7 @@ def lineage(
     """Print the way back of one forecast: model, decision, split, features, observation, line of the source file."""
     from weather_platform.cli.lineage import show_lineage
 
+    _known([target])
     show_lineage(load_settings(), target, station, date, version)
 
 

@@ -17,10 +17,14 @@ _NO_COPIES_OF_OUTPUT = {
 
 
 def dagster_home(settings: Settings) -> Path:
-    """`<home>/dagster` with the project's `dagster.yaml` in it. A DAGSTER_HOME that is set elsewhere is respected."""
-    if chosen := os.environ.get("DAGSTER_HOME"):
-        return Path(chosen)
+    """`<home>/dagster` with the project's `dagster.yaml` in it.
+
+    A DAGSTER_HOME that is set is respected, unless it is the folder of another home: `eval "$(weather env)"` leaves it
+    in the shell, and runs of this home would stand among those of that one.
+    """
     folder = settings.home / "dagster"
+    if (chosen := os.environ.get("DAGSTER_HOME")) and not _is_of_a_home(Path(chosen)):
+        return Path(chosen)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         wanted, stored = (PROJECT_DIR / "dagster.yaml").read_bytes(), folder / "dagster.yaml"
@@ -34,6 +38,10 @@ def dagster_home(settings: Settings) -> Path:
             f"{folder} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"
         ) from None
     return folder
+
+
+def _is_of_a_home(folder: Path) -> bool:
+    return folder.name == "dagster" and any((folder.parent / name).exists() for name in ("weather.env", "lake"))
 
 
 def open_instance(settings: Settings) -> "DagsterInstance":

@@ -25,7 +25,7 @@ from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.domain.promotion import Verdict
 from weather_platform.domain.splits import Split, split_from_manifest
 from weather_platform.domain.targets import TARGETS, ForecastTarget
-from weather_platform.errors import LakeError, PartitionMissingError, RegistryError
+from weather_platform.errors import LakeError, PartitionMissingError
 from weather_platform.io_managers.lake import read_version_key
 from weather_platform.lake import Lake
 from weather_platform.resources.registry import PRODUCTION, ModelRegistry, RegisteredModel
@@ -35,8 +35,6 @@ from weather_platform.stores import application_database, open_lake
 
 def show_lineage(settings: Settings, target_name: str, station_text: str, day_text: str, version: int | None) -> None:
     """Print the tree of one forecast."""
-    if target_name not in TARGETS:
-        raise RegistryError(f"no target {target_name}; there is {', '.join(TARGETS)}")
     target, day = TARGETS[target_name], parse_day(day_text)
     lake, registry = open_lake(settings), ModelRegistry.from_settings(settings)
     [station] = stations_asked(lake, [station_text])
@@ -65,9 +63,9 @@ def _forecast(
     if version not in found:
         which = "no version has" if version is None else f"version {version} has not"
         others = f"; there are forecasts of {', '.join(map(str, sorted(found)))}" if found else ""
-        raise PartitionMissingError(
-            f"{target.name}: {which} forecast {station} on {day}{others}; `weather forecast --date {day}` makes one"
-        )
+        of_today = version is None or version == registry.aliases(target.name).get(PRODUCTION)
+        makes = f"`weather forecast --date {day}` makes one" if of_today else "`weather models` lists the versions"
+        raise PartitionMissingError(f"{target.name}: {which} forecast {station} on {day}{others}; {makes}")
     forecast: Mapping[str, Any] = found[version]
     return forecast
 

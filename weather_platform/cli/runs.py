@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 from dagster_shared.error import SerializableErrorInfo
-from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.console import Console, RenderableType
+from rich.progress import Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from weather_platform import errors
 from weather_platform.automation.plan import StageRun
@@ -114,7 +115,7 @@ def _progress(instance: dg.DagsterInstance, run: StageRun, run_id: str, console:
     console.print(f"[bold]{run.job}[/bold] {span}")
     progress = Progress(
         TextColumn(" "),
-        SpinnerColumn(finished_text="[green]✓[/green]"),
+        _Mark(),
         TextColumn("{task.description:<34}"),
         TimeElapsedColumn(),
         TextColumn("[dim]{task.fields[said]}[/dim]"),
@@ -150,16 +151,29 @@ def _show(entry: dg.EventLogEntry, progress: Progress, tasks: dict[str, TaskID])
         return
     event = entry.dagster_event
     if step not in tasks and event is not None and event.is_step_start:
-        tasks[step] = progress.add_task(step.replace("__", "/"), total=1, said="")
+        tasks[step] = progress.add_task(step.replace("__", "/"), total=1, said="", mark="")
     if step not in tasks:
         return
     if event is None:
         progress.update(tasks[step], said=entry.user_message.splitlines()[0][:100])
+    elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+        if not event.asset_check_evaluation_data.passed:
+            progress.update(tasks[step], mark="[yellow]![/yellow]")
     elif event.is_step_success:
-        progress.update(tasks[step], completed=1, said="")
+        shown = progress.tasks[tasks[step]].fields["mark"]
+        said = "did not pass; the Dagster UI says why" if shown else ""
+        progress.update(tasks[step], completed=1, mark=shown or "[green]✓[/green]", said=said)
     elif event.is_step_failure:
-        progress.update(tasks[step], description=f"[red]{step.replace('__', '/')} failed[/red]", said="")
+        name = f"[red]{step.replace('__', '/')} failed[/red]"
+        progress.update(tasks[step], description=name, mark="[red]✗[/red]", said="")
         progress.stop_task(tasks[step])
+
+
+class _Mark(SpinnerColumn):
+    """How a step ended: well, with a check that did not pass, or not at all; a spinner while it goes on."""
+
+    def render(self, task: Task) -> RenderableType:
+        return Text.from_markup(task.fields["mark"]) if task.fields["mark"] else super().render(task)
 
 
 def console_of_errors() -> Console:

@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow.compute as pc
+import typer
 from rich.console import Console
 from rich.table import Table
 
@@ -24,6 +25,9 @@ from weather_platform.stores import application_database, open_lake
 
 if TYPE_CHECKING:
     from weather_platform.cli.pipeline import Outcome
+
+_WIDE_ENOUGH = 78
+"""Columns of a terminal that `weather models` needs for everything it has."""
 
 METRICS: Mapping[Task, tuple[str, ...]] = {
     "classification": ("roc_auc", "f1", "brier", "ece"),
@@ -128,9 +132,18 @@ def show_models(settings: Settings) -> None:
     for target, spec in TARGETS.items():
         aliases, metrics = registry.aliases(target), METRICS[spec.task]
         table = Table(title=target, title_justify="left", box=None, padding=(0, 1, 0, 0))
-        for name in ("#", "alias", "algorithm", "year", "tuned to", *metrics, "sha256"):
-            # Short words, no frame: ten columns must be whole on a terminal of 80, and only a long name may break.
-            table.add_column(name, justify="right" if name in metrics else "left", no_wrap=name != "algorithm")
+        # Short words, no frame: ten columns are whole on a terminal of 80, where only a long name breaks; a narrower
+        # one gets fewer of them, because a table that does not fit loses the numbers people came for.
+        wide = console.width >= _WIDE_ENOUGH
+        metrics, others = (metrics, ("tuned to", "sha256")) if wide else (metrics[:1], ())
+        for name in ("#", "alias", "algorithm", "year", *others[:1], *metrics, *others[1:]):
+            long = name == "algorithm"
+            table.add_column(
+                name,
+                justify="right" if name in metrics else "left",
+                no_wrap=not long,
+                overflow="fold" if long else "ellipsis",
+            )
         for model in reversed(registry.versions(target)):
             reference = registry.reference(model.run_id)
             if reference.source == SYNTHETIC:
@@ -140,9 +153,9 @@ def show_models(settings: Settings) -> None:
                 ", ".join(sorted(alias for alias, version in aliases.items() if version == model.version)),
                 model.tags["algorithm"],
                 model.tags["year"],
-                model.tuned_through.isoformat(),
+                *([model.tuned_through.isoformat()] if wide else []),
                 *(f"{reference.metric(f'test_{name}'):.3f}" for name in metrics),
-                model.digest[:7],
+                *([model.digest[:7]] if wide else []),
             )
         console.print(table if table.row_count else f"{target}: no version is registered yet; `weather run` trains one")
 
@@ -173,8 +186,15 @@ def show_status(settings: Settings) -> None:
         model = registry.alias(target, PRODUCTION)
         if model is None:
             console.print(f"{target}: no Production model; `weather run` trains one")
-        else:
-            console.print(f"{target}: Production is version {model.version}, tuned through {model.tuned_through}")
+            continue
+        with closing(application_database(settings)) as database:
+            database.migrate()
+            newest = database.newest_forecast_day(target, model.version)
+        forecasts = f"forecasts up to {newest}" if newest else "no forecasts yet"
+        console.print(
+            f"{target}: Production is version {model.version}, tuned through {model.tuned_through}; {forecasts}",
+            soft_wrap=True,
+        )
     with open_instance(settings) as instance:
         for record in instance.get_run_records(limit=5):
             run = record.dagster_run
@@ -185,11 +205,11 @@ def show_status(settings: Settings) -> None:
 
 
 def parse_day(text: str) -> date:
-    """The day that was typed."""
+    """The day that was typed; a wrong use of the command when it is none."""
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise SourceError(f"'{text}' is not a day; write it as YYYY-MM-DD") from None
+        raise typer.BadParameter(f"'{text}' is not a day; write it as YYYY-MM-DD") from None
 
 
 def _issue_day(lake: Lake, text: str | None) -> date:
@@ -213,7 +233,11 @@ def _require_reports(lake: Lake, day: date, chosen: set[str]) -> None:
     reported = set(reports["station"].to_pylist())
     if not (reported & chosen if chosen else reported):
         asked = ", ".join(sorted(chosen)) or "any station"
-        raise PartitionMissingError(f"no report of {asked} on {day}; choose another day or station")
+        years = [year for year, rows in lake.row_counts("observations", "year").items() if rows]
+        raise PartitionMissingError(
+            f"no report of {asked} on {day}; choose another day or station (there are observations of "
+            f"{min(years)} to {max(years)})"
+        )
 
 
 def stations_asked(lake: Lake, asked: list[str]) -> set[str]:

@@ -25,7 +25,7 @@ SLICES: tuple[tuple[str, ...], ...] = ((), ("model_version",), ("state",), ("sea
 def show_skill(settings: Settings, targets: list[str]) -> None:
     """Test years, then matured skill by version, state and season, live and hindcast apart.
 
-    PartitionMissingError when nothing has matured.
+    PartitionMissingError when there is neither.
     """
     console = Console(highlight=False)
     with closing(application_database(settings)) as database:
@@ -36,15 +36,19 @@ def show_skill(settings: Settings, targets: list[str]) -> None:
         if of_years:
             _show_years(console, TARGETS[name], of_years)
     matured = {name: rows for name, rows in found.items() if pc.sum(rows["matured"]).as_py()}
-    if not matured:
-        waiting = sum(pc.sum(rows["pending"]).as_py() or 0 for rows in found.values())
+    if not matured and not any(boards.values()):
         raise PartitionMissingError(
-            f"no forecast of {', '.join(found)} has matured yet ({waiting:,} pending); materialise matured_skill (job "
-            "`watch`) for a month with forecasts whose next day is observed"
+            f"nothing of {', '.join(found)} was learned or forecast yet; `weather run` does both"
         )
     for name in found:
         if name not in matured:
-            console.print(f"{name}: no forecast has matured yet", soft_wrap=True)
+            waiting = pc.sum(found[name]["pending"]).as_py() or 0
+            pending = f" ({waiting:,} pending)" if waiting else ""
+            console.print(
+                f"{name}: no forecast was held against what happened yet{pending}; "
+                "`weather watch --month YYYY-MM` does that for a month",
+                soft_wrap=True,
+            )
             continue
         rows = matured[name]
         months = pc.min_max(rows["month"]).as_py()

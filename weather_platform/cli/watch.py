@@ -3,13 +3,16 @@
 from contextlib import closing
 from datetime import date, timedelta
 
+import pyarrow as pa
+import pyarrow.compute as pc
 from rich.console import Console
 
 from weather_platform.automation.plan import StageRun
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import console_of_errors, execute
-from weather_platform.domain.targets import TARGETS
+from weather_platform.domain.matured import HEADINGS, combine, with_scores
+from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.resources.reports import ReportStore
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings
@@ -35,6 +38,24 @@ def show_watch(settings: Settings, months: list[str]) -> None:
             for reason in verdict.reasons:
                 console.print(f"  {reason}", soft_wrap=True, markup=False)
             console.print(f"  {store.address(record.page_path)}", soft_wrap=True, markup=False)
+            for target in TARGETS.values():
+                console.print(
+                    f"  {_worth(target, database.matured_skill(target.name, month, month).skill)}", soft_wrap=True
+                )
+
+
+def _worth(target: ForecastTarget, rows: pa.Table) -> str:
+    """What the forecasts of a month were worth, live and hindcast apart, in one line."""
+    parts = []
+    for kind in ("live", "hindcast"):
+        of_kind = rows.filter(pc.field("kind") == kind)
+        if not of_kind.num_rows:
+            continue
+        [line] = with_scores(combine(of_kind, ())).to_pylist()
+        said = f"{line['matured']:,} of {line['forecasts']:,} {kind} forecasts have matured"
+        scores = [f"{text} {line[name]:.3f}" for name, text in HEADINGS[target.task].items() if line[name] is not None]
+        parts.append(", ".join([said, *scores[:2]]))
+    return f"{target.name}: {'; '.join(parts) or 'no forecast was issued'}"
 
 
 def newest_whole_month(last_day: date) -> str:

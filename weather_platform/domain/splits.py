@@ -139,7 +139,8 @@ def verify_split(split: Split) -> None:
     for part, span in _spans(split):
         if span.first > span.last:
             raise NotEnoughDataError(
-                f"{name} leaves no day for {part} ({span}); begin with earlier observations or take a later year"
+                f"{name} leaves no day for {part}: it would have to end on {span.last}, and the observations begin "
+                f"on {span.first}; begin with earlier ones or take a later year"
             )
     for (before, earlier), (after, later) in pairwise(_spans(split)):
         if earlier.last >= later.first:

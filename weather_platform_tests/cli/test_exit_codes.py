@@ -4,6 +4,7 @@ import gzip
 import os
 import shutil
 import signal
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,11 @@ USAGE = [
     (["run", "2015"], "unexpected extra argument"),
     (["demo", "--year", "2015"], "No such option"),
     (["forecast", "--day", "2015-01-01"], "No such option"),
+    (["forecast", "--date", "yesterday"], "'yesterday' is not a day; write it as YYYY-MM-DD"),
+    (["forecast", "--date", "2015-06-31"], "'2015-06-31' is not a day"),
+    (["lineage", TARGET, "cobar", "30 June"], "'30 June' is not a day; write it as YYYY-MM-DD"),
+    (["lineage", "snow_tomorrow", "cobar", "2015-06-30"], "no target snow_tomorrow; there is rain_tomorrow"),
+    (["reproduce", "snow_tomorrow", "1"], "no target snow_tomorrow; there is rain_tomorrow"),
     (["ui", "--port", "99999"], "should be less than or equal to 65535"),
     (["rollback"], "Missing argument 'TARGET'"),
     (["rollback", TARGET], "Missing option '--reason'"),
@@ -159,15 +165,14 @@ def test_a_year_outside_the_coverage_is_refused_with_what_is_covered(nothing: Ma
     assert not nothing.folder.exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["forecast"], "there are no observations yet; `weather run` or `weather demo` makes them"),
-        (["forecast", "--date", "yesterday"], "'yesterday' is not a day; write it as YYYY-MM-DD"),
-    ],
-)
-def test_a_home_without_a_run_says_what_to_do(nothing: MadeHome, arguments: list[str], said: str) -> None:
-    assert said in failed(nothing, *arguments)
+def test_a_home_without_a_run_says_what_to_do(nothing: MadeHome) -> None:
+    said = "there are no observations yet; `weather run` or `weather demo` makes them"
+    assert said in failed(nothing, "forecast")
+
+
+def test_the_version_is_told(nothing: MadeHome) -> None:
+    done = nothing.call("--version")
+    assert (done.code, done.out) == (0, f"weather_platform {metadata.version('weather-platform')}\n")
 
 
 def test_models_and_status_of_a_home_without_a_run_are_no_failure(nothing: MadeHome) -> None:
@@ -177,9 +182,8 @@ def test_models_and_status_of_a_home_without_a_run_are_no_failure(nothing: MadeH
         assert "`weather run` trains one" in done.out
 
 
-def test_an_unknown_station_and_a_bad_date_are_named(first: MadeHome) -> None:
+def test_an_unknown_station_is_named(first: MadeHome) -> None:
     assert "no station Atlantis; the catalogue has Adelaide" in failed(first, "forecast", "--station", "Atlantis")
-    assert "'2015-06-31' is not a day" in failed(first, "forecast", "--date", "2015-06-31")
 
 
 def test_a_day_that_nobody_observed_is_refused_in_one_line(home: MadeHome) -> None:

@@ -4,6 +4,7 @@ import re
 import subprocess
 import sys
 from datetime import date
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -136,7 +137,7 @@ def test_the_status_says_source_rows_model_and_last_runs(first: MadeHome) -> Non
     assert done.code == 0, done.err
     assert "the lake holds synthetic" in done.out
     assert f"{first.json['rows']['raw']:,}" in done.out
-    assert f"{TARGET}: Production is version 1" in done.out
+    assert f"{TARGET}: Production is version 1, tuned through 2015-03-30; forecasts up to 2015-06-30" in done.out
     for job in ("ingest", "process", "learn", "forecast"):
         assert [line for line in done.out.splitlines() if job in line and "success" in line]
 
@@ -167,6 +168,28 @@ def test_the_exports_make_dagster_use_this_home(first: MadeHome) -> None:
         ["bash", "-c", script, "bash", done.out], env=clean_environment(), capture_output=True, text=True, check=True
     )
     assert int(told.stdout) == 4
+
+
+def test_a_dagster_home_left_in_the_shell_by_another_home_is_not_used(
+    first: MadeHome, home: MadeHome, tmp_path: Path
+) -> None:
+    """`eval "$(weather env)"` of one home, then a command for another."""
+    done = home.call("env", DAGSTER_HOME=str(first.folder / "dagster"))
+    assert f"export DAGSTER_HOME={home.folder}/dagster" in done.out.splitlines()
+    chosen = tmp_path / "instance" / "dagster"
+    assert f"export DAGSTER_HOME={chosen}" in home.call("env", DAGSTER_HOME=str(chosen)).out.splitlines()
+
+
+def test_a_narrow_terminal_keeps_the_number_of_a_version_and_its_algorithm(first: MadeHome) -> None:
+    model = first.registry.production(TARGET)
+    for columns in ("60", "80"):
+        out = first.call("models", COLUMNS=columns).out
+        line = next(line for line in out.splitlines() if "Production" in line)
+        assert line.split()[:2] == ["1", "Production"]
+        assert "…" not in out
+        # A long name is folded into the lines below, never cut.
+        name = "".join(part for part in out.split() if part.strip("_").isalpha())
+        assert model.tags["algorithm"] in name
 
 
 def test_a_home_with_odd_signs_in_its_name_is_quoted_for_the_shell(first: MadeHome) -> None:

@@ -1,4 +1,4 @@
-"""`weather skill`: months added up by version, state and season, and a clear refusal when nothing has matured."""
+"""`weather skill`: months added up by version, state and season, test years, and what to do when there is neither."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -64,22 +64,7 @@ def test_hindcasts_stand_in_a_table_of_their_own_that_says_what_they_are(home: M
     assert lines(hindcast)["all"][3] == "0.700"
 
 
-def test_without_a_matured_forecast_it_refuses_and_says_how_many_wait(home: MadeHome) -> None:
-    done = home.call("skill")
-    assert (done.code, done.out) == (1, "")
-    assert "no forecast of rain_tomorrow" in done.err
-    assert "has matured yet (0 pending); materialise matured_skill" in done.err
-    store(home, "2015-06", {"forecasts": 7, "matured": 0, "pending": 7})
-    done = home.call("skill")
-    assert done.code == 1
-    assert "(7 pending)" in done.err
-
-
-def test_an_unknown_target_is_a_wrong_use(home: MadeHome) -> None:
-    assert home.call("skill", "--target", "snow").code == 2
-
-
-def test_test_years_stand_side_by_side_with_the_challenger_marked(home: MadeHome) -> None:
+def with_boards(home: MadeHome) -> None:
     for year, entries in boards().items():
         home.database.replace_leaderboard(
             TARGET,
@@ -88,6 +73,29 @@ def test_test_years_stand_side_by_side_with_the_challenger_marked(home: MadeHome
             dagster_run_id="run-1",
             made_at=MOMENT,
         )
+
+
+def test_where_nothing_was_learned_it_refuses(home: MadeHome) -> None:
+    done = home.call("skill")
+    assert (done.code, done.out) == (1, "")
+    assert "nothing of rain_tomorrow, max_temp_tomorrow was learned or forecast yet; `weather run`" in done.err
+
+
+def test_test_years_are_shown_although_no_forecast_has_matured(home: MadeHome) -> None:
+    with_boards(home)
+    done = home.call("skill")
+    assert done.code == 0, done.err
+    assert f"{TARGET}: no forecast was held against what happened yet; `weather watch --month" in done.out
+    store(home, "2015-06", {"forecasts": 7, "matured": 0, "pending": 7})
+    assert "(7 pending)" in home.call("skill").out
+
+
+def test_an_unknown_target_is_a_wrong_use(home: MadeHome) -> None:
+    assert home.call("skill", "--target", "snow").code == 2
+
+
+def test_test_years_stand_side_by_side_with_the_challenger_marked(home: MadeHome) -> None:
+    with_boards(home)
     out = home.call("skill").out
     assert lines(out)["xgboost"] == ["0.700*", "±0.020"] * 3
     assert lines(out)["decision_tree"] == ["0.600", "±0.050"] * 3

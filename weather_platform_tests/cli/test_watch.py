@@ -1,5 +1,6 @@
 """`weather watch`: which month is watched without being named, and what is printed."""
 
+import re
 from datetime import date
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from weather_platform.cli.watch import newest_whole_month
 from weather_platform_tests.e2e.conftest import first, home
 from weather_platform_tests.e2e.homes import MadeHome
+from weather_platform_tests.small_models import TARGET
 
 __all__ = ["first", "home"]
 
@@ -25,6 +27,27 @@ def test_a_month_that_nobody_knows_anything_of_is_printed_as_unknown(home: MadeH
     assert "2015-07 unknown" in done.out
     assert "no station reported in this month" in done.out
     assert str(home.folder / "reports" / "drift_report" / "2015-07") in done.out
+
+
+def test_what_the_forecasts_of_the_month_were_worth_is_told(home: MadeHome) -> None:
+    done = home.call("watch", "--month", "2015-06")
+    assert done.code == 0, done.err
+    [line] = [line.strip() for line in done.out.splitlines() if line.strip().startswith(f"{TARGET}: ")]
+    told = re.fullmatch(
+        rf"{TARGET}: 0 of (\d+) live forecasts have matured; (\d+) of (\d+) hindcast forecasts have matured, "
+        r"Brier score (0\.\d+), Brier skill against climatology .*",
+        line,
+    )
+    assert told, done.out
+    assert int(told[1]) + int(told[3]) == home.database.count_forecasts(TARGET, date(2015, 6, 1), date(2015, 6, 30))
+    assert 0 < int(told[2]) <= int(told[3])
+
+
+def test_a_check_that_did_not_pass_is_not_shown_as_done(home: MadeHome) -> None:
+    done = home.call("watch", "--month", "2015-07")
+    marks = {line.split()[1]: line.split()[0] for line in done.lines if "drift_report_" in line}
+    assert marks["drift_report_report_is_stored"] == "✓"
+    assert marks["drift_report_drift_status_known"] == "!"
 
 
 def test_a_month_that_is_none_is_refused(home: MadeHome) -> None:

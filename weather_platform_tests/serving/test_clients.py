@@ -159,7 +159,6 @@ def test_an_observation_that_is_given_goes_before_the_stored_one(server: Server)
     ("arguments", "line"),
     [
         (["Atlantis"], r"weather: the service answered 4\d\d: .*Atlantis"),
-        (["Sydney", "--date", "soon"], "weather: 'soon' is not a day"),
         (["Sydney", "--observed", "humidity=3"], "weather: 'humidity=3' is no NAME=VALUE of an observed column"),
         (["Sydney", "--observed", "rain_today=wet"], "weather: rain_today takes true or false, not 'wet'"),
         (["Sydney", "--observed", "humidity_3pm_pct=wet"], "weather: humidity_3pm_pct takes a number, not 'wet'"),
@@ -170,6 +169,12 @@ def test_what_cannot_be_predicted_is_said_in_one_line(server: Server, arguments:
     assert done.code == 1
     assert len(done.lines) == 1
     assert re.match(line, done.lines[0]), done.lines
+
+
+def test_a_day_that_is_none_is_a_wrong_use(server: Server) -> None:
+    done = server.home.call("predict", "Sydney", "--date", "soon", **server.settings())
+    assert done.code == 2
+    assert "'soon' is not a day" in done.err
 
 
 def test_without_a_terminal_nobody_is_asked_for_a_password(tmp_path: Path) -> None:
