@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.drift import DriftVerdict
 from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.metrics import CALIBRATION_BINS, ClassificationDiagnostics
@@ -223,7 +224,7 @@ def errors_by_month_png(model: TrainedModel, shown: RegressionDiagnostics, title
 
 
 def importance_png(model: TrainedModel, title: str) -> bytes:
-    """The features that explain most, by their share of the total gain."""
+    """The features that explain most, by their share of what the algorithm measures importance by."""
     from matplotlib import rc_context
 
     ranked = sorted(model.importance.items(), key=lambda item: (-item[1], item[0]))
@@ -240,7 +241,7 @@ def importance_png(model: TrainedModel, title: str) -> bytes:
         axes.margins(x=0.1, y=0.015)
         axes.tick_params(axis="y", length=0)
         axes.grid(axis="y", visible=False)
-        xlabel = "share of total gain, %"
+        xlabel = f"share of {ALGORITHMS[model.algorithm].importance_measure}, %"
         if len(ranked) > len(shown):
             xlabel += f"   (the other {len(ranked) - len(shown)} features together: {100 * rest:.1f} %)"
         axes.set_xlabel(xlabel, loc="right")

@@ -1,13 +1,15 @@
 import struct
 import sys
+from typing import Any
 
 import pytest
 
+from weather_platform import plots as plots_module
 from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.leaderboard import leaderboard
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import TrainedModel, TrainingConfig, train
-from weather_platform.plots import drift_png, leaderboard_png, model_plots
+from weather_platform.plots import drift_png, importance_png, leaderboard_png, model_plots
 from weather_platform_tests.domain.learning import small_data, small_split, small_values
 from weather_platform_tests.domain.test_leaderboard import measured
 from weather_platform_tests.drift_reports import verdict_of
@@ -36,6 +38,26 @@ def test_every_plot_is_a_png_of_readable_size_and_the_same_bytes_each_time(model
         assert 250 <= height <= 2000
     assert plots == model_plots(model, f"{model.target}, xgboost, 2012")
     assert plots != model_plots(model, "another title")
+
+
+@pytest.mark.parametrize(
+    ("name", "measure"),
+    [
+        ("xgboost", "total gain"),
+        ("hist_gradient_boosting", "total gain"),
+        ("logistic_regression", "absolute standardised weights"),
+        ("decision_tree", "impurity decrease"),
+    ],
+)
+def test_the_importance_plot_says_what_it_is_a_share_of(
+    name: str, measure: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots_module, "png_of", drawn.append)
+    config = TrainingConfig(seed=1, threads=1, params=ALGORITHMS[name].quick, resamples=5)
+    importance_png(train(TARGETS["rain_tomorrow"], ALGORITHMS[name], small_data(), small_split(), config), "t")
+    [axes] = drawn[0].axes
+    assert axes.get_xlabel() == f"share of {measure}, %"
 
 
 def test_the_leaderboard_is_a_png_that_grows_with_its_lines() -> None:

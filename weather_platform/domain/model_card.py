@@ -134,10 +134,11 @@ def _output(facts: CardFacts) -> str:
 
 
 def _importance(facts: CardFacts) -> str:
+    measure = facts.algorithm.importance_measure
     # By share, then by name: equal shares keep one order.
     ranked = sorted(facts.importance.items(), key=lambda item: (-item[1], item[0]))[:_IMPORTANT]
     rows = [(f"`{name}`", f"{share:.1%}") for name, share in ranked]
-    return f"## What it looks at\n\n{_table(('feature', 'share'), rows, left=1)}"
+    return f"## What it looks at\n\n{_table(('feature', f'share of {measure}'), rows, left=1)}"
 
 
 def _recipe(facts: CardFacts) -> str:

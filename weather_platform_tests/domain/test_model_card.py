@@ -92,6 +92,12 @@ def test_a_card_of_generated_weather_says_so_first_and_last() -> None:
     assert "must not be used for real decisions" in card.partition("## Limits")[2]
 
 
+def test_the_card_says_what_the_importance_of_its_algorithm_is_a_share_of() -> None:
+    facts, _ = card_facts(RAIN)
+    for name, measure in (("xgboost", "total gain"), ("logistic_regression", "absolute standardised weights")):
+        assert f"| feature | share of {measure} |" in model_card(replace(facts, algorithm=ALGORITHMS[name]))
+
+
 def test_slices_hold_every_row_once_and_measure_only_where_it_means_something() -> None:
     facts, model = card_facts(RAIN)
     assert sum(each.rows for each in facts.by_state) == sum(each.rows for each in facts.by_season) == model.rows["test"]

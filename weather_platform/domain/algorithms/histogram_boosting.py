@@ -159,6 +159,7 @@ HIST_GRADIENT_BOOSTING = Algorithm(
         Parameter("max_features", 0.3, 0.01, 1.0, "Share of features drawn for each split"),
         Parameter("max_bins", 127, 16, 255, "Histogram bins per feature"),
     ),
+    importance_measure="total gain",
     file_name=FILE_NAME,
     libraries=LIBRARIES,
     fit=_fit,

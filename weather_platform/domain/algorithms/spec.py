@@ -54,7 +54,7 @@ class FittedModel(Protocol):
         """The uncalibrated probability (classification) or value (regression) of each row."""
 
     def importance(self) -> dict[str, float]:
-        """The share of each feature in what the model explains, by gain; unused features are 0."""
+        """The share of each feature in `Algorithm.importance_measure`; unused features are 0."""
 
     def to_bytes(self) -> bytes:
         """The model file: a format without executable content, the same bytes for the same model."""
@@ -88,7 +88,8 @@ Fit = Callable[[FitRows, Task, Params, int, int], FittedModel]
 class Algorithm:
     """One way to learn.
 
-    ``file_name`` is what the model file is called in the registry; ``libraries`` are the distributions whose
+    ``importance_measure`` is what a fitted model shares out among its features, as people read it after "share
+    of". ``file_name`` is what the model file is called in the registry; ``libraries`` are the distributions whose
     versions decide what is learnt, the one that learns first; ``quick`` are the parameters in which a trial on
     small data differs from the defaults.
     """
@@ -98,6 +99,7 @@ class Algorithm:
     description: str
     tasks: frozenset[Task]
     parameters: tuple[Parameter, ...]
+    importance_measure: str
     file_name: str
     libraries: tuple[str, ...]
     fit: Fit

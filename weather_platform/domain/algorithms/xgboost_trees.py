@@ -231,6 +231,7 @@ XGBOOST = Algorithm(
         Parameter("gamma", 0.0, 0.0, 1e6, "Least loss reduction of a split"),
         Parameter("max_bin", 128, 16, 1024, "Histogram bins per feature"),
     ),
+    importance_measure="total gain",
     file_name="model.ubj",
     libraries=("xgboost",),
     fit=_fit_xgboost,
