@@ -39,23 +39,27 @@ def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title
     bins = combine_bins(reliability, ("kind", "model_version")).filter(pc.field("matured") > 0)
     newest = sorted(set(bins["model_version"].to_pylist()))[-VERSIONS_SHOWN:]
     lines = [
-        (kind, version, bins.filter((pc.field("kind") == kind) & (pc.field("model_version") == version)))
+        (kind, version, rows, line["forecast_sum"].to_numpy() / rows, line["observed_sum"].to_numpy() / rows)
         for kind in _KINDS
         for version in newest
+        for line in [bins.filter((pc.field("kind") == kind) & (pc.field("model_version") == version))]
+        for rows in [line["matured"].to_numpy()]
+        if len(rows)
     ]
     with rc_context(STYLE):
         figure = new_figure(6.0, 6.4)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1), gridspec_kw={"hspace": 0.09})
         width = np.diff(bin_edges(target.task, (0, 1)))[0]
         edges = np.array(bin_edges(target.task, bins["bin"].to_pylist()))
-        low, high = (0.0, 1.0) if target.task == "classification" else (edges.min(), edges.max() + width)
+        if target.task == "classification":
+            low, high = 0.0, 1.0
+        else:
+            shown = np.concatenate([edges, edges + width, *(observed for *_, observed in lines)])
+            margin = 0.02 * np.ptp(shown)  # no mark is cut by the frame
+            low, high = shown.min() - margin, shown.max() + margin
         upper.plot((low, high), (low, high), color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-        for kind, version, line in lines:
-            if not line.num_rows:
-                continue
+        for kind, version, rows, forecast, observed in lines:
             colour, style, marker = _KINDS[kind]
-            rows = line["matured"].to_numpy()
-            forecast, observed = (line[f"{name}_sum"].to_numpy() / rows for name in ("forecast", "observed"))
             older = newest[::-1].index(version)
             upper.plot(
                 forecast, observed, color=colour, linestyle=style, marker=marker, markersize=4.5, linewidth=1.6,
@@ -64,7 +68,7 @@ def matured_reliability_png(target: ForecastTarget, reliability: pa.Table, title
         upper.set(xlim=(low, high), ylim=(low, high))
         headline(figure, f"Reliability: {title}")
         upper.set_ylabel("observed frequency" if target.task == "classification" else f"mean observed, {target.unit}")
-        upper.legend(loc="upper left")
+        upper.legend(loc="best")  # upper left, unless observed means lie there
         total = combine_bins(bins, ())
         lower.bar(
             bin_edges(target.task, total["bin"].to_pylist()), total["matured"].to_numpy(), width=width, align="edge",
