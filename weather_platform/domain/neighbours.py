@@ -4,8 +4,9 @@ What belongs here: positions in, sparse weights out, computed once per catalogue
 and the weighted means themselves (``features``).
 
 Seven fields surround every station: Gaussian means of all other stations at three radii, and the same mean in
-four compass sectors, because what lies to the west today is often here tomorrow. A field keeps its
-``MAX_NEIGHBOURS`` nearest stations, so the work grows with the number of stations, never with that of pairs.
+four compass sectors, because what lies to the west today is often here tomorrow. A station at the same place lies
+in no sector. A field keeps its ``MAX_NEIGHBOURS`` nearest stations, so the work grows with the number of stations,
+never with that of pairs.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ MAX_NEIGHBOURS = 64
 
 REACH = 3.0
 """A neighbour farther away than this many radii counts nothing (its weight would be below 0.011)."""
+
+_KM_DIGITS = 6
+"""Distances are the same if they are to the millimetre; what is nearer is at the same place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +121,12 @@ def neighbour_weights(grid: StationGrid) -> NeighbourWeights:
     latitude, longitude = grid.latitude_deg, grid.longitude_deg
     station, neighbour, distance = _nearest(grid, width)
     bearing = bearing_deg(latitude[station], longitude[station], latitude[neighbour], longitude[neighbour])
+    elsewhere = np.round(distance, _KM_DIGITS) > 0  # at the same place there is no bearing
     rows, columns, weights = [], [], []
     for number, around in enumerate(FIELDS):
         inside = distance <= REACH * around.radius_km
         if around.sector_deg is not None:
-            inside &= (bearing - around.sector_deg + 45.0) % 360.0 < 90.0
+            inside &= elsewhere & ((bearing - around.sector_deg + 45.0) % 360.0 < 90.0)
         kept = np.flatnonzero(inside)
         first_of_station = np.searchsorted(station[kept], np.arange(count))
         kept = kept[np.arange(len(kept)) - first_of_station[station[kept]] < MAX_NEIGHBOURS]
@@ -147,7 +152,7 @@ def _nearest(grid: StationGrid, width: int) -> tuple[NDArray[np.intp], NDArray[n
     neighbour = np.sort(np.asarray(found, dtype=np.intp).reshape(len(grid), width), axis=1)
     station = np.broadcast_to(np.arange(len(grid), dtype=np.intp)[:, None], neighbour.shape)
     distance = distance_km(latitude[station], longitude[station], latitude[neighbour], longitude[neighbour])
-    order = np.argsort(np.round(distance, 6), axis=1, kind="stable")
+    order = np.argsort(np.round(distance, _KM_DIGITS), axis=1, kind="stable")
     neighbour = np.take_along_axis(neighbour, order, axis=1)
     distance = np.take_along_axis(distance, order, axis=1)
     other = station != neighbour

@@ -334,6 +334,17 @@ def test_a_station_is_never_its_own_neighbour_even_beside_another_at_the_same_pl
     assert [value(matrix, "within_150km_temp_3pm_c", row) for row in (0, 1)] == [30, 10]
 
 
+def test_a_neighbour_at_the_same_place_counts_around_the_station_and_in_no_sector() -> None:
+    grid = grid_of((-33, 151), (-33, 151), (-32.9, 151))
+    weights = neighbour_weights(grid).matrix.toarray().reshape(3, len(FIELDS), 3)
+    assert (weights[0, :3, 1] == 1).all()
+    assert not weights[0, 3:, 1].any()
+    assert not weights[1, 3:, 0].any()
+    assert np.flatnonzero(weights[0, 3:, 2]).tolist() == [0]
+    rows = [{"station_index": s, "temp_3pm_c": t} for s, t in enumerate((10, 30, 20))]
+    assert value(built(rows, grid), "north_700km_temp_3pm_c") == 20
+
+
 def test_a_neighbour_that_did_not_report_does_not_count() -> None:
     grid = grid_of((-33, 151), (-33, 151.3), (-33, 150.7))
     rows = [
