@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from weather_platform.domain.algorithms import BASELINES, BaselineRows, FittedBaseline
 from weather_platform.domain.feature_table import label_column
-from weather_platform.domain.metrics import CALIBRATION_BINS, Floats, calibration_bin
+from weather_platform.domain.metrics import CALIBRATION_BINS, ROUNDING, Floats, calibration_bin
 from weather_platform.domain.splits import Split
 from weather_platform.domain.targets import ForecastTarget, Task
 from weather_platform.domain.training import labelled
@@ -68,8 +68,8 @@ SCORES = (
     "r2",
     "coverage",
 )
-"""Worked out of the sums; null where nothing has matured or the denominator is zero. The mean squared error of a
-probability is its Brier score, and `squared_skill_climatology` its Brier skill score."""
+"""Worked out of the sums; null where nothing has matured or the denominator is zero (of R², zero but for rounding).
+The mean squared error of a probability is its Brier score, and `squared_skill_climatology` its Brier skill score."""
 
 MAIN_ERROR: Mapping[Task, str] = {"classification": "squared", "regression": "absolute"}
 """The error whose skill stands for the whole. Absolute errors of a probability reward overconfidence."""
@@ -245,7 +245,10 @@ def with_scores(sums: pa.Table) -> pa.Table:
     """The sums with every score of SCORES beside them."""
     column = {name: sums[name].cast(pa.float64()).to_numpy() for name in ADDITIVE}
     matured, error = column["matured"], column["squared_error"]
-    spread = column["observed_squared_sum"] - _ratio(column["observed_sum"] ** 2, matured)
+    square = column["observed_squared_sum"]
+    spread = square - _ratio(column["observed_sum"] ** 2, matured)
+    # Squares are added from zero and not from their mean, so what rounding leaves of them grows with their number.
+    varies = spread > np.maximum(ROUNDING, np.finfo(np.float64).eps * matured) * square
     misses = column["false_positive"] + column["false_negative"]
     scores = {
         "mean_squared_error": _ratio(error, matured),
@@ -257,7 +260,7 @@ def with_scores(sums: pa.Table) -> pa.Table:
             for kind in ("squared", "absolute")
         },
         "f1": _ratio(2 * column["true_positive"], 2 * column["true_positive"] + misses),
-        "r2": np.where(np.isnan(column["covered"]), np.nan, 1 - _ratio(error, spread)),  # of numbers only
+        "r2": 1 - _ratio(error, np.where(varies & ~np.isnan(column["covered"]), spread, np.nan)),  # of numbers only
         "coverage": _ratio(column["covered"], matured),
     }
     table = sums.select([name for name in sums.column_names if name not in SCORES])

@@ -40,6 +40,9 @@ CLASSIFICATION_METRICS: tuple[str, ...] = (
 )
 """All metrics of a classification forecast. `pr_auc` is average precision, `ece` the expected calibration error."""
 
+ROUNDING = 1e-12
+"""What rounding leaves of a quantity that should be zero, as a share of what it is the difference of."""
+
 _LOG_LOSS_FLOOR = float(np.finfo(np.float64).eps)
 
 

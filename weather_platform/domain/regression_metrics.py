@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from weather_platform.domain.metrics import RESAMPLES, Floats, Interval, percentile_interval, resample_days
+from weather_platform.domain.metrics import RESAMPLES, ROUNDING, Floats, Interval, percentile_interval, resample_days
 from weather_platform.errors import InvariantError
 
 REGRESSION_METRICS: tuple[str, ...] = ("r2", "rmse", "mae", "bias", "coverage_90", "interval_width")
@@ -140,6 +140,7 @@ def _metrics(sums: Floats) -> Floats:
     """The metrics in order of REGRESSION_METRICS of (..., 8) sums."""
     rows, error, size, square, spread, spread_square, covered, width = np.moveaxis(sums, -1, 0)
     variation = spread_square - spread**2 / rows
+    varies = variation > ROUNDING * spread_square
     with np.errstate(invalid="ignore", divide="ignore"):
-        r2 = np.where(variation > 0, 1 - square / variation, np.nan)
+        r2 = np.where(varies, 1 - square / variation, np.nan)
     return np.stack((r2, np.sqrt(square / rows), size / rows, error / rows, covered / rows, width / rows), axis=-1)

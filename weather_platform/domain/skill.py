@@ -19,14 +19,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from weather_platform.domain.metrics import Floats, Interval, percentile_interval, resample_days
+from weather_platform.domain.metrics import ROUNDING, Floats, Interval, percentile_interval, resample_days
 from weather_platform.errors import InvariantError
 
 COMPARISON_RESAMPLES = 1000
 """Resamples of a comparison: a share of 95 % then has a standard error of 0.7 %."""
-
-_ROUNDING = 1e-12
-"""What is left of a sum of squares after the mean is taken off, when all that is left is rounding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +114,14 @@ def diebold_mariano(
     exceed the challenger's by. Days in a row are alike too, so the variance is that of Newey and West with
     Bartlett weights and floor(4 (days / 100)^(2/9)) lags of the calendar; days that are no part of the exam
     add nothing. A statistic above 0 favours the challenger; p is by Student's t with days - 1 degrees of
-    freedom. Every day counts alike here, every row in R². None when days do not differ at all.
+    freedom. Every day counts alike here, every row in R². None when days differ by no more than rounding.
     """
     from scipy.stats import t
 
     exact = labels.astype(np.float64)
     days, at = np.unique(day, return_inverse=True)
-    excess = np.bincount(at, weights=(exact - champion) ** 2 - (exact - challenger) ** 2) / np.bincount(at)
+    error, other = exact - champion, exact - challenger
+    excess = np.bincount(at, weights=error**2 - other**2) / np.bincount(at)
     lead, count = float(excess.mean()), len(days)
     calendar = np.zeros(int(days[-1]) - int(days[0]) + 1)
     calendar[days - days[0]] = excess - lead
@@ -131,7 +129,10 @@ def diebold_mariano(
     variance = float(calendar @ calendar) / count
     for lag in range(1, lags + 1):
         variance += 2 * (1 - lag / (lags + 1)) * float(calendar[:-lag] @ calendar[lag:]) / count
-    if count < 2 or variance <= 0:
+    # An error is rounded as the numbers are that it is the difference of.
+    size = np.abs(error) + np.abs(other)
+    rounding = ROUNDING * float(np.mean(size * (size + np.abs(exact))))
+    if count < 2 or variance <= rounding**2:
         return None
     statistic = lead / math.sqrt(variance / count) * math.sqrt((count - 1) / count)
     p_value = float(2 * t.sf(abs(statistic), count - 1))
@@ -174,7 +175,7 @@ def _r2(sums: Floats) -> Floats:
     """NaN where the labels do not vary, as when a resample draws one day again and again."""
     rows, label, square, error = np.moveaxis(sums, -1, 0)
     spread = square - label**2 / np.maximum(rows, 1)
-    varies = spread > _ROUNDING * square
+    varies = spread > ROUNDING * square
     return np.where(varies, 1 - error / np.where(varies, spread, 1.0), np.nan)
 
 

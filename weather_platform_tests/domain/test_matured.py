@@ -138,6 +138,22 @@ def test_a_value_has_its_errors_its_r2_and_how_often_the_interval_held() -> None
     assert found.reliability["bin"].to_pylist() == [-1, 20, 24], "whole degrees, rounded down"
 
 
+@pytest.mark.parametrize("rows", [7, 49, 1519, 300_000])
+def test_values_that_differ_by_rounding_alone_have_no_r2(rows: int) -> None:
+    def r2(observed: np.ndarray[Any, np.dtype[np.float64]]) -> float | None:
+        one = {name: np.zeros(rows) for name in ADDITIVE} | {
+            "matured": np.ones(rows), "covered": np.ones(rows), "observed_sum": observed,
+            "observed_squared_sum": observed**2, "squared_error": np.full(rows, 4.0),
+        }  # fmt: skip
+        score: float | None = with_scores(combine(pa.table(one), ()))["r2"][0].as_py()
+        return score
+
+    for level in (0.1, 1.9, 1015.7):
+        same = np.full(rows, np.float32(level), dtype=np.float64)
+        assert r2(same) is None
+        assert r2(same + np.arange(rows) % 2) == pytest.approx(1 - 4 / np.var(np.arange(rows) % 2), rel=1e-6)
+
+
 def test_a_forecast_without_its_label_is_pending_until_others_have_theirs_and_then_unmatched() -> None:
     issued = forecasts(("Albury", 0, 0.5), ("Sydney", 0, 0.5), ("Sydney", 2, 0.5), ("Perth", 2, 0.5), ("Perth", 1, 0.5))
     found = combine(measured(issued).skill, ()).to_pylist()[0]

@@ -97,6 +97,16 @@ def test_resamples_whose_labels_are_all_the_same_count_for_nothing() -> None:
         )  # fmt: skip
 
 
+def test_resamples_whose_labels_differ_by_rounding_alone_count_for_nothing() -> None:
+    labels = np.array([17.9] * 10 + [18.2] * 10 + [26.2] * 10, np.float32)
+    value = labels.astype(np.float64) + 0.5
+    day = np.repeat(np.array([1, 2, 3], np.int32), 10)
+    intervals = regression_intervals(labels, value, value - 1, value + 1, day, seed=0)
+    # The least that varies has two days of the one and one of the other of the closest labels.
+    least = 1 - 0.25 / np.var([17.9, 17.9, 18.2])
+    assert intervals["r2"].low == pytest.approx(least, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("labels", "value", "low", "high", "sentence"),
     [

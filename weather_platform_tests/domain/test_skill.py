@@ -280,6 +280,19 @@ def test_days_that_do_not_differ_have_no_diebold_mariano() -> None:
     assert diebold_mariano(labels, np.zeros(30, dtype=np.int32), champion, champion + 1) is None
 
 
+def test_days_that_differ_by_rounding_alone_have_no_diebold_mariano() -> None:
+    labels = np.random.default_rng(7).normal(20, 6, 300).astype(np.float32)
+    exact, day = labels.astype(np.float64), np.repeat(np.arange(60, dtype=np.int32), 5)
+    for far in (0.0, 1000.0):
+        champion, challenger = exact + far + 2.1, exact + far + 1.3
+        assert np.ptp((exact - champion) ** 2 - (exact - challenger) ** 2) > 0
+        assert diebold_mariano(labels, day, champion, challenger) is None
+        champion[0] += 0.001
+        found = diebold_mariano(labels, day, champion, challenger)
+        assert found is not None
+        assert found.favours == "challenger"
+
+
 def test_spells_of_weather_make_diebold_mariano_less_sure() -> None:
     rng = np.random.default_rng(4)
     shuffled = np.repeat(rng.normal(0.5, 2, 40), 5)
