@@ -2,8 +2,8 @@
 
 A manifest holds date ranges, counts, class balance and the lake version of the features it counted; never a copy of
 rows. Its invariants (order, embargo, standing exam left out) raise before it is stored. A year that cannot be split,
-because nothing of it is observed yet or too little before it, has an empty manifest and its reason in the metadata;
-the later stages pass over it.
+because nothing of it is observed yet or too little before it, or because every label of a part is yes or every one is
+no, has an empty manifest and its reason in the metadata; the later stages pass over it.
 """
 
 from functools import cache

@@ -168,6 +168,21 @@ def verify_parts(split: Split, days: NDArray[np.int32], parts: Parts) -> None:
         raise InvariantError(f"{name}: a row of the standing exam (or its embargo) is in training or validation")
 
 
+def verify_kinds(split: Split, parts: Parts, labels: NDArray[np.float32]) -> None:
+    """The promise of yes/no labels: both kinds in every part. NaN is no label; NotEnoughDataError names the part.
+
+    Nothing is learnt from one kind, and no threshold and no metric means anything there.
+    """
+    for part, span in _spans(split):
+        known = labels[getattr(parts, part) & ~np.isnan(labels)]
+        if (known == known[:1]).all():
+            kind = "yes" if known.any() else "no"
+            raise NotEnoughDataError(
+                f"the split of {split.year} has labels of one kind only in {part} ({span}): {len(known):,} times "
+                f"{kind}; observe more stations, begin with earlier observations or take a later year"
+            )
+
+
 def iso_week_number(days: NDArray[np.int32]) -> NDArray[np.int64]:
     """ISO year x 53 + ISO week of each day number: the week belongs to the year of its Thursday."""
     number = np.asarray(days, dtype=np.int64)
@@ -251,6 +266,8 @@ def manifest(
         )
         if part != "standing_exam" and not len(inside):
             raise NotEnoughDataError(f"the split of {split.year} has no labelled row in {part} ({span})")
+    if classification:
+        verify_kinds(split, parts, labels)
     return pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA)
 
 

@@ -37,7 +37,7 @@ from weather_platform.domain.algorithms import (
 )
 from weather_platform.domain.metrics import RESAMPLES, Floats, Interval
 from weather_platform.domain.outputs import OUTPUTS, Diagnostics, Forecasts, Output
-from weather_platform.domain.splits import Parts, Split, verify_parts
+from weather_platform.domain.splits import Parts, Split, verify_kinds, verify_parts
 from weather_platform.domain.targets import ForecastTarget, Task
 from weather_platform.errors import DigestMismatchError, InvariantError, RegistryError
 
@@ -328,6 +328,8 @@ def train(
     params = algorithm.resolve(config.params)
     parts = labelled(split.parts(data.day), data.labels)
     verify_parts(split, data.day, parts)
+    if target.task == "classification":
+        verify_kinds(split, parts, data.labels)
     clock = time.perf_counter()
     seconds: dict[str, float] = {}
 

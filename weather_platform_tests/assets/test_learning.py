@@ -12,8 +12,11 @@ from weather_platform.resources.registry import PREVIOUS, PRODUCTION
 from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.e2e.test_outages import another_version, nothing_moves, part
+from weather_platform_tests.mlflow_stores import empty_mlflow, tracking_uri
 from weather_platform_tests.small_models import TARGET
-from weather_platform_tests.stages import Home, made
+from weather_platform_tests.stages import Home, days_of, made
+
+__all__ = ["empty_mlflow", "tracking_uri"]
 
 
 def test_rows_of_another_source_are_refused_before_anything_is_written(tmp_path: Path) -> None:
@@ -51,6 +54,28 @@ def test_a_range_of_months_in_one_run_is_the_same_as_month_by_month(tmp_path: Pa
             for home in (together, apart)
         )
         assert one.equals(other)
+
+
+@pytest.mark.parametrize("stations", [("Albury", "Sydney"), ("Albury", "Sydney", "Perth")])  # it always rains in Perth
+def test_a_year_before_which_it_never_rained_is_passed_over_with_its_reason(
+    tmp_path: Path, tracking_uri: str, stations: tuple[str, ...]
+) -> None:
+    home = Home(tmp_path)
+    home.know_stations()
+    for year in (2013, 2014, 2015):
+        home.observe(str(year), days_of(date(year, 1, 1), date(year, 12, 31)), stations)
+    splits = [[TARGET, "split"], ["max_temp_tomorrow", "split"]]
+    assert home.run(dg.AssetSelection.assets("features", *splits), "2013", "2015").success
+    rows = {key[0]: home.lake.row_counts("__".join(key), "year")["2015"] for key in splits}
+    assert rows == {TARGET: 0 if len(stations) == 2 else 4, "max_temp_tomorrow": 4}
+    if len(stations) == 2:
+        asked = dg.AssetRecordsFilter(asset_key=dg.AssetKey([TARGET, "split"]), asset_partitions=["2015"])
+        [record] = home.instance.fetch_materializations(asked, limit=1).records
+        assert record.asset_materialization is not None
+        assert "one kind only in train" in str(record.asset_materialization.metadata["reason"].value)
+        learnt = home.run(dg.AssetSelection.assets([TARGET, "xgboost"]), "2015")
+        assert learnt.success
+        assert made(learnt) == {f"{TARGET}/xgboost"}
 
 
 def test_production_without_any_decision_says_what_to_do(home: MadeHome) -> None:

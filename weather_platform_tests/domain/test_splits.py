@@ -20,6 +20,7 @@ from weather_platform.domain.splits import (
     newest_labelled_day,
     plan_split,
     split_from_manifest,
+    verify_kinds,
     verify_parts,
     verify_split,
 )
@@ -203,15 +204,34 @@ def test_a_manifest_of_a_regression_target_has_no_positives() -> None:
 def test_a_part_without_a_label_is_not_published() -> None:
     split = plan_split(2015, FIRST, date(2015, 12, 30))
     days = _days(FIRST, date(2015, 12, 31))
-    labels = np.where(split.test.contains(days), np.nan, 1).astype(np.float32)
+    labels = np.where(split.test.contains(days), np.nan, days % 2).astype(np.float32)
     with pytest.raises(InvariantError, match="no labelled row in test"):
         manifest(split, days, labels, classification=True)
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+@pytest.mark.parametrize(("kind", "said"), [(0, "no"), (1, "yes")])
+def test_a_part_with_labels_of_one_kind_has_no_split_of_yes_and_no(part: str, kind: int, said: str) -> None:
+    split = plan_split(2015, FIRST, date(2015, 12, 30))
+    days = _days(FIRST, date(2015, 12, 31))
+    inside = getattr(split.parts(days), part)
+    labels = np.where(inside, kind, days % 2).astype(np.float32)
+    labels[np.flatnonzero(inside)[::3]] = np.nan
+    sentence = rf"one kind only in {part} \({getattr(split, part)}\): [\d,]+ times {said}; "
+    with pytest.raises(NotEnoughDataError, match=sentence):
+        verify_kinds(split, split.parts(days), labels)
+    with pytest.raises(NotEnoughDataError, match=sentence):
+        manifest(split, days, labels, classification=True)
+    assert manifest(split, days, labels, classification=False).num_rows == 4
+    labels[np.flatnonzero(inside)[1]] = 1 - kind
+    verify_kinds(split, split.parts(days), labels)
+    assert manifest(split, days, labels, classification=True).num_rows == 4
 
 
 def test_a_manifest_with_a_missing_part_or_broken_dates_is_refused() -> None:
     split = plan_split(2015, FIRST, date(2015, 12, 30))
     days = _days(FIRST, date(2015, 12, 31))
-    table = manifest(split, days, np.ones(len(days), np.float32), classification=True)
+    table = manifest(split, days, (days % 2).astype(np.float32), classification=True)
     with pytest.raises(InvariantError, match="no row for train"):
         split_from_manifest(table.slice(1))
 

@@ -32,7 +32,7 @@ from weather_platform.domain.training import (
     sha256,
     train,
 )
-from weather_platform.errors import DigestMismatchError, InvariantError, RegistryError
+from weather_platform.errors import DigestMismatchError, InvariantError, NotEnoughDataError, RegistryError
 from weather_platform_tests.domain.learning import small_data, small_split, small_values
 
 RAIN, XGBOOST, SPLIT = TARGETS["rain_tomorrow"], ALGORITHMS["xgboost"], small_split()
@@ -203,9 +203,15 @@ def test_data_that_cannot_train_is_named(data: TrainingData) -> None:
     unlabelled = replace(data, labels=np.where(test, np.nan, data.labels).astype(np.float32))
     with pytest.raises(InvariantError, match="no row in test"):
         _train(unlabelled)
-    dry = replace(data, labels=np.where(test, 0, data.labels).astype(np.float32))
-    with pytest.raises(InvariantError, match="one kind only"):
-        _train(dry)
+
+
+@pytest.mark.parametrize("name", [name for name, each in ALGORITHMS.items() if "classification" in each.tasks])
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_every_algorithm_refuses_labels_of_one_kind_in_the_same_words(name: str, part: str, data: TrainingData) -> None:
+    inside = getattr(labelled(SPLIT.parts(data.day), data.labels), part)
+    dry = replace(data, labels=np.where(inside, 0, data.labels).astype(np.float32))
+    with pytest.raises(NotEnoughDataError, match=rf"one kind only in {part} \(.*times no; observe more stations"):
+        train(RAIN, ALGORITHMS[name], dry, SPLIT, TrainingConfig(threads=1, resamples=5))
 
 
 # ---------------------------------------------------------------- values
@@ -283,6 +289,12 @@ def test_values_that_never_change_cannot_be_measured(values: TrainingData) -> No
     flat = replace(values, labels=np.where(test & ~np.isnan(values.labels), 20, values.labels).astype(np.float32))
     with pytest.raises(InvariantError, match="same label"):
         train(MAX_TEMP, XGBOOST, flat, SPLIT, CONFIG)
+
+
+def test_values_may_be_the_same_on_all_training_rows(values: TrainingData) -> None:
+    train_rows = labelled(SPLIT.parts(values.day), values.labels).train
+    flat = replace(values, labels=np.where(train_rows, 20, values.labels).astype(np.float32))
+    assert train(MAX_TEMP, XGBOOST, flat, SPLIT, CONFIG).rows["train"] == train_rows.sum()
 
 
 def test_the_contract_of_a_value_without_its_interval_is_named(value_model: TrainedModel) -> None:
