@@ -157,7 +157,7 @@ class RecentObservations:
     ) -> FeatureMatrix:
         """The features of the asked rows, block after block of days."""
         result = FeatureMatrix(asked_station, asked_day, np.empty((len(asked_day), len(FEATURES)), dtype=np.float32))
-        for first, last in _spans(np.unique(asked_day), np.unique(day), _CELLS_AT_ONCE // len(self.grid)):
+        for first, last in _spans(np.unique(asked_day), np.unique(day), _CELLS_AT_ONCE // max(1, len(self.grid))):
             near = np.flatnonzero((day >= first - HISTORY_DAYS) & (day <= last))
             rows = np.flatnonzero((asked_day >= first) & (asked_day <= last))
             block = build_features(

@@ -227,6 +227,16 @@ def test_nothing_sent_gives_no_rows() -> None:
     assert len(recent(stored()).features_of_many(columns({})[0], use_history=True)) == 0
 
 
+def test_an_empty_catalogue_gives_no_rows_and_refuses_every_station() -> None:
+    nothing = RecentObservations(observed([]), grid_of(), first_day=TODAY - 3, last_day=TODAY)
+    for use_history in (True, False):
+        assert len(nothing.features_of_many(columns({})[0], use_history=use_history)) == 0
+        with pytest.raises(InvariantError, match="no station 0 in the catalogue of 0"):
+            nothing.features_of_many(observed([{}]), use_history=use_history)
+        with pytest.raises(InvariantError, match="a row of an unknown station was asked for"):
+            nothing.features_of_many(columns({})[0], (np.zeros(1, int), np.full(1, TODAY)), use_history=use_history)
+
+
 def test_a_request_changes_nothing_that_is_stored() -> None:
     observations = stored()
     rows = recent(observations)
