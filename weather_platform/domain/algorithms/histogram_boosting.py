@@ -6,7 +6,15 @@ from functools import cached_property
 import numpy as np
 from scipy.special import expit
 
-from weather_platform.domain.algorithms.estimators import LIBRARIES, EstimatorModel, Floats, loaded, named, whole
+from weather_platform.domain.algorithms.estimators import (
+    LIBRARIES,
+    EstimatorModel,
+    Floats,
+    loaded,
+    masked_rows,
+    named,
+    whole,
+)
 from weather_platform.domain.algorithms.flat_trees import FEW_ROWS, FlatTrees, Nodes, trusted
 from weather_platform.domain.algorithms.skops_files import FILE_NAME
 from weather_platform.domain.algorithms.spec import Algorithm, Explanation, FitRows, FloatMatrix, Parameter, Params
@@ -126,7 +134,7 @@ def _fit(rows: FitRows, task: Task, params: Params, seed: int, threads: int) -> 
         early_stopping=True,
         random_state=seed,
     )
-    values, validation = rows.values[rows.train], rows.values[rows.validation]
+    values, validation = masked_rows(rows.values, rows.train), masked_rows(rows.values, rows.validation)
     # A column without a single value has no bins; as a constant it is never split on.
     empty = np.isnan(values).all(axis=0)
     values[:, empty] = validation[:, empty] = 0

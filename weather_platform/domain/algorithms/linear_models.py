@@ -10,6 +10,8 @@ from the file as they are: a process that only forecasts imports neither scikit-
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +33,11 @@ _TYPES = frozenset(
         "sklearn.linear_model._ridge.Ridge",
     }
 )
+_COLUMNS_AT_ONCE = 8
+_ROWS_AT_ONCE = 1 << 11
+"""Of the training rows: means and scales are learnt from a few columns at a time, and the table of the solver is
+filled by a few rows, so that it is the only copy that is made whole."""
+
 _MODELS: Mapping[Task, str] = {"classification": "LogisticRegression", "regression": "Ridge"}
 
 
@@ -152,10 +159,8 @@ class LinearModel(LearntModel):
 
 
 def _fit(rows: FitRows, task: Task, params: Params, seed: int, threads: int) -> LinearModel:
-    from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
     model = (
@@ -163,14 +168,67 @@ def _fit(rows: FitRows, task: Task, params: Params, seed: int, threads: int) -> 
             C=params["c"], tol=params["tolerance"], max_iter=whole(params, "max_iterations"), random_state=seed
         )
         if task == "classification"
-        else Ridge(alpha=params["alpha"], random_state=seed)
+        else Ridge(alpha=params["alpha"], random_state=seed, copy_X=False)
     )
-    impute = SimpleImputer(add_indicator=True, keep_empty_features=True)
-    pipeline = Pipeline([("impute", impute), ("scale", StandardScaler()), ("model", model)])
     with threadpool_limits(threads):
-        pipeline.fit(rows.values[rows.train].astype(np.float64), rows.labels[rows.train].astype(np.float64))
-    named(impute, rows)
-    return LinearModel.of(skops_files.dump(pipeline), task)
+        impute = _imputer(rows)
+        table = _imputed(rows, impute)
+        scale = _scaler(table)
+        table -= scale.mean_
+        table /= scale.scale_
+        model.fit(table, rows.labels[rows.train].astype(np.float64))
+    if task == "regression":
+        model.set_params(copy_X=True)  # which is the default, so that the file does not tell
+    return LinearModel.of(
+        skops_files.dump(Pipeline([("impute", named(impute, rows)), ("scale", scale), ("model", model)])), task
+    )
+
+
+def _imputer(rows: FitRows) -> Any:
+    """As scikit-learn fits it on all columns at once."""
+    from sklearn.impute import SimpleImputer
+
+    width = rows.values.shape[1]
+    fill, missing = np.empty(width), np.empty(width, dtype=np.bool_)
+    for part in _parts(width):
+        values = rows.values[:, part][rows.train].astype(np.float64, order="C")
+        missing[part] = np.isnan(values).any(axis=0)
+        fill[part] = SimpleImputer(keep_empty_features=True, copy=False).fit(values).statistics_
+    impute = SimpleImputer(add_indicator=True, keep_empty_features=True)
+    impute.fit(np.where(missing, [[0.0], [np.nan]], 0.0))
+    impute.statistics_ = fill
+    return impute
+
+
+def _imputed(rows: FitRows, impute: Any) -> Floats:
+    """The training rows as columns of `_Numbers`, not yet standardised."""
+    at, width = np.flatnonzero(rows.train), rows.values.shape[1]
+    indicated = impute.indicator_.features_
+    table = np.empty((len(at), width + len(indicated)))
+    for start in range(0, len(at), _ROWS_AT_ONCE):
+        here = slice(start, start + _ROWS_AT_ONCE)
+        values = rows.values[at[here]]
+        missing = np.isnan(values)
+        table[here, :width] = np.where(missing, impute.statistics_, values)
+        table[here, width:] = missing[:, indicated]
+    return table
+
+
+def _scaler(table: Floats) -> Any:
+    """As scikit-learn fits it on all columns at once."""
+    from sklearn.preprocessing import StandardScaler
+
+    fitted = [StandardScaler().fit(table[:, part]) for part in _parts(table.shape[1])]
+    scale = StandardScaler().fit(np.zeros((1, table.shape[1])))
+    scale.n_samples_seen_ = fitted[0].n_samples_seen_
+    for learnt in ("mean_", "var_", "scale_"):
+        setattr(scale, learnt, np.concatenate([getattr(each, learnt) for each in fitted]))
+    return scale
+
+
+def _parts(width: int) -> list[slice]:
+    """A few columns each, and no column alone beside others: NumPy adds up a single column in another order."""
+    return [slice(*ends) for ends in pairwise([*range(0, max(width - 1, 1), _COLUMNS_AT_ONCE), width])]
 
 
 def _load(data: bytes, task: Task, _threads: int) -> LinearModel:

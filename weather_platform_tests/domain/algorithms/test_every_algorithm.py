@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tracemalloc
 import warnings
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from weather_platform.domain.algorithms import ALGORITHMS
+from weather_platform.domain.algorithms import ALGORITHMS, FitRows
 from weather_platform.domain.targets import Task
 from weather_platform.domain.training import sha256
 from weather_platform.errors import InvariantError, RegistryError
@@ -144,6 +145,34 @@ def test_forecasts_are_those_of_scikit_learn(name: str, task: Task) -> None:
         warnings.simplefilter("ignore", UserWarning)  # rows without names
         theirs = estimator.predict_proba(values)[:, 1] if task == "classification" else estimator.predict(values)
     np.testing.assert_allclose(model.predict_raw(values), theirs, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "times"),
+    [
+        # One table in double precision, with a column more for each feature that has gaps.
+        ("logistic_regression", "classification", 4.7),
+        ("linear_regression", "regression", 4.7),
+        # One table in double precision, the validation rows in another, and the bins.
+        ("hist_gradient_boosting", "classification", 4.2),
+        ("hist_gradient_boosting", "regression", 4.2),
+    ],
+)
+def test_fitting_holds_a_few_times_its_training_rows_at_most(name: str, task: Task, times: float) -> None:
+    rng = np.random.default_rng(5)
+    values = rng.standard_normal((24_000, 100), dtype=np.float32)
+    values[rng.random(values.shape) < 0.1] = np.nan
+    labels = (rng.random(len(values)) < 0.3).astype(np.float32)
+    train = np.arange(len(values)) < 20_000
+    given = FitRows(values, labels, tuple(f"feature_{number}" for number in range(100)), train, ~train)
+    fit(name, replace(given, train=train & (np.arange(len(values)) < 500)), task)  # imports are not of the rows
+    tracemalloc.start()
+    try:
+        fit(name, given, task)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < times * values[train].nbytes
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
-from weather_platform.domain.algorithms import ALGORITHMS, FittedModel, skops_files
+from weather_platform.domain.algorithms import ALGORITHMS, FitRows, FittedModel, skops_files
 from weather_platform.domain.targets import Task
 from weather_platform.errors import RegistryError
 from weather_platform_tests.domain.algorithms.recipes import estimator_of, fitted, rows
@@ -71,6 +71,49 @@ def test_what_a_model_has_read_cannot_be_changed(name: str, task: Task) -> None:
     for array in (value for value in vars(model.numbers).values() if isinstance(value, np.ndarray)):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 1
+
+
+def scikit_learns(name: str, task: Task, given: FitRows) -> bytes:
+    """The file of the pipeline that scikit-learn fits on the whole table."""
+    from sklearn.impute import SimpleImputer
+    from sklearn.linear_model import LogisticRegression, Ridge
+    from sklearn.pipeline import Pipeline
+    from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
+
+    params = ALGORITHMS[name].defaults()
+    model = (
+        LogisticRegression(
+            C=params["c"], tol=params["tolerance"], max_iter=int(params["max_iterations"]), random_state=1
+        )
+        if task == "classification"
+        else Ridge(alpha=params["alpha"], random_state=1)
+    )
+    impute = SimpleImputer(add_indicator=True, keep_empty_features=True)
+    with threadpool_limits(1):
+        pipeline = Pipeline([("impute", impute), ("scale", StandardScaler()), ("model", model)])
+        pipeline.fit(given.values[given.train].astype(np.float64), given.labels[given.train].astype(np.float64))
+    impute.feature_names_in_ = np.array(given.feature_names, dtype=object)
+    return skops_files.dump(pipeline)
+
+
+@both
+@pytest.mark.parametrize("missing", [0.0, 0.3])
+@pytest.mark.parametrize(("count", "width"), [(40_000, 1), (300, 2), (40_000, 9), (500, 16), (500, 17), (20, 33)])
+def test_a_model_is_to_the_byte_what_scikit_learn_fits_on_the_whole_table(
+    name: str, task: Task, count: int, width: int, missing: float
+) -> None:
+    rng = np.random.default_rng(width)
+    values = rng.normal(1015, 7, size=(count, width)).astype(np.float32)
+    values[:, : width // 2][rng.random((count, width // 2)) < missing] = np.nan
+    values[:, : width // 8] = np.nan
+    values[:, width // 8 : width // 4] = 3.7
+    labels = rng.integers(0, 2, count).astype(np.float32) + (task == "regression") * rng.normal(size=count)
+    train = np.arange(count) % 5 > 0
+    names = tuple(f"feature_{number}" for number in range(width))
+    given = FitRows(values, labels.astype(np.float32), names, train, ~train)
+    model = ALGORITHMS[name].fit(given, task, ALGORITHMS[name].defaults(), 1, 1)
+    assert model.to_bytes() == scikit_learns(name, task, given)
 
 
 def put(step: str, attribute: str, change: Callable[[Any], Any]) -> Edit:
