@@ -59,6 +59,8 @@ _ROW_GROUP_ROWS: Final = 131_072
 _STREAM_ROWS: Final = 65_536
 _WRITERS: Final = 2
 _COMMIT_ID: Final = "weather_platform.commit"
+_COLOURS: Final = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_REMEDY: Final = "check that the store is there and readable, then run again"
 
 
 class Replaced(NamedTuple):
@@ -155,7 +157,10 @@ class Snapshot:
     ) -> pa.Table:
         """The rows of some or all partitions as one Arrow table."""
         with self._lake.speaking_clearly(self.table):
-            return self.dataset(keys).to_table(columns=list(columns) if columns is not None else None, filter=where)
+            # Columns and filter are looked at here, so that a wrong one is not told as a fault of the store.
+            scanner = self.dataset(keys).scanner(columns=list(columns) if columns is not None else None, filter=where)
+        with self._lake.speaking_clearly(self.table, pa.ArrowInvalid):
+            return scanner.to_table()
 
     def stream(
         self,
@@ -165,14 +170,22 @@ class Snapshot:
         where: pc.Expression | None = None,
     ) -> pa.RecordBatchReader:
         """The same rows, batch by batch, with a few batches in memory."""
-        scanner = self.dataset(keys).scanner(
-            columns=list(columns) if columns is not None else None,
-            filter=where,
-            batch_size=_STREAM_ROWS,
-            batch_readahead=2,
-            fragment_readahead=2,
-        )
-        return scanner.to_reader()
+        with self._lake.speaking_clearly(self.table):
+            scanner = self.dataset(keys).scanner(
+                columns=list(columns) if columns is not None else None,
+                filter=where,
+                batch_size=_STREAM_ROWS,
+                batch_readahead=2,
+                fragment_readahead=2,
+            )
+        with self._lake.speaking_clearly(self.table, pa.ArrowInvalid):
+            scanned = scanner.to_reader()
+        return pa.RecordBatchReader.from_batches(scanned.schema, self._batches(scanned))
+
+    def _batches(self, scanned: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+        """The batches as they are read: files are opened, and fail, while others consume them."""
+        with self._lake.speaking_clearly(self.table, pa.ArrowInvalid):
+            yield from scanned
 
 
 class Lake:
@@ -419,13 +432,17 @@ class Lake:
         return self._open(table)
 
     @contextmanager
-    def speaking_clearly(self, table: str) -> Iterator[None]:
-        """Turn a failure of the store into a LakeError of one line that holds no secret."""
+    def speaking_clearly(self, table: str, *damages: type[Exception]) -> Iterator[None]:
+        """Turn a failure of the store, and what tells of a damaged file, into a LakeError of one line without secrets.
+
+        Damage is named by the caller: Arrow raises the same for a broken Parquet file and for a wrong call of its own.
+        """
+        faults: tuple[type[Exception], ...] = (DeltaError, OSError, *damages)
         try:
             yield
-        except (DeltaError, OSError) as error:
-            text = " ".join(str(error).split())
-            message = f"lake table '{table}' at {self.uri}: {type(error).__name__}: {text}"
+        except faults as error:
+            text = " ".join(_COLOURS.sub("", str(error)).split()).rstrip(".")
+            message = f"lake table '{table}' at {self.uri}: {type(error).__name__}: {text}; {_REMEDY}"
             # From None: the text of the original is not cleaned, so it must not be printed along.
             raise LakeError(self._without_secrets(message)) from None
 

@@ -171,6 +171,58 @@ def test_a_table_that_does_not_exist_is_named_with_the_remedy(lake: Lake) -> Non
             read("features")
 
 
+def damaged(lake: Lake, damage: str) -> None:
+    """A table of three months whose second lost its file, or the end of it."""
+    for key in ("2008-01", "2008-02", "2008-03"):
+        lake.replace_partition("raw", "month", key, month(key, *range(1000)))
+    [file] = Path(lake.uri).glob("raw/month=2008-02/*.parquet")
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: 12 if damage == "cut short" else 0])
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "empty"])
+def test_a_damaged_file_is_a_fault_of_the_lake_however_it_is_read(lake: Lake, damage: str) -> None:
+    damaged(lake, damage)
+    snapshot = lake.snapshot("raw")
+    view = TablePartitions.of(lake, "raw", ["2008-01", "2008-02", "2008-03"])
+    for read in (snapshot.read, lambda: list(snapshot.stream()), view.table, lambda: view.reader().read_all()):
+        with pytest.raises(LakeError, match=r"table 'raw' at .*month=2008-02") as caught:
+            read()
+        assert str(caught.value).endswith("; check that the store is there and readable, then run again")
+        assert "\n" not in str(caught.value)
+        assert caught.value.__cause__ is None
+    assert view["2008-03"].num_rows == 1000, "the other partitions are read as ever"
+    assert sum(batch.num_rows for batch in view.only(["2008-01", "2008-03"]).reader()) == 2000
+
+
+def test_a_stream_is_a_reader_of_small_batches(lake: Lake) -> None:
+    lake.replace_partition("raw", "month", "2008-01", month("2008-01", *range(200_000)))
+    stream = lake.snapshot("raw").stream(columns=["value"], where=pc.field("value") >= 100_000)
+    assert isinstance(stream, pa.RecordBatchReader)
+    assert stream.schema.names == ["value"]
+    batches = list(stream)
+    assert len(batches) > 1
+    assert pa.Table.from_batches(batches)["value"].to_pylist() == list(range(100_000, 200_000))
+
+
+def test_a_column_that_a_table_does_not_have_is_no_fault_of_the_store(lake: Lake) -> None:
+    lake.replace_partition("raw", "month", "2008-01", month("2008-01", 1))
+    for read in (lake.snapshot("raw").read, lake.snapshot("raw").stream):
+        with pytest.raises(pa.ArrowInvalid, match="No match"):
+            read(columns=["gust"])
+        assert read(columns=["value"]).schema.names == ["value"]
+
+
+def test_a_message_of_the_store_is_told_without_colours(lake: Lake) -> None:
+    with pytest.raises(LakeError) as caught, lake.speaking_clearly("raw"):
+        raise OSError("\x1b[1;31mno\x1b[0m\nway.")
+    assert str(caught.value) == (
+        f"lake table 'raw' at {lake.uri}: OSError: no way; check that the store is there and readable, then run again"
+    )
+
+
 def test_names_cannot_leave_the_lake(lake: Lake) -> None:
     for name in ("../raw", "", "a/b", ".hidden"):
         with pytest.raises(InvariantError, match="cannot be the name"):
