@@ -136,7 +136,8 @@ class Database:
         self._url = parse_url(url)
 
     def __repr__(self) -> str:
-        return f"Database({self._url.render_as_string(hide_password=True)!r})"
+        # Without the query: the password of a client key may stand there.
+        return f"Database({self._url.set(query={}).render_as_string(hide_password=True)!r})"
 
     @cached_property
     def engine(self) -> sa.Engine:

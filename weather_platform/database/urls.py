@@ -20,7 +20,15 @@ def parse_url(url: str) -> sa.URL:
             raise SettingsError(
                 f"the database must be a file that several processes can open; write it like {EXAMPLES}"
             )
+        if "?" in url:
+            raise SettingsError(
+                f"the path of the SQLite database ends before the ?; write that as %3F, or leave it out: {EXAMPLES}"
+            )
         return parsed
+    if any(name.lower() == "password" for name in parsed.query):
+        raise SettingsError(
+            f"the password of the database belongs before the @, not after a ?; write it like {EXAMPLES}"
+        )
     if parsed.drivername in ("postgresql", "postgres"):
         # SQLAlchemy 2.1 would take psycopg 3, which is not installed.
         return parsed.set(drivername="postgresql+psycopg2")

@@ -422,12 +422,21 @@ def test_a_bare_postgresql_url_is_taken_for_psycopg2(bare: str) -> None:
         "mysql://u:s3cret@h/d",
         "postgresql+psycopg://u:s3cret@h/d",
         "s3cret",
+        "postgresql://u@h/d?password=s3cret",
+        "postgresql://u:s3cret@h/d?sslmode=require&Password=s3cret",
+        "sqlite:////srv/a?b/weather.db",
     ],
 )
 def test_a_database_of_another_kind_is_refused_without_showing_the_password(wrong: str) -> None:
     with pytest.raises(SettingsError, match=r"postgresql\+psycopg2://") as raised:
         Database(wrong)
     assert "s3cret" not in str(raised.value)
+
+
+def test_a_database_is_printed_without_password_and_query() -> None:
+    database = Database("postgresql://u:s3cret@h/d?sslmode=require&sslpassword=s3cret")
+    assert repr(database) == "Database('postgresql+psycopg2://u:***@h/d')"
+    assert database.engine.url.query["sslmode"] == "require"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="file modes")
