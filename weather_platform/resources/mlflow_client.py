@@ -6,11 +6,12 @@ MLflow's own global state (active run, tracking URI) is never relied on.
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from weather_platform.errors import RegistryUnreachableError, WeatherError
 
@@ -66,16 +67,18 @@ def answering(tracking_uri: str, doing: str) -> Iterator[None]:
             if answered
             else "check that it runs and that WEATHER_MLFLOW_TRACKING_URI names it, then run again"
         )
+        # From None: the text of the original is not cleaned, and Dagster stores the whole chain of an error.
         raise RegistryUnreachableError(
             f"MLflow at {place(tracking_uri)} {'refused' if answered else 'failed while'} {doing}: "
             f"{_one_line(error, tracking_uri)}; {remedy}"
-        ) from error
+        ) from None
 
 
 def place(tracking_uri: str) -> str:
-    """The address without user and password."""
-    parts = urlsplit(tracking_uri)
-    return tracking_uri.replace(f"{parts.netloc}", parts.netloc.rpartition("@")[2]) if parts.netloc else tracking_uri
+    """The address without user and password, and without the query, which may hold them too."""
+    netloc = urlsplit(tracking_uri).netloc
+    address = tracking_uri.partition("?")[0]
+    return address.replace(netloc, netloc.rpartition("@")[2], 1) if netloc else address
 
 
 def run_url(tracking_uri: str, experiment_id: str, run_id: str) -> str:
@@ -110,5 +113,11 @@ def _artifact_location(tracking_uri: str) -> str | None:
 def _one_line(error: Exception, tracking_uri: str) -> str:
     lines = str(error).strip().splitlines() or [type(error).__name__]
     text = lines[0].rstrip(".;")
-    userinfo = urlsplit(tracking_uri).netloc.rpartition("@")[0]
-    return text.replace(f"{userinfo}@", "") if userinfo else text
+    parts = urlsplit(tracking_uri)
+    userinfo = parts.netloc.rpartition("@")[0]
+    if userinfo:
+        text = text.replace(f"{userinfo}@", "").replace(f"{unquote(userinfo)}@", "")
+    queried = re.findall("password=([^&]+)", parts.query)
+    for secret in filter(None, (parts.query, userinfo.partition(":")[2], *queried)):
+        text = text.replace(secret, "***").replace(unquote(secret), "***")
+    return text

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -153,5 +154,30 @@ def test_an_error_does_not_show_the_password_of_the_address() -> None:
     client = mlflow_client(uri)
     with pytest.raises(RegistryError) as raised, answering(uri, "looking"):
         client.search_experiments()
-    assert "127.0.0.1:1" in str(raised.value)
-    assert "s3cret" not in str(raised.value)
+    assert "MLflow at http://127.0.0.1:1 failed while looking: " in str(raised.value)
+    assert "s3cret" not in "".join(traceback.format_exception(raised.value))
+
+
+def test_nothing_that_dagster_stores_of_a_failure_shows_the_password_of_the_address() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = job("http://user:s3cret@127.0.0.1:1").execute_in_process(instance=instance, raise_on_error=False)
+        stored = str(instance.all_logs(result.run_id))
+    assert "MLflow at http://127.0.0.1:1 failed while" in stored
+    assert "s3cret" not in stored
+
+
+@pytest.mark.parametrize(
+    ("uri", "place"),
+    [
+        ("http://u:s3cret%2F@h:5000/mlflow", "http://h:5000/mlflow"),
+        ("postgresql://u@h/d?password=s3cret%2F&sslmode=require", "postgresql://h/d"),
+        ("sqlite:////srv/me@work/mlflow.db", "sqlite:////srv/me@work/mlflow.db"),
+        ("https://h/mlflow", "https://h/mlflow"),
+    ],
+)
+def test_an_address_is_named_without_what_is_secret_in_it(uri: str, place: str) -> None:
+    with pytest.raises(RegistryError) as raised, answering(uri, "looking"):
+        raise OSError(f"no way to {uri}: is it s3cret/ or s3cret%2F")
+    message = str(raised.value)
+    assert message.startswith(f"MLflow at {place} failed while looking: no way to {place}")
+    assert ("s3cret" in message) is ("s3cret" not in uri), "only what the address says is a secret"
