@@ -6,9 +6,11 @@ What belongs here: names, types, bounds and defaults of settings. What does not:
 """
 
 import os
+import re
 from datetime import date, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
@@ -20,6 +22,16 @@ SourceName = Literal["synthetic", "csv"]
 DEFAULT_HOME = ".weather"
 PROJECT_DIR = Path(__file__).resolve().parent.parent
 """The checkout: `dbt_project/`, `dagster.yaml` and `workspace.yaml` live beside the package."""
+_SERVERS: Final = (
+    "lake_uri",
+    "reports_uri",
+    "s3_access_key_id",
+    "s3_secret_access_key",
+    "mlflow_tracking_uri",
+    "database_url",
+)
+"""What the stack profile must have, and the embedded one may not."""
+_UNUSABLE: Final = re.compile(r"[?#%\\\x00-\x1f\x7f]")
 
 
 class Settings(BaseSettings):
@@ -31,7 +43,9 @@ class Settings(BaseSettings):
         "embedded",
         description="embedded: local folders and SQLite; stack: S3, PostgreSQL and an MLflow server.",
     )
-    home: Path = Field(Path(DEFAULT_HOME), description="Folder with all state of the embedded profile.")
+    home: Path = Field(
+        Path(DEFAULT_HOME), description="Folder with all state of the embedded profile. No ?, #, % or \\ in its path."
+    )
     timezone: str = Field("Australia/Sydney", description="Time zone of partitions and of 'today'.")
     first_month: str = Field(
         "2007-11", pattern=r"^\d{4}-(0[1-9]|1[0-2])$", description="First month of all partitions, YYYY-MM."
@@ -68,13 +82,15 @@ class Settings(BaseSettings):
     )
     synthetic_shift_rain_factor: float = Field(1.0, ge=0.1, le=10, description="Factor on rain from the shift day on.")
 
-    lake_uri: str | None = Field(None, description="Folder or s3:// URI of the lake; default: <home>/lake.")
-    reports_uri: str | None = Field(None, description="Folder or s3:// URI of the reports; default: <home>/reports.")
+    lake_uri: str | None = Field(None, description="Folder or s3://bucket/prefix of the lake; default: <home>/lake.")
+    reports_uri: str | None = Field(
+        None, description="Folder or s3://bucket/prefix of the reports; default: <home>/reports."
+    )
     s3_endpoint_url: str | None = Field(None, description="S3 endpoint of lake and reports, e.g. a MinIO address.")
     s3_region: str = Field("us-east-1", description="Region of the S3 endpoint.")
     s3_access_key_id: SecretStr | None = Field(None, description="Access key of the S3 endpoint.")
     s3_secret_access_key: SecretStr | None = Field(None, description="Secret key of the S3 endpoint.")
-    mlflow_tracking_uri: str | None = Field(
+    mlflow_tracking_uri: SecretStr | None = Field(
         None, description="MLflow tracking and registry URI; default: SQLite in <home>."
     )
     database_url: SecretStr | None = Field(
@@ -164,6 +180,13 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 
+    @field_validator("csv_path", "s3_endpoint_url", *_SERVERS, mode="before")
+    @classmethod
+    def _empty_is_absent(cls, value: object) -> object:
+        """`WEATHER_LAKE_URI=` names no lake. Taken as a value it would be the working directory, or a default."""
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        return None if isinstance(text, str) and not text.strip() else value
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
@@ -179,18 +202,47 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path | None) -> Path | None:
         return value.expanduser().absolute() if value is not None else None
 
+    @field_validator("home")
+    @classmethod
+    def _usable_home(cls, value: Path) -> Path:
+        _require_usable(str(value))
+        return value
+
+    @field_validator("lake_uri", "reports_uri")
+    @classmethod
+    def _folder_or_bucket(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        if scheme := re.match(r"([A-Za-z][A-Za-z0-9+.-]*):/", value):
+            # The address is not shown: it may hold keys.
+            if scheme[1] != "s3":
+                raise ValueError(f"{scheme[1]}:// is not understood; write a folder or s3://bucket/prefix")
+            if not re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/.*)?", value) or _UNUSABLE.search(value):
+                raise ValueError("s3:// takes a bucket and a prefix alone, without ?, # and %: s3://bucket/prefix")
+            return value
+        folder = str(Path(value).expanduser().absolute())
+        _require_usable(folder)
+        return folder
+
+    @field_validator("mlflow_tracking_uri")
+    @classmethod
+    def _credentials_that_can_be_told_apart(cls, value: SecretStr | None) -> SecretStr | None:
+        """Else a message that leaves user and password out would show a part of them."""
+        if value is not None and not (text := value.get_secret_value()).startswith("sqlite:"):
+            encode = "write / ? # @ [ ] of a user name or password as %2F %3F %23 %40 %5B %5D"
+            try:
+                parts = urlsplit(text)
+            except ValueError:
+                raise ValueError(f"this is no URL; {encode}") from None
+            if "@" in parts.path + parts.query + parts.fragment:
+                raise ValueError(f"there is an @ after the name of the server; {encode}")
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.source == "csv" and self.csv_path is None:
             raise ValueError("the csv source needs WEATHER_CSV_PATH (or --path), a file or a folder")
-        servers = {
-            "WEATHER_LAKE_URI": self.lake_uri,
-            "WEATHER_REPORTS_URI": self.reports_uri,
-            "WEATHER_S3_ACCESS_KEY_ID": self.s3_access_key_id,
-            "WEATHER_S3_SECRET_ACCESS_KEY": self.s3_secret_access_key,
-            "WEATHER_MLFLOW_TRACKING_URI": self.mlflow_tracking_uri,
-            "WEATHER_DATABASE_URL": self.database_url,
-        }
+        servers = {f"WEATHER_{name.upper()}": getattr(self, name) for name in _SERVERS}
         # No silent fallback between the profiles: half a stack is an error, and so is a stray server setting.
         if self.profile == "stack" and (absent := [name for name, value in servers.items() if value is None]):
             raise ValueError(f"the stack profile needs {', '.join(absent)}")
@@ -254,6 +306,15 @@ def remember_source(settings: Settings) -> None:
 def _quoted(value: str) -> str:
     """As an env file takes it whole: a path may hold blanks, quotes and `#`."""
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def _require_usable(path: str) -> None:
+    """ValueError for a path that Delta tables, MLflow or SQLite would take for another one: to them it is a URL."""
+    if found := _UNUSABLE.search(path):
+        raise ValueError(
+            f"the path {path!r} has the character {found[0]!r} in it, which stores take for a part of a URL; "
+            "rename the folder or choose another, without ?, #, % and \\"
+        )
 
 
 def _one_line(problem: Annotated[object, "pydantic ErrorDetails"]) -> str:

@@ -43,7 +43,7 @@ def access_keys(settings: Settings) -> AccessKeys:
 
 def lake_uri(settings: Settings) -> str:
     """The folder or bucket of the Delta tables."""
-    return settings.lake_uri or str(settings.home / "lake")
+    return settings.lake_uri if settings.lake_uri is not None else str(settings.home / "lake")
 
 
 def open_lake(settings: Settings) -> "Lake":
@@ -69,4 +69,6 @@ def application_database(settings: Settings) -> "Database":
 
 def mlflow_tracking_uri(settings: Settings) -> str:
     """Tracking and registry address: the server of the stack, or an SQLite file in the home."""
-    return settings.mlflow_tracking_uri or f"sqlite:///{settings.home / 'mlflow.db'}"
+    if settings.mlflow_tracking_uri is not None:
+        return settings.mlflow_tracking_uri.get_secret_value()
+    return f"sqlite:///{settings.home / 'mlflow.db'}"

@@ -56,7 +56,7 @@ def test_everything_of_the_embedded_profile_lies_in_its_home(tmp_path: Path) -> 
 
 def test_everything_of_the_stack_profile_goes_to_its_servers(tmp_path: Path) -> None:
     settings = stack(tmp_path, 1)
-    assert mlflow_tracking_uri(settings) == settings.mlflow_tracking_uri
+    assert mlflow_tracking_uri(settings) == f"http://weather:{SECRET}@127.0.0.1:1"
     assert "postgresql" in repr(application_database(settings))
     lake = LakeResource.from_settings(settings)
     assert (lake.lake().uri, lake.endpoint_url) == ("s3://lake/weather", "http://127.0.0.1:1")

@@ -1,15 +1,23 @@
 """Settings: where each one comes from, every refusal firing and not firing, and secrets that are never shown."""
 
 import os
+from contextlib import closing
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pyarrow as pa
 import pytest
+from dagster import DagsterInstance
+from pydantic import SecretStr
 
+from weather_platform.cli.home import dagster_home
 from weather_platform.errors import SettingsError
+from weather_platform.resources.mlflow_client import ensure_experiment, mlflow_client
+from weather_platform.resources.reports import ReportStore
 from weather_platform.settings import Settings, load_settings, remember_source, synthetic_days
+from weather_platform.stores import application_database, lake_uri, mlflow_tracking_uri, open_lake
 
 SECRET = "correct-horse"  # noqa: S105
 STACK = {
@@ -18,7 +26,7 @@ STACK = {
     "WEATHER_REPORTS_URI": "s3://reports/weather",
     "WEATHER_S3_ACCESS_KEY_ID": f"id-{SECRET}",
     "WEATHER_S3_SECRET_ACCESS_KEY": f"key-{SECRET}",
-    "WEATHER_MLFLOW_TRACKING_URI": "http://127.0.0.1:5000",
+    "WEATHER_MLFLOW_TRACKING_URI": f"http://weather:{SECRET}@127.0.0.1:5000",
     "WEATHER_DATABASE_URL": f"postgresql://weather:{SECRET}@127.0.0.1/weather",
 }
 
@@ -126,6 +134,8 @@ def test_other_programs_variables_are_none_of_our_business(monkeypatch: pytest.M
 def test_the_csv_source_needs_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEATHER_SOURCE", "csv")
     assert "the csv source needs WEATHER_CSV_PATH (or --path)" in _refusal()
+    monkeypatch.setenv("WEATHER_CSV_PATH", "")
+    assert "the csv source needs WEATHER_CSV_PATH (or --path)" in _refusal()
     monkeypatch.setenv("WEATHER_CSV_PATH", "rows.csv")
     assert load_settings().csv_path == Path.cwd() / "rows.csv"
 
@@ -145,6 +155,115 @@ def test_the_stack_needs_every_server_and_names_those_it_lacks(monkeypatch: pyte
             monkeypatch.delenv(name)
     message = _refusal()
     assert all(name in message for name in STACK if name != "WEATHER_PROFILE")
+
+
+@pytest.mark.parametrize("empty", ["", "  "])
+@pytest.mark.parametrize("name", [name for name in STACK if name != "WEATHER_PROFILE"])
+def test_an_empty_server_setting_is_an_absent_one_for_both_profiles(
+    monkeypatch: pytest.MonkeyPatch, name: str, empty: str
+) -> None:
+    with monkeypatch.context() as patched:
+        for each, value in STACK.items():
+            patched.setenv(each, value)
+        patched.setenv(name, empty)
+        assert _refusal() == f"the stack profile needs {name}"
+    monkeypatch.setenv(name, empty)
+    assert load_settings().profile == "embedded"
+
+
+def test_an_empty_s3_endpoint_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in STACK.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("WEATHER_S3_ENDPOINT_URL", "")
+    assert load_settings().s3_endpoint_url is None
+    monkeypatch.setenv("WEATHER_S3_ENDPOINT_URL", "http://127.0.0.1:9000")
+    assert load_settings().s3_endpoint_url == "http://127.0.0.1:9000"
+
+
+def test_a_store_of_the_stack_that_settings_let_through_empty_is_not_replaced_by_a_folder(tmp_path: Path) -> None:
+    settings = load_settings(home=tmp_path).model_copy(
+        update={"lake_uri": "", "reports_uri": "", "mlflow_tracking_uri": SecretStr("")}
+    )
+    assert (lake_uri(settings), mlflow_tracking_uri(settings), ReportStore.from_settings(settings).uri) == ("", "", "")
+
+
+@pytest.mark.parametrize("name", ["WEATHER_LAKE_URI", "WEATHER_REPORTS_URI"])
+def test_the_address_of_a_store_is_a_bucket_or_a_folder_made_absolute(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
+) -> None:
+    for each, value in STACK.items():
+        monkeypatch.setenv(each, value)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "me"))
+    field = name.removeprefix("WEATHER_").lower()
+    for given, taken in {
+        "s3://lake": "s3://lake",
+        "s3://lake.of-us/a/b c": "s3://lake.of-us/a/b c",
+        "here/lake": str(tmp_path / "here" / "lake"),
+        "~/lake": str(tmp_path / "me" / "lake"),
+        "/srv/lake": "/srv/lake",
+    }.items():
+        monkeypatch.setenv(name, given)
+        assert getattr(load_settings(), field) == taken
+    for given, said in {
+        f"s3a://id:{SECRET}@lake/weather": "s3a:// is not understood; write a folder or s3://bucket/prefix",
+        "gs://lake/weather": "gs:// is not understood",
+        "S3://lake": "S3:// is not understood",
+        "file:///srv/lake": "file:// is not understood",
+        "s3:/lake": "s3:// takes a bucket and a prefix alone",
+        "s3:///weather": "s3:// takes a bucket and a prefix alone",
+        f"s3://id:{SECRET}@lake/weather": "s3:// takes a bucket and a prefix alone",
+        f"s3://lake/weather?key={SECRET}": "s3:// takes a bucket and a prefix alone, without ?, # and %",
+        "lake#2": "has the character '#' in it",
+    }.items():
+        monkeypatch.setenv(name, given)
+        message = _refusal()
+        assert message.startswith(f"{name}: ")
+        assert said in message
+        assert SECRET not in message
+
+
+@pytest.mark.parametrize("character", ["?", "#", "%", "\\", "\n"])
+def test_a_home_that_stores_would_look_for_elsewhere_is_refused_by_its_character(
+    tmp_path: Path, character: str
+) -> None:
+    message = _refusal(home=tmp_path / f"a{character}b")
+    assert message.startswith("WEATHER_HOME: ")
+    assert f"has the character {character!r} in it" in message
+    assert "rename the folder or choose another, without ?, #, % and \\" in message
+
+
+def test_a_home_of_other_odd_characters_holds_its_stores(tmp_path: Path) -> None:
+    home = tmp_path / "a 'b' \"c\" [d] {e} & +@=:;,$~ü"
+    settings = load_settings(home=home)
+    open_lake(settings).replace_table("stations", pa.table({"id": ["Albury"]}))
+    with closing(application_database(settings)) as database:
+        database.migrate()
+    client = mlflow_client(mlflow_tracking_uri(settings))
+    run = client.create_run(ensure_experiment(client, mlflow_tracking_uri(settings), "weather"))
+    client.log_text(run.info.run_id, "a card", "card.md")
+    with DagsterInstance.local_temp(str(dagster_home(settings))) as instance:
+        assert instance.get_runs_count() == 0
+    assert open_lake(settings).read("stations")["id"].to_pylist() == ["Albury"]
+    assert [each.path for each in client.list_artifacts(run.info.run_id)] == ["card.md"]
+    assert [path.name for path in tmp_path.iterdir()] == [home.name]
+    assert {path.name for path in home.iterdir()} >= {"lake", "weather.db", "mlflow.db", "mlflow_artifacts", "dagster"}
+
+
+def test_the_password_of_mlflow_is_refused_where_it_could_not_be_told_from_the_address(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in STACK.items():
+        monkeypatch.setenv(name, value)
+    for good in ("http://u:p%2Fw@h:5000/mlflow", "https://h/mlflow", "sqlite:////srv/me@work/mlflow.db"):
+        monkeypatch.setenv("WEATHER_MLFLOW_TRACKING_URI", good)
+        assert mlflow_tracking_uri(load_settings()) == good
+    for sign in "/?#[":
+        monkeypatch.setenv("WEATHER_MLFLOW_TRACKING_URI", f"http://u:{SECRET}{sign}w@h:5000")
+        message = _refusal()
+        assert message.startswith("WEATHER_MLFLOW_TRACKING_URI: ")
+        assert "of a user name or password as %2F %3F %23" in message
+        assert SECRET not in message
 
 
 @pytest.mark.parametrize("name", [name for name in STACK if name != "WEATHER_PROFILE"])

@@ -33,7 +33,7 @@ class ReportStore:
     @classmethod
     def from_settings(cls, settings: Settings) -> "ReportStore":
         """The store of these settings."""
-        uri = settings.reports_uri or str(settings.home / "reports")
+        uri = settings.reports_uri if settings.reports_uri is not None else str(settings.home / "reports")
         if not uri.startswith("s3://"):
             return cls(uri)
         keys = access_keys(settings)
