@@ -53,7 +53,7 @@ def _settings() -> str:
         default = "" if field.default is None else str(field.default)
         rows.append((f"`WEATHER_{name.upper()}`", f"`{default}`" if default else "", field.description or ""))
     return (
-        "# Settings\n\nEach is an environment variable. Unknown names that begin with `WEATHER_` are "
+        "# Settings\n\nEach is an environment variable. Unknown names that begin with `WEATHER_`, in either case, are "
         "refused. An empty address or key of a server is one that is not set. The "
         "choice of source is also kept in `<home>/weather.env`; the environment wins over it.\n\n"
         + _table(("variable", "default", "meaning"), rows)

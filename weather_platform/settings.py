@@ -31,6 +31,8 @@ _SERVERS: Final = (
     "database_url",
 )
 """What the stack profile must have, and the embedded one may not."""
+_FIRST_YEAR: Final = 1700
+"""Days are also told in nanoseconds of 64 bits, which begin in 1677."""
 _UNUSABLE: Final = re.compile(r"[?#%\\\x00-\x1f\x7f]")
 
 
@@ -187,6 +189,13 @@ class Settings(BaseSettings):
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         return None if isinstance(text, str) and not text.strip() else value
 
+    @field_validator("first_month")
+    @classmethod
+    def _datable_month(cls, value: str) -> str:
+        if int(value[:4]) < _FIRST_YEAR:
+            raise ValueError(f"'{value}' is too early; the first month is {_FIRST_YEAR}-01 or later")
+        return value
+
     @field_validator("timezone")
     @classmethod
     def _known_timezone(cls, value: str) -> str:
@@ -267,14 +276,13 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises SettingsError, one line that names every field at fault.
     """
-    unknown = sorted(
-        name
-        for name in os.environ
-        if name.startswith("WEATHER_") and name.removeprefix("WEATHER_").lower() not in Settings.model_fields
-    )
+    # In either case, as pydantic reads them.
+    given = {name: value for name, value in os.environ.items() if name.upper().startswith("WEATHER_")}
+    unknown = sorted(name for name in given if name[len("WEATHER_") :].lower() not in Settings.model_fields)
     if unknown:
         raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/reference/settings.md for the names")
-    home = Path(str(overrides.get("home") or os.environ.get("WEATHER_HOME") or DEFAULT_HOME)).expanduser().absolute()
+    homes = (value for name, value in sorted(given.items()) if name.upper() == "WEATHER_HOME")
+    home = Path(str(overrides.get("home") or next(homes, "") or DEFAULT_HOME)).expanduser().absolute()
     try:
         return Settings(_env_file=home / "weather.env", **(overrides | {"home": home}))  # type: ignore[arg-type]
     except ValidationError as error:
@@ -304,7 +312,12 @@ def remember_source(settings: Settings) -> None:
 
 
 def _quoted(value: str) -> str:
-    """As an env file takes it whole: a path may hold blanks, quotes and `#`."""
+    """As an env file takes it whole: a path may hold blanks, quotes, `#` and `${`.
+
+    Reading replaces `${NAME}` inside quotes too, and knows no escape: `${:-$}` is the default of a variable without a
+    name, which is `$`.
+    """
+    value = value.replace("${", "${:-$}{")
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 

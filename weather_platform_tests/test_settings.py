@@ -70,6 +70,8 @@ def test_without_any_setting_the_platform_is_embedded_synthetic_and_in_sydney(
         ("TIMEZONE", "UTC", "../etc/passwd", "not a time zone"),
         ("FIRST_MONTH", "2010-12", "2010-13", "should match pattern"),
         ("FIRST_MONTH", "2010-01", "2010-1", "should match pattern"),
+        ("FIRST_MONTH", "1700-01", "1699-12", "too early; the first month is 1700-01 or later"),
+        ("FIRST_MONTH", "1908-05", "0000-05", "'0000-05' is too early"),
         ("SEED", "0", "-1", "greater than or equal to 0"),
         ("SEED", str(2**31 - 1), str(2**31), "less than"),
         ("SEED", "7", "seven", "valid integer"),
@@ -114,7 +116,9 @@ def test_every_value_at_fault_is_named_at_once(monkeypatch: pytest.MonkeyPatch) 
     assert "WEATHER_THREADS: " in message
 
 
-@pytest.mark.parametrize("name", ["WEATHER_THREAD", "WEATHER_HOMES", "WEATHER_"])
+@pytest.mark.parametrize(
+    "name", ["WEATHER_THREAD", "WEATHER_HOMES", "WEATHER_", "weather_thread", "Weather_Homes", "weather_"]
+)
 def test_a_setting_that_does_not_exist_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv(name, "1")
     assert _refusal().startswith(f"{name}: no such setting")
@@ -123,6 +127,14 @@ def test_a_setting_that_does_not_exist_is_refused_by_name(monkeypatch: pytest.Mo
 def test_a_remembered_setting_that_does_not_exist_is_refused_too(tmp_path: Path) -> None:
     _remembered(tmp_path / "home", "WEATHER_SYNTHETIC_STATION=12\n")
     assert "SYNTHETIC_STATION" in _refusal().upper()
+
+
+def test_the_case_of_a_name_is_nothing_to_a_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("weather_seed", "5")
+    monkeypatch.setenv("weather_home", str(tmp_path / "other"))
+    assert (load_settings().seed, load_settings().home) == (5, tmp_path / "home"), "WEATHER_HOME is set too, and wins"
+    monkeypatch.delenv("WEATHER_HOME")
+    assert load_settings().home == tmp_path / "other"
 
 
 def test_other_programs_variables_are_none_of_our_business(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -318,6 +330,12 @@ def test_the_source_is_remembered_for_the_next_process(tmp_path: Path) -> None:
     assert again == chosen
     remember_source(again)
     assert [path.name for path in chosen.home.iterdir()] == ["weather.env"], "no scratch file is left"
+
+
+@pytest.mark.parametrize("name", ["${HOME}", "a${b:-c}d", "${", "${:-$}{HOME}", "${A:-${B}}", "$HOME"])
+def test_a_path_that_reads_like_a_variable_is_remembered_as_it_is(tmp_path: Path, name: str) -> None:
+    remember_source(load_settings(source="csv", csv_path=tmp_path / name))
+    assert load_settings().csv_path == tmp_path / name
 
 
 def test_a_remembered_choice_can_be_taken_back(tmp_path: Path) -> None:
