@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BLUE, ORANGE, GREY, INK, FAINT = "#2166ac", "#d6604d", "#8a8f98", "#22262b", "#d9dde2"
 BASELINE_COLOURS = ("#5aae61", "#9970ab", "#bf812d", "#80cdc1")
 _DPI = 130
+_HEADLINE_POINTS = 11.5
 
 LINE, COLOUR_BAR = 0.19, 0.7
 """Inches: a line of text below the axes, and the labels of a colour bar."""
@@ -392,9 +393,15 @@ def _span(model: TrainedModel) -> str:
 
 
 def headline(figure: "Figure", text: str) -> None:
-    """A title from the left end of the figure, where a long one has room."""
-    figure.suptitle(text, x=0.01, y=1 - 0.1 / figure.get_figheight(), ha="left", va="top", fontsize=11.5,
-                    fontweight="bold", color=INK)  # fmt: skip
+    """A title from the left end of the figure, as large as it fits: its end says whether the weather was generated."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    bold = FontProperties(weight="bold", size=_HEADLINE_POINTS)
+    points = max(float(TextPath((0, 0), line, prop=bold).get_extents().width) for line in text.splitlines())
+    room = 72 * 0.94 * figure.get_figwidth()  # letters of a drawn line are a little wider than their outlines
+    figure.suptitle(text, x=0.01, y=1 - 0.1 / figure.get_figheight(), ha="left", va="top", fontweight="bold",
+                    fontsize=_HEADLINE_POINTS * min(1.0, room / points), color=INK)  # fmt: skip
 
 
 def width_of(labels: Sequence[str]) -> float:

@@ -41,6 +41,23 @@ def test_every_plot_is_a_png_of_readable_size_and_the_same_bytes_each_time(model
 
 
 @pytest.mark.parametrize(
+    "title",
+    ["short", "max_temp_tomorrow/hist_gradient_boosting 2026 (synthetic weather)", "Rain tomorrow\nissued today"],
+)
+def test_no_plot_cuts_the_end_of_its_title(model: TrainedModel, title: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end says whether the weather was generated."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots_module, "png_of", drawn.append)
+    model_plots(model, title)
+    for figure in drawn:
+        [headline] = [text for text in figure.texts if title in text.get_text()]
+        box = headline.get_window_extent(figure.canvas.get_renderer())
+        assert box.x0 >= 0
+        assert box.x1 <= figure.get_figwidth() * figure.dpi
+        assert (headline.get_fontsize() < 11.5) == (len(title) > 40)
+
+
+@pytest.mark.parametrize(
     ("name", "measure"),
     [
         ("xgboost", "total gain"),
