@@ -1,5 +1,6 @@
 """`weather watch`: months as the Production models see them, through the job `watch`, and what came of it."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from datetime import date, timedelta
 
@@ -13,10 +14,11 @@ from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import console_of_errors, execute
 from weather_platform.domain.matured import HEADINGS, combine, with_scores
 from weather_platform.domain.targets import TARGETS, ForecastTarget
+from weather_platform.errors import PartitionMissingError
 from weather_platform.resources.reports import ReportStore
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings
-from weather_platform.stores import application_database
+from weather_platform.stores import application_database, open_lake
 
 _COLOURS = {"none": "green", "drift": "red", "unknown": "yellow"}
 
@@ -24,6 +26,7 @@ _COLOURS = {"none": "green", "drift": "red", "unknown": "yellow"}
 def show_watch(settings: Settings, months: list[str]) -> None:
     """Report on these months, or on the newest one that the source covers whole; print the verdicts."""
     asked = sorted(set(months)) or [newest_whole_month(_last_day(settings))]
+    _require_features(settings, asked)
     definitions = build_definitions(settings)
     with open_instance(settings) as instance:
         for month in asked:
@@ -42,6 +45,17 @@ def show_watch(settings: Settings, months: list[str]) -> None:
                 console.print(
                     f"  {_worth(target, database.matured_skill(target.name, month, month).skill)}", soft_wrap=True
                 )
+
+
+def _require_features(settings: Settings, months: Sequence[str]) -> None:
+    """Refuse before a run is started: a month of a year without features has nothing to be compared."""
+    years = sorted(open_lake(settings).row_counts("features", "year"))
+    if not years:
+        raise PartitionMissingError("there are no features yet; `weather run` or `weather demo` makes them")
+    if without := [month for month in months if month[:4] not in years]:
+        raise PartitionMissingError(
+            f"there are no features of {', '.join(without)}; there are those of {years[0]} to {years[-1]}"
+        )
 
 
 def _worth(target: ForecastTarget, rows: pa.Table) -> str:

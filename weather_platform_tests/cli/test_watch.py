@@ -2,12 +2,13 @@
 
 import re
 from datetime import date
+from pathlib import Path
 
 import pytest
 
 from weather_platform.cli.watch import newest_whole_month
 from weather_platform_tests.e2e.conftest import first, home
-from weather_platform_tests.e2e.homes import MadeHome
+from weather_platform_tests.e2e.homes import MadeHome, empty_home
 from weather_platform_tests.small_models import TARGET
 
 __all__ = ["first", "home"]
@@ -48,6 +49,18 @@ def test_a_check_that_did_not_pass_is_not_shown_as_done(home: MadeHome) -> None:
     marks = {line.split()[1]: line.split()[0] for line in done.lines if "drift_report_" in line}
     assert marks["drift_report_report_is_stored"] == "✓"
     assert marks["drift_report_drift_status_known"] == "!"
+
+
+def test_a_month_of_a_year_without_features_is_refused_before_anything_runs(first: MadeHome, tmp_path: Path) -> None:
+    with first.dagster() as instance:
+        before = instance.get_runs_count()
+    done = first.call("watch", "--month", "2016-03")
+    assert done.code == 1
+    assert done.lines == ["weather: there are no features of 2016-03; there are those of 2012 to 2015"]
+    with first.dagster() as instance:
+        assert instance.get_runs_count() == before
+    nothing = empty_home(tmp_path / "home").call("watch", "--month", "2015-03")
+    assert nothing.lines == ["weather: there are no features yet; `weather run` or `weather demo` makes them"]
 
 
 def test_a_month_that_is_none_is_refused(home: MadeHome) -> None:
