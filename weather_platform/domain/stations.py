@@ -5,6 +5,7 @@ What belongs here: who the stations are and where. What does not: what they obse
 """
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
@@ -106,19 +107,26 @@ same town is another station.
 """
 
 
-def _letters_and_digits(text: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", text.lower())
+_UNTOLD = ("Z", "P", "Cc", "Cf")
+"""Unicode's blanks, punctuation, controls and invisible marks, none of which tells two stations apart."""
 
 
-_CATALOGUE_KEYS = {_letters_and_digits(name): _letters_and_digits(id_) for name, id_ in ALSO_KNOWN_AS.items()}
+def _telling(text: str) -> str:
+    """The text without case, blanks and punctuation. Letters of any script stay: they make another name."""
+    lower = unicodedata.normalize("NFC", text).lower()
+    plain = re.sub(r"[\0-/:-`{-\x7f]", "", lower)
+    return plain if plain.isascii() else "".join(c for c in plain if not unicodedata.category(c).startswith(_UNTOLD))
+
+
+_CATALOGUE_KEYS = {_telling(name): _telling(id_) for name, id_ in ALSO_KNOWN_AS.items()}
 
 
 def match_key(text: str) -> str:
-    """What the spellings of a station have in common: its letters and digits, lower case.
+    """What the spellings of a station have in common: all but case, blanks and punctuation.
 
     A name in ALSO_KNOWN_AS has the key of its catalogue id.
     """
-    key = _letters_and_digits(text)
+    key = _telling(text)
     return _CATALOGUE_KEYS.get(key, key)
 
 

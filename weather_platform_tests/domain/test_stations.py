@@ -68,6 +68,46 @@ def test_two_spellings_of_a_station_match() -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "Albury ",
+        "ALBURY\u00a0",
+        "\ufeffAlbury",
+        "al\u2010bury",
+        "\u201cAlbury\u201d",
+        "Al\u00adbury",
+        "+Albury_",
+        "albury\u3000",
+    ],
+)
+def test_blanks_punctuation_and_case_of_any_script_make_no_other_station(text: str) -> None:
+    assert match_key(text) == match_key("Albury")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Alburyé",
+        "Alburye\u0301",
+        "Albury\u0301",
+        "雨Albury",
+        "Ålbury",
+        "Albury\ufffd",
+        "Albury°",
+        "Albury²",
+        "Albury٣",
+        "A\u0399bury",
+    ],
+)
+def test_a_name_with_a_letter_beyond_ascii_is_never_a_station_of_the_catalogue(text: str) -> None:
+    assert match_key(text) not in {match_key(s.id) for s in STATIONS}
+
+
+def test_a_letter_with_its_accent_in_one_sign_or_in_two_is_the_same_letter() -> None:
+    assert match_key("Ålbury") == match_key("A\u030albury")
+
+
+@pytest.mark.parametrize(
     ("bureau", "station"),
     [("Nhill", "Nhil"), ("NHILL", "Nhil"), ("Nhil", "Nhil"), ("Alice Springs", "AliceSprings")],
 )
