@@ -80,7 +80,7 @@ class Settings(BaseSettings):
     synthetic_last_day: date | None = Field(None, description="Last generated day; default: yesterday.")
     synthetic_shift_day: date | None = Field(None, description="Day from which the generated climate is shifted.")
     synthetic_shift_temp_c: float = Field(
-        0.0, ge=-15, le=15, description="Temperature added from the shift day on, in degC."
+        0.0, ge=-9, le=9, description="Temperature added from the shift day on, in degC (-9 to 9)."
     )
     synthetic_shift_rain_factor: float = Field(1.0, ge=0.1, le=10, description="Factor on rain from the shift day on.")
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from weather_platform.domain.observations import COMPASS_POINTS, OBSERVATION_COLUMNS, RAW_SCHEMA
+from weather_platform.domain.observations import COMPASS_POINTS, OBSERVATION_COLUMNS, RAW_SCHEMA, column
 from weather_platform.domain.stations import EARTH_RADIUS_KM, STATIONS, Station
 from weather_platform.errors import SourceError
 from weather_platform.sources import Coverage
@@ -38,6 +38,8 @@ DIRTY = ("duplicate", "unreadable date", "unknown station", "out of range", "min
 UNKNOWN_STATION = "Nowhere"
 OUT_OF_RANGE = 999
 """A maximum temperature of 99.9 degrees, in tenths."""
+MIN_TEMP, MAX_TEMP = column("min_temp_c"), column("max_temp_c")
+"""The contract that generated temperatures keep to, however far the climate is shifted."""
 UNREPORTED_SHARE = 0.005
 """Share of station-days without a row."""
 
@@ -162,7 +164,8 @@ class SyntheticSource:
         )
 
         dates = np.datetime_as_string(days.astype("datetime64[D]"))
-        date_texts = pa.array([*dates, *(f"{text[:7]}-{32 + i}" for i, text in enumerate(dates))], pa.string())
+        # The 1st reads as the 32nd, and so on.
+        date_texts = pa.array([*dates, *(f"{text[:8]}{31 + int(text[8:])}" for text in dates)], pa.string())
         columns: dict[str, pa.Array] = {
             "month": pa.repeat(pa.scalar(month), len(picked)),
             "day": pa.array(days[day_index].astype("datetime64[D]"), mask=unreadable, type=pa.date32()),
@@ -548,7 +551,9 @@ class _Climate:
         if self.shift is not None:
             maximum += np.where(shifted[:, None], self.shift.temp_c, 0.0)
             minimum += np.where(shifted[:, None], self.shift.temp_c, 0.0)
-        maximum = np.maximum(maximum, minimum + 0.8)
+        # What is measured between the two is inside then too. Shifts of the settings cut off hardly a value.
+        minimum = np.clip(minimum, MIN_TEMP.low, MIN_TEMP.high)
+        maximum = np.clip(np.maximum(maximum, minimum + 0.8), MAX_TEMP.low, MAX_TEMP.high)
         spread = maximum - minimum
         temp_9am = minimum + spread * np.clip(0.42 + 0.05 * summer + 0.09 * next(spare), 0.02, 0.93)
         temp_3pm = maximum - spread * np.clip(0.09 + 0.05 * wet_3pm + 0.07 * next(spare), 0.0, 0.6)
@@ -571,6 +576,7 @@ class _Climate:
         u_9am, v_9am, speed_9am = self._wind(slope_x9, slope_y9, 0.85, 0.0, summer, next(spare), next(spare))
         u_3pm, v_3pm, speed_3pm = self._wind(slope_x3, slope_y3, 1.0, 3.0, summer, next(spare), next(spare))
         gust = 8 + 0.58 * speed_9am + 1.05 * speed_3pm + 3.0 * np.maximum(wet_3pm, 0) + np.abs(4.0 * next(spare))
+        gust = np.maximum(np.minimum(gust, 200), np.maximum(speed_9am, speed_3pm))
         calm_9am, calm_3pm = speed_9am < 2.0, speed_3pm < 2.0
 
         codes = {
@@ -580,7 +586,7 @@ class _Climate:
             "evaporation_mm": _tenths(evaporation, 2),
             "sunshine_hours": _tenths(sunshine),
             "wind_gust_direction_deg": _compass(u_9am + 1.8 * u_3pm, v_9am + 1.8 * v_3pm),
-            "wind_gust_speed_kmh": _tenths(np.minimum(gust, 200), 10),
+            "wind_gust_speed_kmh": _tenths(gust, 10),
             "wind_direction_9am_deg": np.where(calm_9am, 0, _compass(u_9am, v_9am)),
             "wind_direction_3pm_deg": np.where(calm_3pm, 0, _compass(u_3pm, v_3pm)),
             "wind_speed_9am_kmh": _tenths(np.where(calm_9am, 0, speed_9am), 10),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from weather_platform.domain.observations import COMPASS_POINTS, OBSERVATION_COLUMNS, RAW_SCHEMA, column
 from weather_platform.domain.stations import STATIONS, distance_km
 from weather_platform.errors import SourceError
+from weather_platform.settings import Settings
 from weather_platform.sources import Source
 from weather_platform.sources.synthetic import DIRTY_SHARE, UNKNOWN_STATION, ClimateShift, SyntheticSource
 
@@ -116,6 +117,14 @@ def test_a_shorter_coverage_gives_the_same_rows_of_its_days() -> None:
     assert part.equals(whole.filter(of_part))
     days = pc.min_max(part["day"]).as_py()
     assert days == {"min": date(2014, 3, 9), "max": date(2014, 3, 20)}
+
+
+def test_an_unreadable_date_reads_the_same_where_the_coverage_begins_inside_a_month() -> None:
+    many = 4000
+    whole = synthetic(station_count=many).rows("2014-03")
+    part = synthetic(station_count=many, first_day=date(2014, 3, 9), last_day=date(2014, 3, 20)).rows("2014-03")
+    assert part["day"].null_count > 0
+    assert part.equals(whole.filter(pc.is_in(whole["row_number"], part["row_number"].combine_chunks())))
 
 
 def test_more_stations_change_nothing_for_the_first_ones() -> None:
@@ -250,6 +259,43 @@ def test_the_numbers_of_a_row_agree_with_each_other() -> None:
     assert (said[np.isnan(rain)] == "NA").all()
     calm = numbers(rows, "wind_speed_9am_kmh") == 0
     assert set(pc.filter(rows["wind_direction_9am_deg"], pa.array(calm)).to_pylist()) == {"NA"}
+
+
+def test_a_gust_is_never_weaker_than_the_wind() -> None:
+    rows = four_years()
+    gust = numbers(rows, "wind_gust_speed_kmh")
+    wind = np.fmax(numbers(rows, "wind_speed_9am_kmh"), numbers(rows, "wind_speed_3pm_kmh"))
+    both = ~np.isnan(gust) & ~np.isnan(wind)
+    assert (gust[both] >= wind[both]).all()
+    assert (gust[both] > wind[both]).mean() > 0.99
+
+
+SHIFTS = Settings.model_fields["synthetic_shift_temp_c"].metadata
+BOUNDS = [next(getattr(bound, name) for bound in SHIFTS if hasattr(bound, name)) for name in ("ge", "le")]
+
+
+@pytest.mark.parametrize("temp_c", [*BOUNDS, -40.0, 40.0])  # more than the settings take, as a program may ask for
+@pytest.mark.parametrize("month", ["2014-01", "2014-07"])
+def test_no_shift_leads_a_number_out_of_its_contract(temp_c: float, month: str) -> None:
+    shift = ClimateShift(from_day=date(2014, 1, 1), temp_c=temp_c, rain_factor=10.0)
+    rows = synthetic(station_count=1500, shift=shift).rows(month)
+    for observed in OBSERVATION_COLUMNS:
+        if observed.low is not None and observed.high is not None:
+            texts = set(rows[observed.name].unique().to_pylist()) - {"NA", "99.9"}  # 99.9 is of dirty rows
+            assert min(map(float, texts)) >= observed.low, observed.name
+            assert observed.name == "min_temp_c" or max(map(float, texts)) <= observed.high, observed.name
+    minimum, maximum = numbers(rows, "min_temp_c"), numbers(rows, "max_temp_c")
+    swapped = minimum > maximum  # as in some dirty rows
+    assert swapped.mean() < 2 * DIRTY_SHARE
+    assert np.nanmax(minimum[~swapped]) <= (column("min_temp_c").high or 0)
+
+
+def test_hardly_a_temperature_is_cut_off_by_the_largest_shift_that_the_settings_take() -> None:
+    for temp_c, month, edge in ((BOUNDS[0], "2014-07", -30.0), (BOUNDS[1], "2014-01", 55.0)):
+        shift = ClimateShift(from_day=date(2014, 1, 1), temp_c=temp_c, rain_factor=1.0)
+        rows = synthetic(station_count=1500, shift=shift).rows(month)
+        name = "min_temp_c" if temp_c < 0 else "max_temp_c"
+        assert (numbers(rows, name) == edge).mean() < 0.001
 
 
 def test_numbers_are_in_range_and_written_as_in_the_real_table() -> None:
