@@ -43,8 +43,6 @@ LONGEST_ROW_BYTES = 1 << 20
 """A row may not be longer than this: it is a quote that was never closed."""
 PENDING_BYTES = 64 << 20
 """Parsed rows kept in memory before they are written to the scratch folder."""
-UNDATABLE_HEAD_ROWS = 200_000
-"""So many rows may come before the first one with a usable date; they wait in memory for its month."""
 PREAMBLE_LINES = 100
 """The header of a Bureau file stands within so many lines."""
 
@@ -182,7 +180,12 @@ def _month_index(month: str) -> int | None:
 
 def _find_files(path: Path) -> list[tuple[str, Path]]:
     """(text of `file`, path) of every CSV file, in the order of that text."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise SourceError(f"{str(path)!r}: a name in this path is not UTF-8 text; rename it") from error
     if path.is_file():
+        _refuse_unreadable_name(path.parent, path.name)
         return [(path.name, path)]
     if not path.is_dir():
         raise SourceError(f"{path} does not exist; point the source at a CSV file or a folder of them")
@@ -206,9 +209,14 @@ def _find_files(path: Path) -> list[tuple[str, Path]]:
     if not found:
         raise SourceError(f"{path} holds no *.csv or *.csv.gz file; put the files there or change the path")
     for shown, _ in found:
-        if not shown.isprintable():
-            raise SourceError(f"{path}: the file name {shown!r} is not readable text; rename it")
+        _refuse_unreadable_name(path, shown)
     return sorted(found)
+
+
+def _refuse_unreadable_name(folder: Path, shown: str) -> None:
+    """The name of a file is stored with each of its rows and stands in messages."""
+    if not shown.isprintable():
+        raise SourceError(f"{folder}: the file name {shown!r} is not readable text; rename it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +241,7 @@ class _FileReader:
         self.encoding: str | None = None
         self.date_column = 1
         self.month: int | None = None  # of the last datable row so far
-        self.head: list[pa.Table] = []  # rows before the first datable one
-        self.head_rows = 0
+        self.first_date: tuple[str | None, int] | None = None  # its text and line, whether usable or not
 
     def read(self) -> None:
         chunks = self._chunks()
@@ -273,12 +280,12 @@ class _FileReader:
                 "there is a header but no row below it; remove the file or fetch it again",
                 layout.body_line - 1,
             )
-        if self.head:
-            first_head = self.head[0]
+        if self.month is None and self.first_date is not None:
+            text, at = self.first_date
             self._fail(
-                f"no row has a date between {self.first_day} and {self.last_day}; the first one reads "
-                f"{first_head['date'][0].as_py()!r:.40}. Write days as YYYY-MM-DD or change the first month",
-                first_head["row_number"][0].as_py(),
+                f"no row has a date between {self.first_day} and {self.last_day}; the first one reads {text!r:.40}. "
+                "Write days as YYYY-MM-DD or change the first month",
+                at,
                 self.date_column,
             )
 
@@ -397,12 +404,12 @@ class _FileReader:
         try:
             return [" ".join(cell.split()) for cell in next(csv.reader([line.rstrip("\r")], strict=True), [])]
         except csv.Error:
-            if strict_at is not None:
+            if strict_at is not None and len(line) <= csv.field_size_limit():
                 sound = SOUND_FIELDS.match(line)
                 before = sound[0].encode() if sound else b""
                 what = "a quote in the header that is not closed, or stands inside a name; repair it"
                 self._fail(what, strict_at, _column_of(before, len(before)))
-            return [line]
+            return [line]  # of any length: then it is no header
 
     def _columns(
         self, header: list[str], line: int, known: dict[str, str], optional: frozenset[str]
@@ -534,23 +541,14 @@ class _FileReader:
         days = pc.fill_null(table["day"].cast(pa.int32()), -(1 << 31)).to_numpy()
         first, last = self.first_day.toordinal() - _EPOCH, self.last_day.toordinal() - _EPOCH
         datable = (days >= first) & (days <= last)
+        if self.first_date is None and len(table):
+            self.first_date = table["date"][0].as_py(), table["row_number"][0].as_py()
         if self.month is None:
             if not datable.any():
-                if len(table):
-                    self.head.append(table)
-                    self.head_rows += len(table)
-                if self.head_rows > UNDATABLE_HEAD_ROWS:
-                    line = self.head[0]["row_number"][0].as_py()
-                    self._fail(
-                        f"the first {self.head_rows:,} rows have no usable date; write them as YYYY-MM-DD",
-                        line,
-                        self.date_column,
-                    )
+                self.scratch.add(_HEAD, table)
                 return
             self.month = _month_of(days[np.argmax(datable)])
-            for head in self.head:
-                self.scratch.add(self.month, head)
-            self.head.clear()
+            self.scratch.place_head(self.month)
         if datable.any():
             usable = days[datable]
             self.scratch.include_days(int(usable.min()), int(usable.max()))
@@ -591,6 +589,10 @@ class _Records:
     quoted: bool
 
 
+_HEAD = -(1 << 31)
+"""In place of a month: rows of the file that is being read that wait for its first datable one."""
+
+
 class _Scratch:
     """Rows sorted into months in a temporary folder: every flush writes one Arrow file for each month it holds."""
 
@@ -599,6 +601,7 @@ class _Scratch:
         self._pending: dict[int, list[pa.Table]] = {}
         self._pending_bytes = 0
         self._segments: dict[int, list[Path]] = {}
+        self._written = 0
         self._days: tuple[int, int] | None = None
 
     @property
@@ -619,16 +622,25 @@ class _Scratch:
         if self._pending_bytes > PENDING_BYTES:
             self.flush()
 
+    def place_head(self, month: int) -> None:
+        """Append the rows that waited for their month to it."""
+        if _HEAD in self._segments:  # too many to wait in memory
+            self.flush()
+            self._segments.setdefault(month, []).extend(self._segments.pop(_HEAD))
+        elif waiting := self._pending.pop(_HEAD, None):
+            self._pending.setdefault(month, []).extend(waiting)
+
     def flush(self) -> None:
+        """Write what is in memory."""
         for month, tables in sorted(self._pending.items()):
-            segments = self._segments.setdefault(month, [])
-            path = Path(self._folder.name) / f"{month}-{len(segments)}.arrow"
+            path = Path(self._folder.name) / f"{self._written}.arrow"
+            self._written += 1
             try:
                 with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCRATCH_SCHEMA) as writer:
                     writer.write_table(pa.concat_tables(tables).combine_chunks())
             except OSError as error:
                 raise SourceError(f"{path}: cannot be written ({error}); free disk space or set TMPDIR") from error
-            segments.append(path)
+            self._segments.setdefault(month, []).append(path)
         self._pending.clear()
         self._pending_bytes = 0
 

@@ -311,6 +311,29 @@ def test_a_row_without_a_usable_date_goes_with_the_row_before_it(opened: Callabl
     assert source.rows("2009-11")["station"].to_pylist() == ["head", "too early", "first", "impossible"]
 
 
+@pytest.mark.parametrize("block", [8 << 20, 1000])
+@pytest.mark.parametrize("pending", [64 << 20, 2_000])
+def test_rows_before_the_first_month_wait_for_a_datable_one_however_many_they_are(
+    opened: Callable[..., CsvSource], monkeypatch: pytest.MonkeyPatch, block: int, pending: int
+) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", block)
+    monkeypatch.setattr(csv_files, "PENDING_BYTES", pending)  # they do not wait in memory
+    old = [row(f"2009-{i % 10 + 1:02}-{i % 28 + 1:02}", f"s{i}") for i in range(60)]
+    files: dict[str, str | bytes] = {
+        name: table(
+            *old, row("2010-01-02", "first"), row("2010-02-03", "second"), *old[:30], row("2010-01-04", "third")
+        )
+        for name in ("a.csv", "b.csv")
+    }
+    source = opened(files, first_month="2010-01")
+    waited = [f"s{i}" for i in range(60)]
+    january, february = source.rows("2010-01"), source.rows("2010-02")
+    assert january["station"].to_pylist() == [*waited, "first", "third"] * 2
+    assert january["file"].to_pylist() == ["a.csv"] * 62 + ["b.csv"] * 62
+    assert february["station"].to_pylist() == ["second", *waited[:30]] * 2
+    assert source.coverage().first_day == date(2010, 1, 2)
+
+
 def test_today_is_a_day_of_the_platforms_time_zone(opened: Callable[..., CsvSource]) -> None:
     """8 am in Sydney is still yesterday in UTC."""
     assert FETCHED_AT.astimezone(UTC).date() == date(2016, 2, 9)
@@ -418,6 +441,14 @@ POISON: dict[str, tuple[dict[str, str | bytes], str]] = {
         r"p\.csv, line 4, column 2: a carriage return",
     ),
     "unknown layout": ({"p.csv": "name,age\nAnn,4\n"}, r"p\.csv, line 1, column 1: unknown layout.*'name'"),
+    "one endless line": (
+        {"p.csv": "a" * 200_000},
+        r"p\.csv, line 1, column 1: unknown layout, the first header is 'aaa",
+    ),
+    "json in one line": (
+        {"p.csv": '{"data":"' + "a" * 200_000 + '"}'},
+        r"p\.csv, line 1, column 1: unknown layout, the first header is '\{\"data",
+    ),
     "unknown header": (
         {"p.csv": ROWS.replace("Sunshine", "Sunshin")},
         r"line 1, column 7: unknown header 'Sunshin'",
@@ -482,6 +513,10 @@ POISON: dict[str, tuple[dict[str, str | bytes], str]] = {
         {"p.csv": ROWS.replace("2009-11", "1909-11")},
         r"p\.csv, line 2, column 1: no row has a date between 2007-11-01 and 2016-02-10; .* reads '1909-11-01'",
     ),
+    "no usable date in many blocks": (
+        {"p.csv": table(*(row("1909-11-01") for _ in range(400)))},
+        r"p\.csv, line 2, column 1: no row has a date between 2007-11-01 and 2016-02-10; .* reads '1909-11-01'",
+    ),
     "bureau without station": (
         {"p.csv": bureau("2009-11-1", title=False)},
         r"p\.csv, line 5: no line 'Daily Weather",
@@ -514,6 +549,9 @@ def test_a_poisoned_file_is_named_with_its_place_and_nothing_is_read(
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    if kind == "no usable date in many blocks":
+        monkeypatch.setattr(csv_files, "BLOCK_BYTES", 1000)
+        monkeypatch.setattr(csv_files, "PENDING_BYTES", 2_000)
     files, message = POISON[kind]
     # A sound file before it must not be half of an answer.
     sound: dict[str, str | bytes] = {"a.csv": ROWS} if kind != "no csv" else {}
@@ -529,6 +567,31 @@ def test_a_poisoned_file_is_named_with_its_place_and_nothing_is_read(
 def test_a_missing_path_is_named(opened: Callable[..., CsvSource], tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere\.csv does not exist"):
         opened(tmp_path / "nowhere.csv").coverage()
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["the file", "its folder"])
+@pytest.mark.parametrize("name", [b"a\xff.csv", b"a\nb.csv", b"a\x1b[1m.csv"])
+def test_a_file_name_that_is_no_readable_text_is_refused_in_one_line(
+    opened: Callable[..., CsvSource], tmp_path: Path, name: bytes, alone: bool
+) -> None:
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name))
+    file.write_text(ROWS)
+    with pytest.raises(SourceError, match=r"not readable text; rename it|not UTF-8 text; rename it") as caught:
+        opened(file if alone else tmp_path).coverage()
+    assert str(caught.value).encode().isascii()
+    assert str(caught.value).isprintable()
+
+
+def test_a_folder_whose_name_is_not_utf8_is_refused_in_one_line(
+    opened: Callable[..., CsvSource], tmp_path: Path
+) -> None:
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/x\xff"))
+    folder.mkdir()
+    (folder / "a.csv").write_text(ROWS)
+    for path in (folder, folder / "a.csv"):
+        with pytest.raises(SourceError, match="not UTF-8 text; rename it") as caught:
+            opened(path).coverage()
+        assert str(caught.value).isprintable()
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="everything is readable for root")
