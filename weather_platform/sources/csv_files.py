@@ -43,6 +43,9 @@ LONGEST_ROW_BYTES = 1 << 20
 """A row may not be longer than this: it is a quote that was never closed."""
 PENDING_BYTES = 64 << 20
 """Parsed rows kept in memory before they are written to the scratch folder."""
+SILENT_MONTHS, FEW_DAYS, FEW_SHARE = 12, 28, 0.01
+"""Rows that so many months without any row part from all others are taken for mistyped dates when they are of fewer
+days and a smaller share of all rows than these. A network that paused has more of both before long."""
 PREAMBLE_LINES = 100
 """The header of a Bureau file stands within so many lines."""
 
@@ -93,6 +96,10 @@ class CsvSource:
     A row whose date cannot be read, lies before `first_month` or after the day of `fetched_at` goes to the
     month of the last datable row before it in its file, else of the first one after it; its `day` stays what
     was read.
+
+    The newest (or oldest) rows are an error when twelve months or more without any row part them from all others
+    and they are a handful, of fewer than 28 days and less than 1 % of all: one mistyped year would otherwise cover
+    years without data. Larger parts may be as far apart as they like.
     """
 
     name: str = "csv"
@@ -121,14 +128,15 @@ class CsvSource:
 
     def coverage(self) -> Coverage:
         """From the earliest to the latest datable day of all files."""
-        first, last = self._read_files().days
+        days = self._read_files().days
+        first, last = days.first, days.last
         return Coverage(date.fromordinal(first + _EPOCH), date.fromordinal(last + _EPOCH))
 
     def rows(self, month: str) -> pa.Table:
         """The rows of one month (YYYY-MM), ordered by file and line."""
         scratch = self._read_files()
-        index, (first_day, last_day) = _month_index(month), scratch.days
-        if index is None or not _month_of(first_day) <= index <= _month_of(last_day):
+        index = _month_index(month)
+        if index is None or not _month_of(scratch.days.first) <= index <= _month_of(scratch.days.last):
             covered = self.coverage()
             raise SourceError(
                 f"{self._path} covers the months {covered.first_day:%Y-%m} to {covered.last_day:%Y-%m}, "
@@ -160,6 +168,7 @@ class CsvSource:
                 last_day = self._fetched_at.date()
                 for shown, file in files:
                     _FileReader(file, shown, self._first_day, last_day, scratch).read()
+                scratch.days.refuse_strays()
                 scratch.flush()
             except BaseException:
                 scratch.remove()
@@ -549,9 +558,8 @@ class _FileReader:
                 return
             self.month = _month_of(days[np.argmax(datable)])
             self.scratch.place_head(self.month)
-        if datable.any():
-            usable = days[datable]
-            self.scratch.include_days(int(usable.min()), int(usable.max()))
+        lines = table["row_number"].to_numpy()
+        self.scratch.days.add(days[datable], lines[datable], self.path, self.date_column)
         months = np.where(datable, days, 0).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
         latest = np.maximum.accumulate(np.where(datable, np.arange(len(days)), -1))
         months = np.where(latest >= 0, months[latest], self.month)
@@ -589,6 +597,56 @@ class _Records:
     quoted: bool
 
 
+@dataclass(slots=True)
+class _Day:
+    """A day since 1970-01-01 with its rows, and where the first of them stands."""
+
+    day: int
+    rows: int
+    path: Path
+    line: int
+    column: int
+
+
+class _Days:
+    """The datable days of all files. Every file has at least one."""
+
+    def __init__(self) -> None:
+        self._days: dict[int, _Day] = {}
+        self.first, self.last = 1 << 31, -(1 << 31)
+
+    def add(self, days: NDArray[np.int32], lines: NDArray[np.int64], path: Path, column: int) -> None:
+        """Count the rows of a block."""
+        found, at, rows = np.unique(days, return_index=True, return_counts=True)
+        for day, line, count in zip(found.tolist(), lines[at].tolist(), rows.tolist(), strict=True):
+            known = self._days.setdefault(day, _Day(day, 0, path, line, column))
+            known.rows += count
+            self.first, self.last = min(self.first, day), max(self.last, day)
+
+    def refuse_strays(self) -> None:
+        """SourceError when the newest or the oldest rows are a handful, years away from all others."""
+        days = [self._days[day] for day in sorted(self._days)]
+        months = np.array([day.day for day in days]).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+        silences = np.flatnonzero(np.diff(months) > SILENT_MONTHS)
+        if not len(silences):
+            return
+        total = sum(day.rows for day in days)
+        oldest, newest = int(silences[0]) + 1, int(silences[-1]) + 1
+        for part, stray, other, order in (
+            (days[newest:], days[newest], days[newest - 1], "after the last one before it"),
+            (days[:oldest], days[oldest - 1], days[oldest], "before the next one"),
+        ):
+            rows = sum(day.rows for day in part)
+            if len(part) < FEW_DAYS and rows < FEW_SHARE * total:
+                apart = abs(_month_of(stray.day) - _month_of(other.day))
+                raise SourceError(
+                    f"{stray.path}, line {stray.line}, column {stray.column}: "
+                    f"{date.fromordinal(stray.day + _EPOCH)} comes {apart} months {order}, "
+                    f"{date.fromordinal(other.day + _EPOCH)}, and {rows:,} of {total:,} rows lie there; correct the "
+                    f"date (after a true pause: bring at least {FEW_DAYS} days, or {FEW_SHARE:.0%} of all rows)"
+                )
+
+
 _HEAD = -(1 << 31)
 """In place of a month: rows of the file that is being read that wait for its first datable one."""
 
@@ -602,18 +660,7 @@ class _Scratch:
         self._pending_bytes = 0
         self._segments: dict[int, list[Path]] = {}
         self._written = 0
-        self._days: tuple[int, int] | None = None
-
-    @property
-    def days(self) -> tuple[int, int]:
-        """First and last datable day, since 1970-01-01. Every file has at least one."""
-        if self._days is None:
-            raise AssertionError("a file without a datable row was let through")
-        return self._days
-
-    def include_days(self, first: int, last: int) -> None:
-        low, high = self._days or (first, last)
-        self._days = (min(low, first), max(high, last))
+        self.days = _Days()
 
     def add(self, month: int, table: pa.Table) -> None:
         """Append rows to a month. Within a month they stay in the order in which they were added."""

@@ -359,6 +359,53 @@ def test_a_month_without_rows_inside_the_coverage_is_empty(opened: Callable[...,
     assert source.rows("2009-12").equals(RAW_SCHEMA.empty_table())
 
 
+DECEMBER = [
+    row(f"2010-12-{day:02}", station) for day in range(1, 32) for station in ("Albury", "Cobar", "Sale", "Uluru")
+]
+"""124 rows: one more is less than 1 % of all."""
+
+
+@pytest.mark.parametrize(
+    ("stray", "said"),
+    [
+        (["2015-12-30"], r"b\.csv, line 2, column 1: 2015-12-30 comes 60 months after the last one before it, "
+         r"2010-12-31, and 1 of 125 rows lie there; correct the date"),
+        (["2012-01-01"], r"b\.csv, line 2, column 1: 2012-01-01 comes 13 months after the last one before it"),
+        (["2009-11-30"], r"b\.csv, line 2, column 1: 2009-11-30 comes 13 months before the next one, 2010-12-01"),
+        (["2011-12-31"], None),  # twelve months apart, and eleven without a row between them
+        (["2009-12-01"], None),
+        (["2009-11-30", "2015-12-30"], r"line 3, column 1: 2015-12-30 comes 60 months after"),
+        (["2015-12-30", "2015-11-30"], None),  # 2 of 126 rows are more than 1 %
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("block", [8 << 20, 1000])
+def test_a_row_years_away_from_all_others_is_named(
+    opened: Callable[..., CsvSource], monkeypatch: pytest.MonkeyPatch, block: int, stray: list[str], said: str | None
+) -> None:
+    monkeypatch.setattr(csv_files, "BLOCK_BYTES", block)
+    source = opened({"a.csv": table(*DECEMBER), "b.csv": table(*map(row, stray))})
+    if said is None:
+        assert len(everything(source)) == len(DECEMBER) + len(stray)
+    else:
+        with pytest.raises(SourceError, match=said):
+            source.coverage()
+
+
+@pytest.mark.parametrize(("days", "passes"), [(27, False), (28, True)])
+def test_a_network_that_paused_for_years_goes_on_when_it_has_reported_for_four_weeks(
+    opened: Callable[..., CsvSource], days: int, passes: bool
+) -> None:
+    before = [row(f"2008-{month:02}-{day:02}") for month in range(1, 13) for day in range(1, 29)] * 10
+    source = opened({"a.csv": table(*before, *(row(f"2015-02-{day:02}") for day in range(1, days + 1)))})
+    if passes:
+        assert source.coverage().last_day == date(2015, 2, 28)
+    else:
+        with pytest.raises(
+            SourceError, match=r"line 3362, column 1: 2015-02-01 comes 74 months after .* at least 28 days"
+        ):
+            source.coverage()
+
+
 @pytest.mark.parametrize("month", ["2009-10", "2010-03", "2009-1", "2009-13", "November"])
 def test_a_month_outside_the_coverage_is_an_error(opened: Callable[..., CsvSource], month: str) -> None:
     source = opened({"a.csv": table(row("2009-11-01"), row("2010-02-01"))})
