@@ -26,7 +26,8 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
         description="Station catalogue: id, state, position in degrees, elevation in metres, time zone.",
     )
     @metered
-    def stations(context: dg.AssetExecutionContext, source: dg.ResourceParam[Source]) -> pa.Table:
+    def stations(context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: LakeResource) -> pa.Table:
+        refuse_other_source(lake.lake(), source)
         context.add_output_metadata({"source": source.name})
         return station_table(source.stations())
 
@@ -44,7 +45,7 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
     def raw_observations(
         context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: LakeResource
     ) -> ComputedPartitions[pa.Table]:
-        refuse_other_source(lake.lake(), source.name)
+        refuse_other_source(lake.lake(), source)
         return ComputedPartitions(context.partition_keys, source.rows)
 
     return [stations, raw_observations]

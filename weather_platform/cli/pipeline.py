@@ -56,7 +56,7 @@ def run_pipeline(settings: Settings, targets: list[str], years: list[int], forec
         plan = plan_runs(coverage, years, forecast_days)
         synthetic = source.synthetic
         lake = open_lake(settings)
-        refuse_other_source(lake, source.name)
+        refuse_other_source(lake, source)
         refuse_years_without_split(coverage, lake.partitions("raw_observations", "month"), plan)
     remember_source(settings)
     if synthetic:

@@ -31,6 +31,8 @@ class Source(Protocol):
     """"csv" or "synthetic"; stored with every row."""
     synthetic: bool
     """Whether the rows are generated rather than observed."""
+    generator: str | None
+    """What generates them, the `file` of every row; rows of another one are another source's. None: observed."""
 
     def stations(self) -> tuple[Station, ...]:
         """The station catalogue that goes with this source."""

@@ -104,6 +104,7 @@ class CsvSource:
 
     name: str = "csv"
     synthetic: bool = False
+    generator: str | None = None
 
     def __init__(self, path: Path, *, first_month: str, fetched_at: datetime) -> None:
         if fetched_at.tzinfo is None:

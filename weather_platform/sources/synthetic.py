@@ -129,7 +129,7 @@ class SyntheticSource:
             raise SourceError(f"the synthetic rain factor {shift.rain_factor} is negative; choose 0 or more")
         self._coverage = Coverage(first_day, last_day)
         self._fetched_at = fetched_at
-        self._file = f"synthetic:{seed}"
+        self.generator: str | None = f"synthetic:{seed}"
         self._stations = _stations(seed, station_count)
         self._climate = _Climate(seed, self._stations, shift)
         self._station_texts = pa.array([*(s.id for s in self._stations), UNKNOWN_STATION])
@@ -174,7 +174,7 @@ class SyntheticSource:
             ),
             "date": date_texts.take(pa.array(day_index + unreadable * len(days))),
             "source": pa.repeat(pa.scalar(self.name), len(picked)),
-            "file": pa.repeat(pa.scalar(self._file), len(picked)),
+            "file": pa.repeat(pa.scalar(self.generator), len(picked)),
             "row_number": pa.array((days[day_index] * MOST_STATIONS + station_index) * 2 + again + 1),
             "fetched_at": pa.repeat(pa.scalar(self._fetched_at, RAW_SCHEMA.field("fetched_at").type), len(picked)),
         }
@@ -203,7 +203,7 @@ class SyntheticSource:
         begin, end = max(begin, first), min(end, last)
         if end < begin:
             raise SourceError(
-                f"{self._file} covers the months {first:%Y-%m} to {last:%Y-%m}, not {month!r}; ask for one of those"
+                f"{self.generator} covers the months {first:%Y-%m} to {last:%Y-%m}, not {month!r}; ask for one of those"
             )
         return np.arange(begin.toordinal(), end.toordinal() + 1) - date(1970, 1, 1).toordinal()
 

@@ -24,8 +24,60 @@ def test_rows_of_another_source_are_refused_before_anything_is_written(tmp_path:
     home.receive("2015-01", [{"source": "csv", "file": "a.csv", "row_number": 2, "day": date(2015, 1, 1)}])
     result = home.run(dg.AssetSelection.groups("raw"), "2015-01", "2015-02")
     assert not result.success
-    assert "raw_observations" not in made(result)
+    assert made(result) == set()
     assert home.lake.row_counts("raw_observations", "month") == {"2015-01": 1}
+    assert not home.lake.exists("stations")
+
+
+def test_the_catalogue_of_another_source_never_replaces_the_one_of_the_stored_rows(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.know_stations()
+    home.receive("2015-01", [{"source": "csv", "file": "a.csv", "row_number": 2, "day": date(2015, 1, 1)}])
+    with pytest.raises(SourceError, match="holds csv rows and the source is synthetic: set WEATHER_HOME to another"):
+        home.run(dg.AssetSelection.assets("stations"), raise_on_error=True)
+    assert home.lake.read("stations").num_rows == 49
+
+
+def _other(folder: Path, **settings: int) -> Home:
+    """The home of this folder with other settings of the generator."""
+    return Home(folder, synthetic_last_day=date(2015, 2, 10), **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"synthetic_seed": 7}, "holds rows of synthetic:42 and the source is synthetic:7: set WEATHER_SYNTHETIC_SEED"),
+        (
+            {"synthetic_stations": 3},
+            r"rows of stations that the source lacks \(1, first: AliceSprings\): give it as many",
+        ),
+    ],
+)
+def test_another_seed_and_fewer_stations_are_another_source(
+    tmp_path: Path, settings: dict[str, int], said: str
+) -> None:
+    first = Home(tmp_path)
+    assert first.run(dg.AssetSelection.groups("raw"), "2015-01").success
+    tables = {name: first.lake.version(name) for name in ("stations", "raw_observations")}
+    for asset in tables:
+        with pytest.raises(SourceError, match=said):
+            _other(tmp_path, **settings).run(dg.AssetSelection.assets(asset), "2015-01", "2015-02", raise_on_error=True)
+    assert {name: first.lake.version(name) for name in tables} == tables
+
+
+def test_more_stations_and_another_shift_of_the_climate_are_the_same_source(tmp_path: Path) -> None:
+    assert Home(tmp_path).run(dg.AssetSelection.groups("raw"), "2015-01").success
+    more = Home(tmp_path, synthetic_stations=5, synthetic_shift_day=date(2015, 1, 10), synthetic_shift_temp_c=2.0)
+    assert more.run(dg.AssetSelection.groups("raw"), "2015-01", "2015-02").success
+    assert more.lake.read("stations").num_rows == 5
+
+
+def test_a_catalogue_that_another_source_left_behind_is_replaced_when_no_row_needs_it(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert home.run(dg.AssetSelection.groups("raw"), "2015-01").success
+    home.know_stations()
+    assert home.run(dg.AssetSelection.assets("stations")).success
+    assert home.lake.read("stations").num_rows == 4
 
 
 def test_the_refusal_names_both_sources_and_says_what_to_do(tmp_path: Path) -> None:

@@ -201,6 +201,28 @@ def test_observed_rows_never_go_into_a_lake_of_synthetic_ones(first: MadeHome, t
     assert first.settings.source == "synthetic", "the refused source is not remembered"
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"WEATHER_SYNTHETIC_SEED": "7"},
+            "rows of synthetic:42 and the source is synthetic:7: set WEATHER_SYNTHETIC_SEED",
+        ),
+        (
+            {"WEATHER_SYNTHETIC_STATIONS": "11"},
+            "rows of stations that the source lacks (1, first: CoffsHarbour): give it",
+        ),
+    ],
+)
+def test_another_generator_is_refused_before_anything_is_written_or_remembered(
+    first: MadeHome, changed: dict[str, str], said: str
+) -> None:
+    before = files_of(first.folder / "lake")
+    assert said in failed(first, "run", **changed)
+    assert files_of(first.folder / "lake") == before
+    assert (first.settings.synthetic_seed, first.settings.synthetic_stations) == (42, 12)
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_home_that_cannot_be_written_is_named(nothing: MadeHome) -> None:
     nothing.folder.mkdir()

@@ -1,7 +1,7 @@
 """Ctrl-C and kill -9 in the middle of a range, then again: every partition old or new, nothing lost, nothing doubled.
 
-The home holds rows of one seed of the generator; the range that is killed brings those of another, so that every
-stored row tells which of the two it belongs to.
+The home holds generated rows; the range that is killed brings those of a climate that is five degrees warmer, so that
+the temperatures of every stored row tell which of the two it belongs to.
 """
 
 import os
@@ -11,20 +11,28 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import date, datetime
+from functools import cache
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import dagster as dg
+import pyarrow as pa
 import pytest
 
 from weather_platform.build import build_definitions
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings
+from weather_platform.sources.synthetic import ClimateShift, SyntheticSource
 from weather_platform_tests.e2e.homes import Done, MadeHome, copied, empty_home
 from weather_platform_tests.stages import RANGE_END, RANGE_START
 
-OLD, NEW = "synthetic:42", "synthetic:43"
-MANY_MONTHS = {"WEATHER_SYNTHETIC_YEARS": "6", "WEATHER_SYNTHETIC_SEED": "43"}
+OLD, NEW = "as it was", "five degrees warmer"
+MANY_MONTHS = {
+    "WEATHER_SYNTHETIC_YEARS": "6", "WEATHER_SYNTHETIC_SHIFT_DAY": "2010-01-01", "WEATHER_SYNTHETIC_SHIFT_TEMP_C": "5",
+}  # fmt: skip
+TEMPERATURES = ("min_temp_c", "max_temp_c", "temp_9am_c", "temp_3pm_c")
+MOMENT = datetime(2015, 7, 1, tzinfo=ZoneInfo("Australia/Sydney"))
+MONTHS = [f"{year}-{month:02}" for year in range(2010, 2016) for month in range(1, 13) if (year, month) < (2015, 7)]
 TABLES = {"raw_observations": "month", "observations": "year", "quarantined_observations": "year"}
 
 
@@ -56,25 +64,48 @@ def moved_on(home: MadeHome, table: str) -> Callable[[], bool]:
     return lambda: commits() > before
 
 
+def temperatures(rows: pa.Table) -> dict[int, tuple[float | None, ...]]:
+    """Those of each row, by its number."""
+    texts = rows.select(["row_number", *TEMPERATURES]).to_pylist()
+    return {
+        row["row_number"]: tuple(None if row[name] in (None, "NA") else float(row[name]) for name in TEMPERATURES)
+        for row in texts
+    }
+
+
+@cache
+def generated(warmer: float) -> dict[int, tuple[float | None, ...]]:
+    """The temperatures of every row that the generator gives to these homes."""
+    source = SyntheticSource(
+        seed=42, station_count=12, first_day=date(2010, 1, 1), last_day=date(2015, 6, 30),
+        shift=ClimateShift(date(2010, 1, 1), warmer, 1.0), first_month="2007-11", fetched_at=MOMENT,
+    )  # fmt: skip
+    return temperatures(pa.concat_tables([source.rows(month) for month in MONTHS]))
+
+
 def origins(home: MadeHome, table: str) -> dict[str, set[str]]:
-    """Per partition, the generator's files whose rows it holds."""
+    """Per partition, the climates whose rows it holds."""
+    old, new = generated(0.0), generated(5.0)
     found: dict[str, set[str]] = {}
-    rows = home.lake.read(table, columns=[TABLES[table], "file"])
-    for key, file in zip(rows[TABLES[table]].to_pylist(), rows["file"].to_pylist(), strict=True):
-        found.setdefault(key, set()).add(file)
+    rows = home.lake.read(table, columns=[TABLES[table], "row_number", *TEMPERATURES])
+    for key, (number, stored) in zip(rows[TABLES[table]].to_pylist(), temperatures(rows).items(), strict=True):
+        told = [(mine, a, b) for mine, a, b in zip(stored, old[number], new[number], strict=True) if a != b]
+        kinds = {OLD for mine, a, _ in told if mine == a} | {NEW for mine, _, b in told if mine == b}
+        assert len(kinds) == 1, (table, number, told)
+        found.setdefault(key, set()).update(kinds)
     return found
 
 
 def expected_months(home: MadeHome) -> dict[str, int]:
     """Rows of every month as the source gives them."""
-    source = open_source(many_months(home), datetime(2015, 7, 1, tzinfo=ZoneInfo("Australia/Sydney")))
-    months = [f"{year}-{month:02}" for year in range(2010, 2016) for month in range(1, 13) if (year, month) < (2015, 7)]
-    return {month: source.rows(month).num_rows for month in months}
+    source = open_source(many_months(home), MOMENT)
+    return {month: source.rows(month).num_rows for month in MONTHS}
 
 
 def many_months(home: MadeHome) -> Settings:
     """The settings of the runs that were killed."""
-    return home.settings.model_copy(update={"synthetic_seed": 43, "synthetic_years": 6})
+    shift = {"synthetic_shift_day": date(2010, 1, 1), "synthetic_shift_temp_c": 5.0}
+    return home.settings.model_copy(update={"synthetic_years": 6, **shift})
 
 
 def stage(home: MadeHome, job: str, first: str, last: str) -> None:
@@ -178,7 +209,7 @@ def test_run_again_gives_the_rows_of_a_home_that_was_never_killed(
     killed: dict[str, MadeHome | Done],
 ) -> None:
     home = _home(killed, "home")
-    source = open_source(many_months(home), datetime(2015, 7, 1, tzinfo=ZoneInfo("Australia/Sydney")))
+    source = open_source(many_months(home), MOMENT)
     for month in ("2010-01", "2012-02", "2015-06"):
         stored = home.lake.snapshot("raw_observations").read(keys=[month])
         fresh = source.rows(month)
