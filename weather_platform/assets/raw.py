@@ -3,18 +3,43 @@
 `stations` is the catalogue that goes with the source. `raw_observations` holds the rows of a month exactly as
 received, text for text, with the file and the row number they came from, so that every later number can be
 followed back to a line. Cleaning is the next stage's.
+
+A month that is received again replaces what is stored of it. When that would lose station-days, because the source
+holds a part of the month alone, the month is refused, unless the run is told to let them go.
 """
+
+from typing import Any
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import Field
 
 from weather_platform.assets.catalogue import LAKE_IO, shared
 from weather_platform.domain.stations import station_table
+from weather_platform.errors import SourceError
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import ComputedPartitions
 from weather_platform.lake.provenance import refuse_other_source
+from weather_platform.lake.station_days import StoredStationDays
 from weather_platform.resources.lake import LakeResource
 from weather_platform.sources import Source
+
+REMEDY = "add what holds them to the source, or let them go with `weather run --let-go` (`let_go` of raw_observations)"
+
+
+class ReceiveConfig(dg.Config):
+    """What may become of a month that is received again."""
+
+    let_go: bool = Field(
+        default=False,
+        description="Let go of station-days that the lake holds and the source no longer has, as when reports were "
+        "taken back; otherwise a month that lacks any is refused and stays as it was.",
+    )
+
+
+def letting_go() -> dict[str, Any]:
+    """The run config of `ingest` that lets go of what the source no longer has."""
+    return {"ops": {"raw_observations": {"config": ReceiveConfig(let_go=True).model_dump()}}}
 
 
 def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefinition]:
@@ -38,14 +63,29 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
         dagster_type=dg.Any,
         description=(
             "Rows exactly as received, one partition a month, as text, with source, file, row number and fetch time. "
-            "Source: the `csv` files of the Bureau of Meteorology, or the `synthetic` generator (then it says so)."
+            "Source: the `csv` files of the Bureau of Meteorology, or the `synthetic` generator (then it says so). "
+            "A month that is received again replaces the stored one; it is refused when it lacks station-days that are "
+            "stored, unless the run config says `let_go`."
         ),
     )
     @metered
     def raw_observations(
-        context: dg.AssetExecutionContext, source: dg.ResourceParam[Source], lake: LakeResource
+        context: dg.AssetExecutionContext,
+        config: ReceiveConfig,
+        source: dg.ResourceParam[Source],
+        lake: LakeResource,
     ) -> ComputedPartitions[pa.Table]:
         refuse_other_source(lake.lake(), source)
-        return ComputedPartitions(context.partition_keys, source.rows)
+        stored = StoredStationDays(lake.lake(), context.partition_keys, source.stations())
+
+        def of_month(month: str) -> pa.Table:
+            rows = source.rows(month)
+            if lost := stored.lost(month, rows):
+                if not config.let_go:
+                    raise SourceError(f"{lost}; {REMEDY}")
+                context.log.warning(f"{lost}; let go")
+            return rows
+
+        return ComputedPartitions(context.partition_keys, of_month)
 
     return [stations, raw_observations]

@@ -11,7 +11,7 @@ from weather_platform.domain.splits import plan_split
 from weather_platform.errors import SourceError
 from weather_platform.sources import Coverage
 
-LEARN = "learn"
+INGEST, LEARN = "ingest", "learn"
 
 _DAY = timedelta(days=1)
 
@@ -39,7 +39,7 @@ def plan_runs(coverage: Coverage, test_years: Iterable[int], forecast_days: int)
         )
     newest_days = max(first, last - timedelta(days=forecast_days - 1))
     return [
-        StageRun("ingest", _month(first), _month(last)),
+        StageRun(INGEST, _month(first), _month(last)),
         StageRun("process", str(first.year), str(last.year)),
         *(StageRun(LEARN, str(group[0]), str(group[-1])) for group in _consecutive(years)),
         StageRun("forecast", newest_days.isoformat(), last.isoformat()),

@@ -54,6 +54,9 @@ def run(
     target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
     year: Annotated[list[int] | None, typer.Option(help="Test year (repeatable); default: the newest.")] = None,
     forecast_days: Annotated[int, typer.Option(min=1, max=366, help="Newest days that are forecast.")] = FORECAST_DAYS,
+    let_go: Annotated[
+        bool, typer.Option("--let-go", help="Let go of stored station-days that the source no longer has.")
+    ] = False,
     json_file: Annotated[
         Path | None,
         typer.Option("--json", dir_okay=False, writable=True, help="Write the results there as one JSON object."),
@@ -69,7 +72,7 @@ def run(
         overrides["source"] = source
     if path is not None:
         overrides["csv_path"] = path
-    _run(load_settings(**overrides), target or [], year or [], forecast_days, json_file)
+    _run(load_settings(**overrides), target or [], year or [], forecast_days, json_file, let_go=let_go)
 
 
 @app.command()
@@ -361,7 +364,15 @@ def _known(targets: list[str]) -> list[str]:
     return targets
 
 
-def _run(settings: Settings, targets: list[str], years: list[int], forecast_days: int, json_file: Path | None) -> None:
+def _run(
+    settings: Settings,
+    targets: list[str],
+    years: list[int],
+    forecast_days: int,
+    json_file: Path | None,
+    *,
+    let_go: bool = False,
+) -> None:
     from weather_platform.cli.pipeline import run_pipeline
     from weather_platform.cli.show import show_outcome
 
@@ -369,7 +380,7 @@ def _run(settings: Settings, targets: list[str], years: list[int], forecast_days
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {json_file.absolute().parent} for --json")
     try:
-        outcome = run_pipeline(settings, targets, years, forecast_days)
+        outcome = run_pipeline(settings, targets, years, forecast_days, let_go)
     except KeyboardInterrupt:
         raise WeatherError("interrupted; every partition is as it was or as it should be, run again to go on") from None
     show_outcome(settings, outcome)

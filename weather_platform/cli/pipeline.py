@@ -7,8 +7,9 @@ from typing import Any
 
 import dagster as dg
 
+from weather_platform.assets.raw import letting_go
 from weather_platform.assets.splits import REASON
-from weather_platform.automation.plan import LEARN, plan_runs, refuse_years_without_split
+from weather_platform.automation.plan import INGEST, LEARN, plan_runs, refuse_years_without_split
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import StageResult, console_of_errors, execute
@@ -48,7 +49,9 @@ class Outcome:
         return seconds
 
 
-def run_pipeline(settings: Settings, targets: list[str], years: list[int], forecast_days: int) -> Outcome:
+def run_pipeline(
+    settings: Settings, targets: list[str], years: list[int], forecast_days: int, let_go: bool = False
+) -> Outcome:
     """Materialise the whole graph (or some targets of it) on the instance of the home."""
     console = console_of_errors()
     with closing(open_source(settings, settings.now())) as source:
@@ -63,8 +66,12 @@ def run_pipeline(settings: Settings, targets: list[str], years: list[int], forec
         console.print("[yellow]synthetic weather: generated, not observed[/yellow]")
     definitions = build_definitions(settings)
     chosen = targets or list(TARGETS)
+    configs = {INGEST: letting_go()} if let_go else {}
     with open_instance(settings) as instance:
-        stages = [execute(definitions, instance, stage, console, targets=chosen) for stage in plan]
+        stages = [
+            execute(definitions, instance, stage, console, targets=chosen, run_config=configs.get(stage.job))
+            for stage in plan
+        ]
         learned = _learned(instance, [stage.run_id for stage in stages if stage.run.job == LEARN], chosen)
     return Outcome(
         source=settings.source,

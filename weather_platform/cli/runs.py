@@ -4,9 +4,10 @@ import re
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 from dagster._core.utils import make_new_run_id
@@ -45,6 +46,7 @@ def execute(
     console: Console,
     *,
     targets: Collection[str],
+    run_config: Mapping[str, Any] | None = None,
 ) -> StageResult:
     """Run one stage job over its range in this process, for these targets. WeatherError, one line, when it fails."""
     job = definitions.resolve_job_def(run.job)
@@ -56,7 +58,7 @@ def execute(
         result = job.execute_in_process(
             instance=instance,
             asset_selection=selection,
-            run_config=QUIET,
+            run_config=QUIET | dict(run_config or {}),
             run_id=run_id,
             tags={RANGE_START: run.first, RANGE_END: run.last},
             raise_on_error=False,

@@ -1,11 +1,13 @@
 """Raw, split, candidate, promotion and production as assets: what they refuse, and ranges of years in order."""
 
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from weather_platform.assets.raw import letting_go
 from weather_platform.errors import SourceError
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import PREVIOUS, PRODUCTION
@@ -14,6 +16,7 @@ from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.e2e.test_outages import another_version, nothing_moves, part
 from weather_platform_tests.mlflow_stores import empty_mlflow, tracking_uri
 from weather_platform_tests.small_models import TARGET
+from weather_platform_tests.sources.test_csv_files import row, table
 from weather_platform_tests.stages import Home, days_of, made
 
 __all__ = ["empty_mlflow", "tracking_uri"]
@@ -85,6 +88,65 @@ def test_the_refusal_names_both_sources_and_says_what_to_do(tmp_path: Path) -> N
     home.receive("2015-01", [{"source": "csv", "file": "a.csv", "row_number": 2, "day": date(2015, 1, 1)}])
     with pytest.raises(SourceError, match="holds csv rows and the source is synthetic: set WEATHER_HOME to another"):
         home.run(dg.AssetSelection.assets("raw_observations"), "2015-01", raise_on_error=True)
+
+
+THREE = ("Albury", "Cobar", "Sale")
+
+
+def _files(folder: Path, **files: list[dict[str, str]]) -> Home:
+    """The home of this folder, with these csv files as its source."""
+    received = folder / "files"
+    shutil.rmtree(received, ignore_errors=True)
+    received.mkdir(parents=True)
+    for name, rows in files.items():
+        (received / f"{name}.csv").write_text(table(*rows))
+    return Home(folder, source="csv", csv_path=received)
+
+
+def _december(*stations: str, first: int = 1) -> list[dict[str, str]]:
+    return [row(f"2015-12-{day:02}", station) for station in stations for day in range(first, 32)]
+
+
+def test_a_part_of_a_month_never_replaces_the_whole_one_unless_it_is_told_to(tmp_path: Path) -> None:
+    raw, months = dg.AssetSelection.groups("raw"), ("2015-12", "2016-01")
+    assert _files(tmp_path, full=_december(*THREE)).run(raw, "2015-12").success
+    part = _files(tmp_path, new=[*_december("Albury", first=28), row("2016-01-01")])
+    before = part.lake.version("raw_observations")
+    with pytest.raises(SourceError) as caught:
+        part.run(raw, *months, raise_on_error=True)
+    assert str(caught.value) == (
+        "2015-12: the lake holds 89 station-days that the source no longer has (first: Albury 2015-12-01); add what "
+        "holds them to the source, or let them go with `weather run --let-go` (`let_go` of raw_observations)"
+    )
+    assert part.lake.version("raw_observations") == before
+    assert part.run(raw, *months, config=letting_go()).success
+    assert part.lake.row_counts("raw_observations", "month") == {"2015-12": 4, "2016-01": 1}
+
+
+def test_the_missing_part_beside_the_new_rows_is_all_that_is_needed(tmp_path: Path) -> None:
+    raw = dg.AssetSelection.groups("raw")
+    assert _files(tmp_path, full=_december(*THREE)).run(raw, "2015-12").success
+    both = _files(tmp_path, full=_december(*THREE), new=[*_december("Albury", first=28), row("2016-01-01")])
+    assert both.run(raw, "2015-12", "2016-01").success
+    assert both.lake.row_counts("raw_observations", "month") == {"2015-12": 97, "2016-01": 1}
+
+
+def test_a_month_that_has_no_rows_any_more_is_refused_too(tmp_path: Path) -> None:
+    raw, around = dg.AssetSelection.groups("raw"), [row("2015-11-30"), row("2016-01-01")]
+    assert _files(tmp_path, full=[*around, *_december("Sale")]).run(raw, "2015-11", "2016-01").success
+    hollow = _files(tmp_path, full=around)
+    assert not hollow.run(raw, "2015-11", "2016-01").success
+    assert hollow.lake.row_counts("raw_observations", "month") == {"2015-11": 1, "2015-12": 31, "2016-01": 1}
+
+
+def test_generated_weather_passes_when_it_is_made_again_and_when_its_newest_month_has_grown(tmp_path: Path) -> None:
+    raw, rows = dg.AssetSelection.groups("raw"), []
+    for last_day in (date(2015, 2, 10), date(2015, 2, 10), date(2015, 2, 11), date(2015, 3, 1)):
+        home = Home(tmp_path, synthetic_stations=49, synthetic_last_day=last_day)
+        assert home.run(raw, "2015-01", f"{last_day:%Y-%m}").success
+        rows.append(home.lake.row_counts("raw_observations", "month")["2015-02"])
+    assert rows[0] == rows[1] < rows[2] < rows[3]
+    assert not Home(tmp_path, synthetic_stations=49, synthetic_last_day=date(2015, 2, 9)).run(raw, "2015-02").success
 
 
 def test_a_month_outside_the_coverage_is_refused_and_the_months_before_it_stay(tmp_path: Path) -> None:

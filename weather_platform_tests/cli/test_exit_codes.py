@@ -4,12 +4,19 @@ import gzip
 import os
 import shutil
 import signal
+from datetime import date
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
+import pyarrow as pa
 import pytest
 
+from weather_platform.automation.plan import StageRun
 from weather_platform.cli import pipeline, show
+from weather_platform.cli.runs import execute
+from weather_platform.errors import WeatherError
 from weather_platform_tests.e2e.homes import MadeHome, empty_home, files_of
 from weather_platform_tests.small_models import TARGET
 
@@ -221,6 +228,42 @@ def test_another_generator_is_refused_before_anything_is_written_or_remembered(
     assert said in failed(first, "run", **changed)
     assert files_of(first.folder / "lake") == before
     assert (first.settings.synthetic_seed, first.settings.synthetic_stations) == (42, 12)
+
+
+def _one_day_more(home: MadeHome) -> str:
+    """Store a station-day that the source does not report; gives its month."""
+    rows = home.lake.snapshot("raw_observations").read(keys=["2014-03"])
+    days = {(row["station"], row["day"]) for row in rows.select(["station", "day"]).to_pylist()}
+    names = home.lake.read("stations")["id"].to_pylist()
+    month = [date(2014, 3, day) for day in range(1, 32)]
+    name, day = next((name, day) for name in names for day in month if (name, day) not in days)
+    [more] = rows.slice(0, 1).to_pylist()
+    more |= {"station": name, "day": day, "date": day.isoformat(), "row_number": 1}
+    both = pa.concat_tables([rows, pa.Table.from_pylist([more], schema=rows.schema)])
+    home.lake.replace_partition("raw_observations", "month", "2014-03", both)
+    return f"{name} {day}"
+
+
+def test_what_the_source_no_longer_has_is_let_go_of_only_when_the_run_is_told_so(
+    home: MadeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_further(
+        definitions: dg.Definitions, instance: dg.DagsterInstance, run: StageRun, *rest: Any, **more: Any
+    ) -> Any:
+        if run.job != "ingest":
+            raise WeatherError("ingested")
+        return execute(definitions, instance, run, *rest, **more)
+
+    monkeypatch.setattr(pipeline, "execute", no_further)
+    first = _one_day_more(home)
+    stored = home.lake.version("raw_observations")
+    said = failed(home, "run")
+    assert f"2014-03: the lake holds 1 station-day that the source no longer has (first: {first}); add what" in said
+    assert "or let them go with `weather run --let-go`" in said
+    rows = home.lake.row_counts("raw_observations", "month")["2014-03"]
+    assert home.lake.row_counts("raw_observations", "month", stored)["2014-03"] == rows
+    assert failed(home, "run", "--let-go") == "weather: ingested"
+    assert home.lake.row_counts("raw_observations", "month")["2014-03"] == rows - 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
