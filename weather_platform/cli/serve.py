@@ -12,9 +12,8 @@ import typer
 
 from weather_platform.cli.servers import require_free
 from weather_platform.errors import SettingsError
-from weather_platform.serving.keys import Keys
 from weather_platform.serving.lean import starting
-from weather_platform.serving.server import begin
+from weather_platform.serving.server import begin, require_startable, require_writable
 from weather_platform.settings import PROJECT_DIR, Settings
 
 SERVICE = "weather_platform.serving.service:WeatherService"
@@ -30,7 +29,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
     except ValueError:
         raise SettingsError(f"--host takes an IP address such as 127.0.0.1 or 0.0.0.0, not '{host}'") from None
     require_free("the service", host, port, "--port")
-    Keys.from_settings(settings)
+    require_startable(settings)
     os.environ |= environment(settings, port)
     begin(settings)
     logging.getLogger("bentoml.serve").setLevel(logging.WARNING)  # the address is told below
@@ -59,7 +58,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
 def environment(settings: Settings, port: int) -> dict[str, str]:
     """What BentoML and the workers read. A BENTOML_HOME of its own, as every start empties a folder in there."""
     folder = settings.home / "serving" / f"bentoml-{port}"
-    folder.mkdir(parents=True, exist_ok=True)
+    require_writable(folder)
     return {
         "BENTOML_HOME": str(folder),
         "BENTOML_DO_NOT_TRACK": "True",

@@ -27,6 +27,7 @@ from typing import Protocol, Self
 
 from weather_platform.database import Database, LoggedForecast, LogWriter
 from weather_platform.errors import InvariantError, WeatherError
+from weather_platform.serving.server import log_folder
 from weather_platform.settings import Settings
 
 __all__ = ["LogListener", "LoggedForecast", "PredictionLog"]
@@ -102,7 +103,7 @@ class PredictionLog:
         """As the service has it: the counts lie in the home."""
         return cls(
             database,
-            settings.home / "serving" / "prediction_log",
+            log_folder(settings),
             listener,
             capacity=settings.prediction_log_capacity,
             batch=settings.prediction_log_batch,

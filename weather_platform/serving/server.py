@@ -8,13 +8,19 @@ need: the workers start as soon as this process is through.
 import logging
 import os
 from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryFile
 
+from weather_platform.errors import SettingsError
 from weather_platform.observability.logs import configure_logging
 from weather_platform.serving.keys import Keys
 from weather_platform.serving.lean import starting
 from weather_platform.serving.supervisor import keep_following
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database
+
+CANNOT_START = 78
+"""Exit code of a worker that a fault stops, which another start would not end; EX_CONFIG of sysexits.h."""
 
 
 def begin(settings: Settings) -> None:
@@ -26,9 +32,41 @@ def begin(settings: Settings) -> None:
     keep_following(settings.home)
 
 
-def prepare(settings: Settings) -> None:
-    """What all workers need. A one-line error when no worker could start."""
+def require_startable(settings: Settings) -> None:
+    """A one-line error for what no worker could start without: keys, and folders to write in."""
     Keys.from_settings(settings)
+    for folder in (metrics_folder(settings), log_folder(settings)):
+        require_writable(folder)
+
+
+def prepare(settings: Settings) -> None:
+    """What all workers need, before BentoML starts them. A one-line error when no worker could start."""
+    from weather_platform.serving.arbiter import keep_private
+
+    keep_private()
+    require_startable(settings)
     begin(settings)
     with starting(), closing(application_database(settings)) as database:
         database.migrate()
+
+
+def metrics_folder(settings: Settings) -> Path:
+    """Where the workers share their metrics."""
+    return settings.home / "serving" / "metrics"
+
+
+def log_folder(settings: Settings) -> Path:
+    """Where each worker counts its answers."""
+    return settings.home / "serving" / "prediction_log"
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder, and see that files can be made in it; SettingsError if not."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise SettingsError(
+            f"the service cannot write in {folder}: {error.strerror}; make it a folder in which it may"
+        ) from None

@@ -7,14 +7,17 @@ BentoML starts the processes and watches over them, and packs the code (`bentoml
 directly: BentoML's own routes, access log, metrics and traces are not in the way, as the application has its own.
 """
 
+import logging
+import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from weather_platform.errors import WeatherError
 from weather_platform.serving.lean import starting
-from weather_platform.serving.server import prepare
+from weather_platform.serving.server import CANNOT_START, prepare
 from weather_platform.settings import load_settings
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
     BentoService = Any
 else:
     from _bentoml_sdk import Service as BentoService
+
+_log = logging.getLogger(__name__)
 
 
 @cache
@@ -63,8 +68,14 @@ class WeatherService:
     """Forecasts of tomorrow's weather by the promoted models."""
 
     def __init__(self) -> None:
-        with starting():
-            _worker().start(load_settings())
+        try:
+            with starting():
+                _worker().start(load_settings())
+        except WeatherError as error:
+            # Raised, it would be a traceback, and the worker would be started again and again.
+            _log.error("a worker cannot start: %s", error)
+            _worker().stop()
+            os._exit(CANNOT_START)
 
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     @staticmethod

@@ -25,6 +25,7 @@ from weather_platform.serving.forecasting import Forecaster
 from weather_platform.serving.lean import be_lean
 from weather_platform.serving.model_store import ModelStore, StoreEvent
 from weather_platform.serving.prediction_log import PredictionLog
+from weather_platform.serving.server import metrics_folder
 from weather_platform.serving.supervisor import when_orphaned
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database
@@ -56,7 +57,7 @@ class Worker:
         configure_logging(settings.log_format, settings.log_level)
         be_lean()
         when_orphaned(os.getppid(), partial(os.kill, os.getpid(), signal.SIGTERM))
-        metrics = ServingMetrics.shared(settings.home / "serving" / "metrics", service=str(os.getppid()))
+        metrics = ServingMetrics.shared(metrics_folder(settings), service=str(os.getppid()))
         database = self._parts.enter_context(closing(application_database(settings)))
         self._parts.callback(metrics.flush)
         tracing = Tracing.from_environment()
@@ -77,7 +78,6 @@ class Worker:
         store.start()
         self._parts.callback(store.stop)
         _await_state(store)
-        forecaster = Forecaster.from_settings(settings)
         forecaster = Forecaster.from_settings(settings)
         self._app = create_app(settings, store, authenticator, log, metrics, forecaster, tracing)
 

@@ -121,6 +121,11 @@ class Server:
         """The processes that answer."""
         return [each for each in self.processes() if "_bentoml_impl.worker.service" in each.cmdline()]
 
+    def listening(self) -> set[int]:
+        """The TCP ports on which one of its processes can be reached."""
+        connections = (each for process in self.processes() for each in process.net_connections("tcp"))
+        return {each.laddr.port for each in connections if each.status == psutil.CONN_LISTEN}
+
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         """Ask it to end and wait for it; gives its exit code."""
         if self.process.poll() is None:

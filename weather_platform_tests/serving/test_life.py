@@ -19,12 +19,14 @@ import pytest
 from weather_platform.cli import serve as command
 from weather_platform.domain.feature_table import training_columns, training_data
 from weather_platform.domain.targets import TARGETS
+from weather_platform.serving.arbiter import is_hopeless
+from weather_platform.serving.server import CANNOT_START
 from weather_platform.serving.state import StateFolder
 from weather_platform.settings import PROJECT_DIR, load_settings
 from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
 from weather_platform_tests.serving.homes import AUDIT, eventually
-from weather_platform_tests.serving.servers import END_SECONDS, SECRET, add_user, free_port, running
+from weather_platform_tests.serving.servers import END_SECONDS, SECRET, Server, add_user, free_port, running, start
 
 PAUSE_SECONDS = 0.01
 """Between two requests of one client: there are some hundred a second, and the other processes have the cores, too."""
@@ -57,6 +59,53 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
         done = empty_home(tmp_path / "home").call("serve", "--port", port, WEATHER_JWT_SECRET=SECRET)
     assert done.code == 1
     assert "choose another --port" in done.err
+
+
+@pytest.mark.parametrize("spoiled", ["serving", "serving/metrics", "serving/prediction_log"])
+def test_it_does_not_start_without_the_folders_of_its_workers(tmp_path: Path, spoiled: str) -> None:
+    home = empty_home(tmp_path / "home")
+    path = home.folder / spoiled
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    done = home.call("serve", "--port", str(free_port()), WEATHER_JWT_SECRET=SECRET)
+    assert done.code == 1
+    (line,) = done.lines
+    assert line.startswith(f"weather: the service cannot write in {path}")
+
+
+def test_a_service_none_of_whose_workers_can_start_ends(tmp_path: Path) -> None:
+    home = empty_home(tmp_path / "home")
+    lock = home.folder / "serving" / "metrics" / "lock"
+    lock.mkdir(parents=True)  # where the workers open a file
+    server = start(home, tmp_path, "--workers", "2")
+    try:
+        assert server.process.wait(END_SECONDS) == 1
+    finally:
+        server.end()
+    assert "a worker cannot start: the metrics cannot be kept in" in server.text
+    assert server.text.splitlines()[-1] == "weather: the service ends, as no worker can start; its log says why"
+    assert "Traceback" not in server.text
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "ages", "ends"),
+    [
+        (CANNOT_START, [], True),
+        (CANNOT_START, [4.0, 5.0], True),
+        (CANNOT_START, [4.0, 3600.0], False),
+        (1, [], False),
+        (-9, [], False),
+        (0, [], False),
+    ],
+)
+def test_a_service_ends_when_a_worker_cannot_start_and_none_serves(
+    exit_code: int, ages: list[float], ends: bool
+) -> None:
+    assert is_hopeless(exit_code, ages) is ends
+
+
+def test_nothing_but_the_port_of_the_service_can_be_reached(server: Server) -> None:
+    assert server.listening() == {server.port}
 
 
 def test_bentoml_itself_refuses_too_and_starts_no_worker(tmp_path: Path) -> None:
@@ -140,6 +189,7 @@ def test_a_killed_follower_is_started_again_and_all_end_when_the_server_is_kille
         "WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "60",
     }  # fmt: skip
     with running(home, tmp_path, command=bentoml, **env) as server:
+        assert server.listening() == {server.port}
         with server.client() as client:
             assert client.get("/v1/forecast/Cobar").status_code == 200
         killed, folder = server.follower(), StateFolder(home.folder)
