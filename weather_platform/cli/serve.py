@@ -63,8 +63,6 @@ def environment(settings: Settings, port: int) -> dict[str, str]:
         "BENTOML_HOME": str(folder),
         "BENTOML_DO_NOT_TRACK": "True",
         "BENTOML_QUIET": "True",
-        # Nobody says for whom it asks unless a proxy is named: else whoever is on this machine gets round the lockout.
-        "FORWARDED_ALLOW_IPS": os.environ.get("FORWARDED_ALLOW_IPS", ""),
         "WEATHER_HOME": str(settings.home),
         "WEATHER_SERVING_WORKERS": str(settings.serving_workers),
     }

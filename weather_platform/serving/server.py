@@ -28,6 +28,8 @@ def begin(settings: Settings) -> None:
     configure_logging(settings.log_format, settings.log_level)
     # Each thread of a worker would keep an arena of its own, with megabytes of batches that are long answered.
     os.environ.setdefault("MALLOC_ARENA_MAX", "2")
+    # Nobody says for whom it asks unless a proxy is named: else whoever is on this machine gets round the lockout.
+    os.environ.setdefault("FORWARDED_ALLOW_IPS", "")
     logging.getLogger("circus").setLevel(logging.WARNING)  # it tells of every step of its own
     keep_following(settings.home)
 

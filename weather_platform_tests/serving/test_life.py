@@ -192,6 +192,14 @@ def test_a_killed_follower_is_started_again_and_all_end_when_the_server_is_kille
         assert server.listening() == {server.port}
         with server.client() as client:
             assert client.get("/v1/forecast/Cobar").status_code == 200
+        for number in range(6):
+            answer = loopback.post(
+                f"{server.url}/v1/token",
+                json={"username": "ada", "password": "not the password of anybody"},
+                headers={"X-Forwarded-For": f"192.0.2.{number}"},
+                timeout=30,
+            )
+        assert answer.status_code == 429, "who claims another address is locked out as well"
         killed, folder = server.follower(), StateFolder(home.folder)
         killed.kill()
         eventually(lambda: "the follower ended with -9; it is started again in 1 s" in server.text, "the restart")
