@@ -25,6 +25,7 @@ from weather_platform.serving.contract import (
     MAX_STATION_CHARACTERS,
     limits_of,
     read_json,
+    require_few,
 )
 
 NOT_SENT = -math.inf
@@ -65,6 +66,7 @@ _decode = Decoder(Batch).decode
 
 def read_batch(body: bytes) -> Batch:
     """The batch in a JSON body; RequestRefusedError with the path of every faulty field."""
+    require_few(body, "observations", MAX_BATCH_ROWS)
     batch = quickly(body)
     if batch is None:
         asked = read_json(BATCH_REQUEST, body)

@@ -32,6 +32,12 @@ MAX_OTHERS = 2_000
 MAX_REPORTED_ERRORS = 100
 """Faulty fields that a refusal names; the rest is counted."""
 
+MAX_NAMED_ERRORS = 20_000
+"""With more faulty fields than these a refusal only counts them: naming costs microseconds each, while others wait."""
+
+_SPARE = MAX_REPORTED_ERRORS
+"""So many fields or rows more than the contract has are still told one by one."""
+
 MAX_STATION_CHARACTERS = 64
 
 DAY_MIN = date.min + timedelta(days=2 * HISTORY_DAYS)
@@ -386,8 +392,33 @@ def read_json(adapter: "TypeAdapter[_T]", body: bytes) -> _T:
         raise refusal_of(error) from None
 
 
+def read_predict(body: bytes) -> PredictRequest:
+    """The request of a single forecast. In the event loop, so in milliseconds whatever it holds."""
+    require_few(body, "others", MAX_OTHERS)
+    return read_json(PREDICT_REQUEST, body)
+
+
+def require_few(body: bytes, rows: str, most: int) -> None:
+    """Refuse a JSON body with far more rows or fields than a right one can have, by its marks, before it is read.
+
+    Reading a million fields that nobody knows, and saying so of each, would take seconds in which nobody is answered.
+    """
+    objects = body.count(b"{")
+    if objects > most + 2 + _SPARE:
+        raise invalid([Fault(rows, f"at most {most} rows are taken at once")])
+    fields = _REQUEST_FIELDS + objects * _ROW_FIELDS + _SPARE
+    if max(body.count(b":"), body.count(b",")) > fields or body.count(b"[") > _SPARE:
+        raise invalid([Fault("", "there are more fields than the contract has")])
+
+
+_REQUEST_FIELDS = len(PredictRequest.model_fields)
+_ROW_FIELDS = 2 + len(OBSERVATION_COLUMNS)
+
+
 def refusal_of(error: ValidationError) -> RequestRefusedError:
     """400 for a body that is not JSON, else 422 with the faulty fields."""
+    if (count := error.error_count()) > MAX_NAMED_ERRORS:
+        return RequestRefusedError(422, f"{count} fields are not as the contract says, too many to name them")
     found = error.errors(include_url=False, include_context=False, include_input=False)
     if found[0]["type"] == "json_invalid":
         return RequestRefusedError(400, f"the body is not JSON: {found[0]['msg'].removeprefix('Invalid JSON: ')}")

@@ -43,7 +43,6 @@ from weather_platform.serving.contract import (
     DAY_MIN,
     JSON,
     PARQUET,
-    PREDICT_REQUEST,
     PROBLEM,
     BatchAnswer,
     BatchRequest,
@@ -58,7 +57,7 @@ from weather_platform.serving.contract import (
     TokenAnswer,
     TokenRequest,
     invalid,
-    read_json,
+    read_predict,
 )
 from weather_platform.serving.forecasting import Forecast
 from weather_platform.serving.http import documented, reference, request_id, router
@@ -80,7 +79,7 @@ async def predict(request: Request) -> Response:
     """What the Production model says of the day after `day`, from what the station and others reported."""
     began = time.perf_counter()
     services = services_of(request)
-    asked = read_json(PREDICT_REQUEST, await request.body())
+    asked = read_predict(await request.body())
     served = services.served()
     model = production(served, asked.target)
     row, day = _features(services, served, asked)
@@ -206,7 +205,7 @@ async def explain(request: Request) -> Response:
     """
     began = time.perf_counter()
     services = services_of(request)
-    asked = read_json(PREDICT_REQUEST, await request.body())
+    asked = read_predict(await request.body())
     served = services.served()
     model = production(served, asked.target)
     row, day = _features(services, served, asked)

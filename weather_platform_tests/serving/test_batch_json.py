@@ -234,3 +234,15 @@ def test_the_quick_reader_takes_as_many_rows_as_the_contract() -> None:
         assert (quickly(body) is not None) == fine
         if not fine:
             assert [fault.path for fault in refusal(body, read_batch)[2]] == ["observations"]
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        (body_of(*["{}"] * (MAX_BATCH_ROWS + 200)), "observations"),
+        (body_of("{" + ",".join(f'"{n}":0' for n in range(500)) + "}"), ""),
+    ],
+)
+def test_a_body_of_far_more_than_a_batch_is_refused_before_it_is_read(body: bytes, path: str) -> None:
+    (fault,) = refusal(body, read_batch)[2]
+    assert fault.path == path

@@ -9,6 +9,7 @@ from weather_platform.domain.observations import OBSERVATION_COLUMNS, Column
 from weather_platform.serving.contract import (
     BATCH_REQUEST,
     MAX_BATCH_ROWS,
+    MAX_NAMED_ERRORS,
     MAX_OTHERS,
     MAX_REPORTED_ERRORS,
     PREDICT_REQUEST,
@@ -16,6 +17,8 @@ from weather_platform.serving.contract import (
     RequestRefusedError,
     limits_of,
     read_json,
+    read_predict,
+    require_few,
 )
 
 RANGED = [c for c in OBSERVATION_COLUMNS if c.kind != "flag"]
@@ -127,3 +130,48 @@ def test_a_batch_of_nothing_but_faults_names_the_first_of_them_and_counts_all() 
     assert refused.value.faults[-1] == Fault(
         f"observations.{MAX_REPORTED_ERRORS - 1}.rainfall_mm", "Input should be greater than or equal to 0"
     )
+
+
+def full_row(value: float | None = None) -> dict[str, Any]:
+    return {"station": "Hobart", "day": "2015-06-29"} | {c.name: value for c in OBSERVATION_COLUMNS}
+
+
+def test_the_largest_right_request_is_not_too_large() -> None:
+    whole = {c.name: None for c in OBSERVATION_COLUMNS}
+    body = request(observation=whole, others=[full_row()] * MAX_OTHERS, use_history=False)
+    assert len(read_predict(body).others) == MAX_OTHERS
+    batch = {"target": "rain_tomorrow", "observations": [full_row()] * MAX_BATCH_ROWS, "use_history": True}
+    require_few(json.dumps(batch).encode(), "observations", MAX_BATCH_ROWS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "message"),
+    [
+        ({str(n): 0 for n in range(1_000)}, "", "there are more fields than the contract has"),
+        ({"observation": {str(n): 0 for n in range(1_000)}}, "", "there are more fields than the contract has"),
+        ({"observation": [0] * 1_000}, "", "there are more fields than the contract has"),
+        ({"observation": [[] for _ in range(120)]}, "", "there are more fields than the contract has"),
+        ({"others": [{}] * 3_000}, "others", "at most 2000 rows are taken at once"),
+    ],
+)
+def test_a_body_of_far_more_than_the_contract_has_is_refused_before_it_is_read(
+    changes: dict[str, Any], path: str, message: str
+) -> None:
+    with pytest.raises(RequestRefusedError) as refused:
+        read_predict(request(**changes))
+    assert refused.value.status == 422
+    assert refused.value.faults == (Fault(path, message),)
+
+
+def test_a_few_fields_that_the_contract_does_not_have_are_still_named() -> None:
+    with pytest.raises(RequestRefusedError) as refused:
+        read_predict(request(observation={f"snow_{n}": 0 for n in range(50)}))
+    assert [fault.path for fault in refused.value.faults] == [f"observation.snow_{n}" for n in range(50)]
+
+
+def test_faults_beyond_number_are_counted_and_not_named() -> None:
+    numbers = sum(c.kind != "flag" for c in OBSERVATION_COLUMNS)
+    rows = [full_row(-1e9)] * (MAX_NAMED_ERRORS // numbers + 1)
+    with pytest.raises(RequestRefusedError, match="too many to name them") as refused:
+        read_json(BATCH_REQUEST, json.dumps({"target": "rain_tomorrow", "observations": rows}).encode())
+    assert (refused.value.status, refused.value.faults) == (422, ())
