@@ -6,6 +6,7 @@ column. What does not: the contract itself (`contract`), features (`domain`).
 Wherever they come from, station-days end as the same arrays, so that the same rows give the same forecasts.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -39,6 +40,9 @@ ROWS = "observations"
 """What the rows of a batch are called in the paths of faults."""
 
 _NAMES = frozenset(c.name for c in OBSERVATION_COLUMNS)
+
+MAX_COLUMNS = 2 + len(OBSERVATION_COLUMNS) + MAX_REPORTED_ERRORS
+"""Up to these, each column of a table that the contract does not have is named."""
 _FIELDS = attrgetter(*(c.name for c in OBSERVATION_COLUMNS))
 
 _EPOCH = np.int32(date(1970, 1, 1).toordinal())
@@ -180,6 +184,8 @@ def _unreadable(what: str, error: Exception) -> RequestRefusedError:
 
 
 def _require_schema(schema: pa.Schema) -> None:
+    if len(schema) > MAX_COLUMNS:
+        raise invalid([Fault(ROWS, f"{len(schema)} columns came, and the contract has {2 + len(_NAMES)}")])
     if faults := list(_faults_of_schema(schema)):
         raise invalid(faults)
 
@@ -187,7 +193,7 @@ def _require_schema(schema: pa.Schema) -> None:
 def _faults_of_schema(schema: pa.Schema) -> Iterator[Fault]:
     for name in sorted({"station", "day"} - set(schema.names)):
         yield Fault(f"{ROWS}.{name}", "the column is missing")
-    for name in sorted({name for name in schema.names if schema.names.count(name) > 1}):
+    for name in sorted(name for name, times in Counter(schema.names).items() if times > 1):
         yield Fault(f"{ROWS}.{name}", "the column comes twice")
     for field in schema:
         if (wanted := _wanted_type(field)) is not None:
@@ -270,7 +276,8 @@ def _require_no_null(column: pa.ChunkedArray, name: str) -> None:
 def _float64(column: pa.ChunkedArray) -> NDArray[np.float64]:
     if pa.types.is_boolean(column.type):
         column = column.cast(pa.int8())
-    return np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
+    # Not safe: an integer that a float does not hold exactly is far out of every range.
+    return np.asarray(column.cast(pa.float64(), safe=False).to_numpy(), dtype=np.float64)
 
 
 def _out_of_range(column: Column, values: NDArray[np.float64]) -> list[Fault]:

@@ -161,6 +161,29 @@ def test_a_faulty_column_or_cell_is_named(changes: Columns, path: str, read: Cal
 
 
 @machines
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**60) - 1, 2**63 + 5])
+def test_an_integer_that_no_float_holds_is_out_of_range(number: int, read: Callable[[pa.Table], StationDays]) -> None:
+    kind = pa.uint64() if number > 0 else pa.int64()
+    table = pa.table(columns(rainfall_mm=pa.array([1, number, None], kind)))
+    assert list(faults(read, table)) == ["observations.1.rainfall_mm"]
+
+
+@machines
+def test_columns_that_come_twice_or_are_not_of_the_contract_are_named_unless_they_are_very_many(
+    read: Callable[[pa.Table], StationDays],
+) -> None:
+    made = pa.table(columns(rainfall_mm=[1.0, 2.0, 3.0]))
+    twice = pa.Table.from_arrays([*made.columns, made["rainfall_mm"]], names=[*made.schema.names, "rainfall_mm"])
+    assert faults(read, twice) == {"observations.rainfall_mm": "the column comes twice"}
+    wide = pa.table(columns(**{f"snow_{n}": [1.0, 2.0, 3.0] for n in range(90)}))
+    assert len(faults(read, wide)) == 90
+    wider = pa.table(columns(**{f"snow_{n}": [1.0, 2.0, 3.0] for n in range(200)}))
+    assert faults(read, wider) == {
+        "observations": f"202 columns came, and the contract has {len(OBSERVATION_COLUMNS) + 2}"
+    }
+
+
+@machines
 def test_a_table_without_rows_or_with_too_many_is_refused(read: Callable[[pa.Table], StationDays]) -> None:
     rows = pa.table({"station": ["Hobart"] * (MAX_BATCH_ROWS + 1), "day": [DAY] * (MAX_BATCH_ROWS + 1)})
     assert list(faults(read, rows)) == ["observations"]
