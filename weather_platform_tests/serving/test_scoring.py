@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from weather_platform.serving.contract import MAX_BATCH_ROWS
@@ -109,9 +111,69 @@ def test_other_bodies_that_cannot_be_scored_are_refused(body: bytes, content_typ
     assert refused.value.status == status
 
 
-@pytest.mark.parametrize("form", ["text/csv", "application/vnd.apache.parquet", JSON])
-def test_more_rows_than_a_batch_takes_are_refused(form: str) -> None:
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ("text/csv", "more than 10000 rows came"),
+        ("application/vnd.apache.parquet", "10001 rows came"),
+        (JSON, "10001 rows came"),
+    ],
+)
+def test_more_rows_than_a_batch_takes_are_refused(form: str, said: str) -> None:
     many = pd.DataFrame(np.zeros((MAX_BATCH_ROWS + 1, 3)), columns=list(NAMES))
     body = {"text/csv": many.to_csv(index=False).encode(), JSON: split(many)}.get(form) or parquet(many)
-    with pytest.raises(ScoringError, match="10001 rows came"):
+    with pytest.raises(ScoringError, match=said):
         read_rows(body, form, NAMES)
+
+
+@pytest.mark.parametrize("form", ["text/csv", "application/vnd.apache.parquet", JSON])
+def test_as_many_rows_as_a_batch_takes_are_read_whatever_other_columns_and_index_they_have(form: str) -> None:
+    rows = np.random.default_rng(1).normal(size=(MAX_BATCH_ROWS, 3)).astype(np.float32)
+    many = pd.DataFrame(rows, columns=list(NAMES)).assign(**{f"more_{n}": "x" for n in range(5)})
+    many.index = many.index.astype(str)
+    body = {"text/csv": many.to_csv().encode(), JSON: split(many)}.get(form) or parquet(many)
+    np.testing.assert_array_equal(read_rows(body, form, NAMES), rows)
+
+
+@pytest.mark.parametrize(
+    ("body", "form", "said"),
+    [
+        (("," * 2**19 + "\n") * 2, "text/csv", "columns came, and a table has at most 1000"),
+        ("temp,rain,wind\n" + "," * 2**19 + "\n", "text/csv", "cannot be read as CSV"),
+        ("temp,rain,wind,temp\n1,2,3,4\n", "text/csv", "temp: the column comes twice"),
+        ('"temp,rain,wind\n1,2,3\n', "text/csv", "Model is missing inputs"),
+        (json.dumps({"instances": [{}] * 30_000}), JSON, "more than 10000 rows came"),
+        (json.dumps({"dataframe_split": {"data": [[]] * 30_000}}), JSON, "more than 10000 rows came"),
+        (json.dumps({"params": {str(n): 0 for n in range(5_000)}}), JSON, "at most 1000 columns"),
+        (json.dumps({"inputs": {"temp": [0] * 20_000, "rain": [], "wind": []}}), JSON, "20000 rows came"),
+        (json.dumps({"inputs": {"temp": ["0"] * 1_000_001, "rain": [], "wind": []}}), JSON, "names and texts came"),
+        (json.dumps({"dataframe_split": {"columns": ["a"] * 2_000, "data": []}}), JSON, "2000 columns came"),
+    ],
+)  # fmt: skip
+def test_a_body_that_would_be_far_more_than_a_table_is_refused_before_it_is_read(
+    body: str, form: str, said: str
+) -> None:
+    with pytest.raises(ScoringError, match=said):
+        read_rows(body.encode(), form, NAMES)
+
+
+def test_names_that_come_with_more_values_than_a_body_of_features_has_are_refused() -> None:
+    row = "{" + ",".join(f'"{n}":0' for n in range(900)) + "}"
+    with pytest.raises(ScoringError, match="names and texts came"):
+        read_rows(f'{{"instances":[{",".join([row] * 1_200)}]}}'.encode(), JSON, NAMES)
+
+
+@pytest.mark.parametrize("number", [2**53 + 1, -(2**60) - 1, 2**63 + 5, 10**25])
+def test_an_integer_that_no_float_holds_is_the_nearest_float_in_every_form(number: int) -> None:
+    row = [number, 2, 3]
+    kind = pa.uint64() if number > 0 else pa.int64()
+    bodies = [
+        (json.dumps({"instances": [row]}).encode(), JSON),
+        (f"temp,rain,wind\n{number},2,3\n".encode(), "text/csv"),
+    ]
+    if number < 2**64:
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"temp": pa.array([number], kind), "rain": [2], "wind": [3]}), sink)
+        bodies.append((sink.getvalue(), "application/vnd.apache.parquet"))
+    for body, form in bodies:
+        np.testing.assert_array_equal(read_rows(body, form, NAMES), np.array([row], dtype=np.float32))
