@@ -180,7 +180,8 @@ class PredictionLog:
                     self._settle()
                     return
                 self._forget()
-            except WeatherError as error:
+            except (WeatherError, OSError) as error:
+                # An OSError is of the file of counts; nothing may end this thread.
                 self._listener.log_write_failed()
                 self._listener.log_depth(self.depth)
                 if not failing:
@@ -261,21 +262,28 @@ class PredictionLog:
 
     def _settle_the_dead(self) -> None:
         """Say what processes that are no more left unwritten, and close their accounts."""
-        for account in _Account.of_the_dead(self._folder):
-            with closing(account):
-                writer, accepted = account.writer, account.accepted
-                lost = self._database.settle_predictions(writer, accepted, datetime.now(UTC))
-                account.remove()
-            if lost:
-                self._listener.log_lost(lost)
-                _logger.warning(
-                    "process %d, which served from %s on, was ended before it could write its prediction log: "
-                    "of %d answers %d are lost",
-                    writer.process_id,
-                    writer.started_at.isoformat(timespec="seconds"),
-                    accepted,
-                    lost,
-                )
+        try:
+            for account in _Account.of_the_dead(self._folder):
+                self._settle_dead(account)
+        except OSError as error:
+            # Answers do not wait for what others left; the next start looks again.
+            _logger.warning("what ended processes left in %s cannot be settled: %s", self._folder, error.strerror)
+
+    def _settle_dead(self, account: "_Account") -> None:
+        with closing(account):
+            writer, accepted = account.writer, account.accepted
+            lost = self._database.settle_predictions(writer, accepted, datetime.now(UTC))
+            account.remove()
+        if lost:
+            self._listener.log_lost(lost)
+            _logger.warning(
+                "process %d, which served from %s on, was ended before it could write its prediction log: "
+                "of %d answers %d are lost",
+                writer.process_id,
+                writer.started_at.isoformat(timespec="seconds"),
+                accepted,
+                lost,
+            )
 
 
 class _Account:
@@ -317,6 +325,9 @@ class _Account:
                 handle = os.open(path, os.O_RDWR)
             except FileNotFoundError:
                 continue  # another process has settled it
+            except OSError as error:
+                _logger.warning("%s cannot be opened, so what its process lost is unknown: %s", path, error.strerror)
+                continue
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

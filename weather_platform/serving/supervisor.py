@@ -83,13 +83,20 @@ class FollowerSupervisor:
 
     def _watch(self) -> None:
         pause = _FIRST_PAUSE_SECONDS
-        while (process := self._started()) is not None:
+        while not self._stopping.is_set():
             began = monotonic()
-            code = process.wait()
+            try:
+                process = self._started()
+            except OSError as error:  # such as no memory or too many processes, which pass
+                end = f"cannot be started: {error.strerror}"
+            else:
+                if process is None:
+                    return
+                end = f"ended with {process.wait()}"
             if self._stopping.is_set():
                 return
             pause = _FIRST_PAUSE_SECONDS if monotonic() - began > _LONGEST_PAUSE_SECONDS else pause
-            _log.warning("the follower ended with %s; it is started again in %.0f s", code, pause)
+            _log.warning("the follower %s; it is started again in %.0f s", end, pause)
             if self._stopping.wait(pause):
                 return
             pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)

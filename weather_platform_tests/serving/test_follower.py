@@ -1,5 +1,6 @@
 """The follower: a real process on a real home, with a real MLflow that flips, breaks, goes away and comes back."""
 
+import errno
 import logging
 import os
 import shutil
@@ -13,7 +14,7 @@ from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from threading import Thread
-from typing import Self
+from typing import Any, Self
 
 import pyarrow.compute as pc
 import pytest
@@ -376,6 +377,26 @@ def test_a_supervisor_that_is_stopped_ends_the_follower_for_good(tmp_path: Path)
     assert not is_running(pid)
     time.sleep(1.5)
     assert supervisor.pid == pid
+
+
+def test_a_follower_that_the_system_cannot_start_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    start, faults = subprocess.Popen, [OSError(errno.ENOMEM, "Cannot allocate memory")]
+
+    def fail_once(*arguments: Any, **options: Any) -> Any:
+        if faults:
+            raise faults.pop()
+        return start(*arguments, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", fail_once)
+    supervisor = FollowerSupervisor(tmp_path)
+    supervisor.start()
+    try:
+        eventually(lambda: supervisor.pid is not None, "the second start")
+    finally:
+        supervisor.stop()
+    assert "the follower cannot be started: Cannot allocate memory; it is started again in 1 s" in caplog.text
 
 
 def test_a_follower_with_settings_that_cannot_be_used_says_so_in_one_line(several: MadeHome) -> None:

@@ -1,5 +1,6 @@
 """The prediction log on both dialects: what reaches the database, what waits, what is lost, and that it is all said."""
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Iterator
@@ -505,3 +506,52 @@ def test_a_file_of_counts_that_was_cut_short_is_said_and_put_away(
     opened(database, tmp_path, told := Told()).close(30)
     assert "gone.counts was cut short" in caplog.text
     assert (told.lost, list(tmp_path.glob("*.counts"))) == (0, [])
+
+
+def test_counts_that_cannot_be_opened_are_told_and_answers_and_other_counts_do_not_wait_for_them(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "another.counts").mkdir()
+    (tmp_path / "gone.counts").write_bytes(b"1234")
+    log = opened(database, tmp_path, Told())
+    log.put(answers(3))
+    eventually(lambda: log.written == 3)
+    assert log.close(30) == 0
+    assert "another.counts cannot be opened" in caplog.text
+    assert "gone.counts was cut short" in caplog.text
+
+
+def test_a_folder_that_cannot_be_looked_through_does_not_end_the_writing(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gone.counts").write_bytes(b"1234")
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", refuse)
+        log = opened(database, tmp_path, Told())
+        log.put(answers(3))
+        eventually(lambda: log.written == 3)
+    assert log.close(30) == 0
+    assert "cannot be settled: Permission denied" in caplog.text
+
+
+def test_a_fault_of_the_system_while_writing_is_told_and_everything_is_written_later(
+    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    append, faults = database.append_predictions, [OSError(errno.ENOSPC, "No space left on device")]
+
+    def fail_once(*arguments: Any) -> None:
+        if faults:
+            raise faults.pop()
+        append(*arguments)
+
+    monkeypatch.setattr(database, "append_predictions", fail_once)
+    log = opened(database, tmp_path, told := Told())
+    log.put(answers(3))
+    eventually(lambda: log.written == 3)
+    assert log.close(30) == 0
+    assert told.failures == 1
+    assert "No space left on device" in caplog.text
