@@ -19,7 +19,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import partial
@@ -350,12 +350,12 @@ class ServingMetrics:
         """A station was asked for that is not in the catalogue."""
         self._unknown_stations.inc()
 
-    def missing_fields(self, names: Iterable[str], rows: int = 1) -> None:
-        """In this many station-days these fields of the contract were neither sent nor stored."""
+    def missing_fields(self, rows: Mapping[str, int]) -> None:
+        """In so many station-days these fields of the contract were neither sent nor stored."""
         counted = self._counted[self._missing_fields]
         with self._counting:
-            for name in names:
-                counted[name,] += rows
+            for name, missing in rows.items():
+                counted[name,] += missing
 
     # -------------------------------------------------------------------------------------------------- models
 

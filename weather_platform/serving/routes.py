@@ -154,6 +154,7 @@ async def predict_batch(request: Request) -> Response:
     digest = await asyncio.to_thread(digest_of, matrix.values)
     note(services, request, model, matrix.values, float(np.mean(forecasts.value)), seconds, digest=digest)
     services.metrics.forecasts(target, model.target.task, forecasts.value)
+    services.metrics.missing_fields(_missing(matrix.values))
     about = {"request_id": request_id(request.scope), "seconds": seconds, **_about(model)}
     return await asyncio.to_thread(
         _batch_answer, answer_type(request.headers.get("accept", JSON)), about, days, model.tested_through, forecasts
@@ -284,6 +285,7 @@ async def forecast(request: Request) -> Response:
     if not models:
         raise RequestRefusedError(503, "no target has a Production model yet")
     row = recent.features_of_one(index, day, {}, use_history=True)
+    services.metrics.missing_fields(_missing(row))
     answers = []
     for model in models:
         made = await services.forecaster.one(model, row)
@@ -371,10 +373,14 @@ def _features(services: Services, served: Served, asked: PredictRequest) -> tupl
     day = day_number(asked.day)
     others = _others(services, asked, positions, index, day) if asked.others else ()
     row = recent.features_of_one(index, day, _floats(asked.observation), use_history=asked.use_history, others=others)
-    missing = np.isnan(row[0, _NUMBERS])
-    if missing.any():
-        services.metrics.missing_fields([FEATURES[at].name for at in np.flatnonzero(missing).tolist()])
+    services.metrics.missing_fields(_missing(row))
     return row, day
+
+
+def _missing(matrix: NDArray[np.float32]) -> dict[str, int]:
+    """In how many of the station-days a number was not observed, for those in which it was not."""
+    times = np.count_nonzero(np.isnan(matrix[:, _NUMBERS]), axis=0)
+    return {FEATURES[at].name: int(times[at]) for at in np.flatnonzero(times).tolist()}
 
 
 _NUMBERS = slice(0, sum(c.kind == "number" for c in OBSERVATION_COLUMNS))

@@ -84,10 +84,10 @@ ACTS: dict[str, tuple[Callable[[ServingMetrics], None], Reading]] = {
     "a refused login": (lambda m: m.auth_refused("expired"), {"weather_auth_failures_total,reason=expired": 1}),
     "an unknown station": (lambda m: m.unknown_station(), {"weather_unknown_stations_total": 1}),
     "missing fields": (
-        lambda m: m.missing_fields(["rainfall_mm", "sunshine_h"], rows=3),
+        lambda m: m.missing_fields({"rainfall_mm": 3, "sunshine_h": 3}),
         {"weather_missing_fields_total,field=rainfall_mm": 3, "weather_missing_fields_total,field=sunshine_h": 3},
     ),
-    "no missing fields": (lambda m: m.missing_fields([]), {}),
+    "no missing fields": (lambda m: m.missing_fields({}), {}),
     "a swap": (lambda m: m.store_event(Event("swapped")), {f"weather_model_reloads_total{OF}": 1}),
     "a failed load": (lambda m: m.store_event(Event("load_failed")), {f"weather_model_load_failures_total{OF}": 1}),
     "a state folder that cannot be read": (
@@ -409,7 +409,7 @@ def test_nothing_that_several_threads_count_at_once_is_missed_or_counted_twice(m
             metrics.request_started()
             metrics.request_finished("/v1/predict", "POST", 200, 0.004)
             metrics.forecast("rain_tomorrow", "classification", 0.5)
-            metrics.missing_fields(["sunshine_h"])
+            metrics.missing_fields({"sunshine_h": 1})
 
     threads = [Thread(target=count) for _ in range(4)]
     for thread in threads:

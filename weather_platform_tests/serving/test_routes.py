@@ -402,6 +402,39 @@ def test_metrics_count_what_was_asked(client: httpx.Client) -> None:
     assert counted("weather_model_info") >= len(TARGETS)
 
 
+def test_missing_fields_are_counted_of_every_forecast_station_day(client: httpx.Client) -> None:
+    def counted(field: str = "sunshine_hours") -> float:
+        families = text_string_to_metric_families(client.get("/metrics").text)
+        samples = (sample for family in families for sample in family.samples)
+        named = (each for each in samples if each.name == "weather_missing_fields_total")
+        return next((each.value for each in named if each.labels["field"] == field), 0.0)
+
+    begun = counted()
+    assert client.post("/v1/predict", json=asked(observation={"sunshine_hours": None})).status_code == 200
+    assert counted() == begun + 1
+    names = [station["id"] for station in client.get("/v1/stations").json()["stations"]]
+    sent = zip(names[:3], (None, None, 7.5), strict=True)
+    rows: list[dict[str, Any]] = [{"station": name, "day": DAY, "sunshine_hours": hours} for name, hours in sent]
+    assert client.post("/v1/predict/batch", json=batch(*rows)).status_code == 200
+    assert counted() == begun + 3
+
+    station, field = _not_stored(client)
+    before = counted(field)
+    assert client.get(f"/v1/forecast/{station}").status_code == 200
+    assert counted(field) == before + 1
+
+
+def _not_stored(client: httpx.Client) -> tuple[str, str]:
+    """A station and a number that it did not report on the newest day."""
+    numbers = {column.name for column in OBSERVATION_COLUMNS if column.kind == "number"}
+    for station in client.get("/v1/stations").json()["stations"]:
+        answer = client.post("/v1/explain", json=asked(station=station["id"]))
+        for each in answer.json().get("contributions", ()):
+            if each["feature"] in numbers and each["value"] is None:
+                return station["id"], each["feature"]
+    raise AssertionError("every station reported everything")
+
+
 def test_the_contract_of_a_model_is_the_file_whose_digest_it_bears(client: httpx.Client) -> None:
     for each in client.get("/v1/models").json()["models"]:
         answer = client.get(f"/models/{each['target']}@{each['alias']}/contract")
