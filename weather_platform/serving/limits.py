@@ -17,13 +17,22 @@ LONGEST_LOCK = timedelta(minutes=15)
 FORGET_AFTER = timedelta(hours=24)
 """Failures of so long ago count no more."""
 
+_CLOCK_SKEW = timedelta(minutes=1)
+"""How far the clocks of hosts that share a database may be apart."""
+
 
 def locked_seconds(failed: FailedLogins | None, now: datetime) -> float:
-    """How long logins to the account are still refused unseen; 0 if they are looked at."""
+    """How long logins to the account are still refused unseen; 0 if they are looked at.
+
+    A lock of longer than there are is of a clock that was wrong and was set back since: it would last until that moment
+    comes. It holds no more, and the next failure locks anew.
+    """
     if failed is None or failed.locked_until is None:
         return 0.0
-    # Never longer than the longest lock, should the clock have been set back.
-    return max(0.0, min((failed.locked_until - now).total_seconds(), LONGEST_LOCK.total_seconds()))
+    left = failed.locked_until - now
+    if left > LONGEST_LOCK + _CLOCK_SKEW:
+        return 0.0
+    return max(0.0, min(left, LONGEST_LOCK) / timedelta(seconds=1))
 
 
 def after_failure(failed: FailedLogins | None, now: datetime) -> FailedLogins:

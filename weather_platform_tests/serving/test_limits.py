@@ -40,8 +40,16 @@ def test_a_failure_counts_a_day_and_no_longer() -> None:
     assert (again.failures, again.locked_until) == (1, None)
 
 
-def test_a_clock_that_was_set_back_locks_nobody_for_longer() -> None:
-    assert locked_seconds(failed_often(20), NOON - timedelta(days=3)) == LONGEST_LOCK.total_seconds()
+def test_a_clock_that_was_set_back_locks_nobody_for_longer_and_failures_lock_anew() -> None:
+    ahead, now = failed_often(20), NOON - timedelta(days=3)
+    assert locked_seconds(ahead, now) == 0
+    again = after_failure(ahead, now)
+    assert locked_seconds(again, now) == LONGEST_LOCK.total_seconds()
+    assert locked_seconds(again, now + LONGEST_LOCK) == 0
+
+
+def test_a_lock_of_a_host_whose_clock_is_a_little_ahead_holds() -> None:
+    assert locked_seconds(failed_often(20), NOON - timedelta(seconds=30)) == LONGEST_LOCK.total_seconds()
 
 
 def test_a_bucket_gives_its_burst_at_once_and_then_its_rate(monkeypatch: pytest.MonkeyPatch) -> None:
