@@ -304,7 +304,7 @@ class ReadyAnswer(BaseModel):
     ready: bool
     models: dict[str, ReadyModel] = Field(description="Production by target.")
     checked_seconds_ago: float | None = Field(description="Since the registry last answered; null: never.")
-    registry_error: str | None
+    registry_error: str | None = Field(description="Whether the registry is out of reach; `GET /v1/models` says why.")
 
 
 class LiveAnswer(BaseModel):

@@ -24,6 +24,9 @@ OPENAPI = "/openapi.json"
 METRICS = "/metrics"
 TITLE = "weather_platform"
 
+_OUT_OF_REACH = "out of reach"
+"""All that everybody may know: the error itself has addresses and paths."""
+
 _ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
 
 
@@ -67,7 +70,7 @@ async def readyz(request: Request) -> Response:
             "ready": ready,
             "models": models,
             "checked_seconds_ago": None if checked_at is None else (now - checked_at).total_seconds(),
-            "registry_error": None if served is None else served.registry_error,
+            "registry_error": None if served is None or served.registry_error is None else _OUT_OF_REACH,
         },
         200 if ready else 503,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from weather_platform.serving.state import State, StateFolder
 from weather_platform_tests import loopback
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
 from weather_platform_tests.serving.servers import (
@@ -85,6 +86,22 @@ def test_without_a_model_the_service_is_alive_and_not_ready(two_workers: Server)
     with two_workers.client("eve") as client:
         body = {"target": "rain_tomorrow", "station": "Canberra", "day": "2015-06-30"}
         assert client.post("/v1/predict", json=body).status_code == 503
+
+
+def test_why_the_registry_is_out_of_reach_is_told_to_users_alone(tmp_path: Path) -> None:
+    home = empty_home(tmp_path / "home")
+    add_user(home, "ada", "predict")
+    reason = "MLflow at http://10.0.0.7:5000 failed: /srv/weather/mlflow.db"
+    folder = StateFolder(home.folder)
+    folder.make()
+    folder.write(State(checked_at=None, registry_error=reason, models={}))
+    with one_worker(home, tmp_path) as url:
+        open_to_all = loopback.get(f"{url}/readyz", timeout=30)
+        assert open_to_all.json()["registry_error"] == "out of reach"
+        assert "10.0.0.7" not in open_to_all.text
+        token = login(url, PASSWORD).json()["access_token"]
+        told = loopback.get(f"{url}/v1/models", headers={"Authorization": f"Bearer {token}"}, timeout=30)
+        assert told.json()["registry_error"] == reason
 
 
 def test_two_workers_lock_out_together_whatever_address_is_claimed_and_follow_the_command_line(
