@@ -41,7 +41,7 @@ class _Private:
                 "leave --reload out"
             )
         inside = {name: f"inproc://{name}-{id(self)}" for name in ("endpoint", "pubsub_endpoint")}
-        super().__init__(watchers, **options | inside)
+        super().__init__(watchers, **options | inside)  # type: ignore[call-arg]
         self._hopeless = False
         for watcher in watchers:
             watcher.hooks["after_reap"] = self._after_reap

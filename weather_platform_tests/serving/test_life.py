@@ -19,7 +19,8 @@ import pytest
 from weather_platform.cli import serve as command
 from weather_platform.domain.feature_table import training_columns, training_data
 from weather_platform.domain.targets import TARGETS
-from weather_platform.serving.arbiter import is_hopeless
+from weather_platform.errors import SettingsError
+from weather_platform.serving.arbiter import PrivateArbiter, is_hopeless
 from weather_platform.serving.server import CANNOT_START
 from weather_platform.serving.state import StateFolder
 from weather_platform.settings import PROJECT_DIR, load_settings
@@ -102,6 +103,11 @@ def test_a_service_ends_when_a_worker_cannot_start_and_none_serves(
     exit_code: int, ages: list[float], ends: bool
 ) -> None:
     assert is_hopeless(exit_code, ages) is ends
+
+
+def test_what_would_need_an_open_control_port_is_refused() -> None:
+    with pytest.raises(SettingsError, match="leave --reload out"):
+        PrivateArbiter([], endpoint="tcp://127.0.0.1:1", pubsub_endpoint="tcp://127.0.0.1:2", plugins=[{"use": "it"}])
 
 
 def test_nothing_but_the_port_of_the_service_can_be_reached(server: Server) -> None:

@@ -383,6 +383,22 @@ def test_alive_ready_and_documented_without_a_token(server: Server, served_home:
             assert len(anyone.get(f"/docs/{name}").content) > 10_000
 
 
+def test_bodies_that_would_cost_gigabytes_or_fail_are_refused(client: httpx.Client) -> None:
+    scoring = "/models/rain_tomorrow@Production/invocations"
+    commas = (("," * 2**19 + "\n") * 2).encode()
+    assert client.post(scoring, content=commas, headers={"Content-Type": "text/csv"}).status_code == 400
+    unknown = asked(**{str(number): 0 for number in range(100_000)})
+    assert paths(client.post("/v1/predict", json=unknown)) == [""]
+    table = pa.table({"station": ["Canberra"], "day": [date.fromisoformat(DAY)], "rainfall_mm": [2**60 + 1]})
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as stream:
+        stream.write_table(table)
+    answer = client.post(
+        "/v1/predict/batch?target=rain_tomorrow", content=bytes(sink.getvalue()), headers={"Content-Type": ARROW}
+    )
+    assert paths(answer) == ["observations.0.rainfall_mm"]
+
+
 def test_metrics_count_what_was_asked(client: httpx.Client) -> None:
     def counted(name: str, **labels: str) -> float:
         families = text_string_to_metric_families(client.get("/metrics").text)
