@@ -11,6 +11,7 @@ from pathlib import Path
 
 from weather_platform.cli.home import dagster_home
 from weather_platform.errors import SettingsError, WeatherError
+from weather_platform.resources.mlflow_client import ensure_store
 from weather_platform.settings import PROJECT_DIR, Settings
 from weather_platform.stores import mlflow_tracking_uri
 
@@ -46,6 +47,8 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
         del commands["MLflow"], ports["MLflow"]  # the stack has a server of its own
     for name, wanted in ports.items():
         require_free(name, host, wanted, "--port" if name == "Dagster" else "--mlflow-port")
+    if "MLflow" in commands:
+        ensure_store(mlflow_tracking_uri(settings))  # MLflow's own command would make it under its name, in pieces
     # Started in the background by a script, SIGINT is ignored, and the children would inherit that and never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

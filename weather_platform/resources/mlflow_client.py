@@ -5,6 +5,8 @@ raises into RegistryUnreachableError. What does not: runs (``mlflow_tracking``),
 MLflow's own global state (active run, tracking URI) is never relied on.
 """
 
+import fcntl
+import glob
 import os
 import re
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 from weather_platform.errors import RegistryUnreachableError, WeatherError
 
@@ -41,11 +44,79 @@ def prepare_mlflow() -> None:
 
 def mlflow_client(tracking_uri: str) -> Any:
     """A client of this address for runs and registry; the first one makes an SQLite store."""
+    ensure_store(tracking_uri)
     prepare_mlflow()
     from mlflow import MlflowClient
 
     with answering(tracking_uri, "opening the store"):
         return MlflowClient(tracking_uri, tracking_uri)
+
+
+def ensure_store(tracking_uri: str) -> None:
+    """Make the SQLite store of this address unless its file is there; of several processes at once, one does the work.
+
+    MLflow commits its migrations one by one and can neither go on with some of them nor do them in two processes, so
+    they are done under another name, and the file gets its own when it is whole. A file that is there is never touched.
+    """
+    path = _store_file(tracking_uri)
+    if path is None:
+        return
+    try:
+        if path.exists():
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = path.with_name(f"{path.name}.lock").open("w")
+    except OSError as error:
+        raise RegistryUnreachableError(
+            f"{path.parent} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"
+        ) from None
+    with lock, answering(tracking_uri, "making the store"):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _remove_unfinished(path)  # a process that was killed; one that lives would hold the lock
+        if not path.exists():
+            try:
+                _make_store(path)
+            finally:
+                _remove_unfinished(path)
+
+
+def _make_store(path: Path) -> None:
+    from mlflow import MlflowClient
+
+    # Another name each time: MLflow remembers for as long as the process lives which stores it has opened.
+    scratch = path.with_name(f"{path.name}.new-{uuid4().hex[:8]}")
+    with _not_waiting_for_the_disk(scratch):
+        made = MlflowClient(f"sqlite:///{scratch}", f"sqlite:///{scratch}")
+    made._tracking_client.store.engine.dispose()  # closes the file: no journal is left, and nothing writes to it again
+    with scratch.open("rb") as file:
+        os.fsync(file)
+    scratch.rename(path)
+
+
+@contextmanager
+def _not_waiting_for_the_disk(path: Path) -> Iterator[None]:
+    """Let the commits to this SQLite file reach the disk whenever they do: after a power cut it is begun anew."""
+    import sqlite3
+
+    from sqlalchemy import Engine, event
+
+    def connected(connection: Any, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            (_, _, name) = connection.execute("PRAGMA database_list").fetchone()
+            if name == str(path.resolve()):
+                connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", connected)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", connected)
+
+
+def _remove_unfinished(path: Path) -> None:
+    """Stores beside this one that were never finished, with their journals."""
+    for unfinished in path.parent.glob(f"{glob.escape(path.name)}.new-*"):
+        unfinished.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -108,6 +179,16 @@ def _artifact_location(tracking_uri: str) -> str | None:
         return None  # a server knows where it keeps files
     store = Path(tracking_uri.removeprefix("sqlite:///")).absolute()
     return (store.parent / f"{store.stem}_artifacts").as_uri()
+
+
+def _store_file(tracking_uri: str) -> Path | None:
+    """The file of an SQLite store, None for any other address."""
+    if not tracking_uri.startswith("sqlite:///"):
+        return None
+    from sqlalchemy import make_url
+
+    database = make_url(tracking_uri).database
+    return Path(database) if database and database != ":memory:" and not database.startswith("file:") else None
 
 
 def _one_line(error: Exception, tracking_uri: str) -> str:
