@@ -3,15 +3,17 @@
 What belongs here: sending, counting and timing. What does not: comparing with other servers (``benchmarks``).
 
 Every station of the service is asked for its newest day in turn, over connections that are kept alive. With a rate,
-requests are due at fixed moments, and the time that one waits for a free connection counts: a service that stalls
-cannot hide it.
+requests are due at fixed moments, and latency is from the moment at which one was due, however late a connection was
+free for it; those that were never sent are errors. So a service that stalls cannot hide it.
 """
 
 import asyncio
 import json
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import count
 
 import aiohttp
 from rich.console import Console
@@ -24,6 +26,9 @@ from weather_platform.errors import PartitionMissingError, WeatherError
 from weather_platform.settings import Settings
 
 _ANSWER_SECONDS = 30.0
+_LATE_SECONDS = 1.0
+"""So long after the end requests may still be sent that were due before it."""
+NOT_SENT = "not sent in time"
 _SHOW_SECONDS = 0.5
 _LOOK_AT_TOKEN_SECONDS = 5.0
 
@@ -88,16 +93,15 @@ def _bodies(client: WeatherClient, target: str) -> list[bytes]:
 
 async def _asked(client: WeatherClient, bodies: list[bytes], load: Load) -> tuple[Outcome, float]:
     outcome = Outcome()
-    due: asyncio.Queue[float] = asyncio.Queue()
     headers = {"Authorization": f"Bearer {client.token()}", "Content-Type": "application/json"}
     timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
     connector = aiohttp.TCPConnector(limit=load.connections)
     start = time.perf_counter()
     end = start + load.seconds
-    numbers = iter(range(1 << 62))
+    numbers = count()
 
-    async def one(session: aiohttp.ClientSession, began: float) -> None:
-        body = bodies[next(numbers) % len(bodies)]
+    async def one(session: aiohttp.ClientSession, number: int, due: float) -> None:
+        body = bodies[number % len(bodies)]
         try:
             async with session.post(f"{client.url}/v1/predict", data=body, headers=headers) as answer:
                 await answer.read()
@@ -105,29 +109,21 @@ async def _asked(client: WeatherClient, bodies: list[bytes], load: Load) -> tupl
         except (aiohttp.ClientError, TimeoutError) as error:
             reason = type(error).__name__
         if reason is None:
-            outcome.latencies_s.append(time.perf_counter() - began)
+            outcome.latencies_s.append(time.perf_counter() - due)
         else:
             outcome.errors[reason] += 1
 
-    async def worker(session: aiohttp.ClientSession) -> None:
+    async def as_answered(session: aiohttp.ClientSession) -> None:
         while (now := time.perf_counter()) < end:
-            if load.rate is None:
-                await one(session, now)
-                continue
-            try:
-                began = await asyncio.wait_for(due.get(), end - now)
-            except TimeoutError:
-                return
-            await one(session, began)
+            await one(session, next(numbers), now)
 
-    async def dispatch(rate: float) -> None:
-        sent = 0
-        while True:
-            now = time.perf_counter()
-            while start + sent / rate <= now:
-                due.put_nowait(now)
-                sent += 1
-            await asyncio.sleep(start + sent / rate - now)
+    async def as_due(session: aiohttp.ClientSession, rate: float, in_all: int) -> None:
+        while (number := next(numbers)) < in_all:
+            due = start + number / rate
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            if time.perf_counter() > end + _LATE_SECONDS:
+                return
+            await one(session, number, due)
 
     async def renew() -> None:
         while True:
@@ -146,10 +142,13 @@ async def _asked(client: WeatherClient, bodies: list[bytes], load: Load) -> tupl
 
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as session:
         beside = [asyncio.create_task(each) for each in (show(), renew())]
-        if load.rate is not None:
-            beside.append(asyncio.create_task(dispatch(load.rate)))
+        if load.rate is None:
+            connections = [as_answered(session) for _ in range(load.connections)]
+        else:
+            in_all = math.ceil(load.seconds * load.rate)
+            connections = [as_due(session, load.rate, in_all) for _ in range(load.connections)]
         try:
-            await asyncio.gather(*(worker(session) for _ in range(load.connections)))
+            await asyncio.gather(*connections)
         finally:
             for task in beside:
                 task.cancel()
@@ -157,4 +156,6 @@ async def _asked(client: WeatherClient, bodies: list[bytes], load: Load) -> tupl
     for error in ended:
         if isinstance(error, Exception):
             raise error
+    if load.rate is not None and (unsent := in_all - len(outcome.latencies_s) - outcome.errors.total()):
+        outcome.errors[NOT_SENT] = unsent
     return outcome, time.perf_counter() - start
