@@ -7,9 +7,10 @@ A client may be shared by threads. It asks for a token when it needs the first o
 """
 
 import json
+import math
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from types import TracebackType
@@ -249,7 +250,7 @@ class FieldError:
 
 
 class ServiceError(WeatherError):
-    """The service refused, failed, or cannot be reached.
+    """The service refused, failed, or cannot be reached or asked.
 
     `status` is the HTTP status, None when there was no answer; `detail` says what is wrong; `errors` names every faulty
     field; `retry_after_seconds` is when to ask again, if the service said so.
@@ -274,12 +275,21 @@ _Answer = TypeVar("_Answer")
 
 
 class WeatherClient:
-    """Asks one service as one user. Every call raises ServiceError when there is no answer to give."""
+    """Asks one service as one user. Every call raises ServiceError when there is no answer to give.
+
+    So does making one with a `url` that is none.
+    """
 
     def __init__(self, url: str, username: str, password: str, *, timeout_seconds: float = 30.0) -> None:
         self.url = url.rstrip("/")
         self._credentials = {"username": username, "password": password}
-        self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
+        try:
+            self._http = httpx.Client(base_url=self.url, timeout=timeout_seconds)
+            self._http.base_url.host.encode("idna")
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise ServiceError(
+                None, f"{self.url!r} is no address of a service ({error}); write it like {DEFAULT_URL}"
+            ) from None
         self._lock = threading.Lock()
         self._token, self._renew_at = "", 0.0
 
@@ -353,7 +363,10 @@ class WeatherClient:
     def forecast(self, station: str, day: date | None = None, target: str | None = None) -> StationAnswer:
         """The forecasts of a station from the stored observations; default: its newest day, every target."""
         params = {"date": day.isoformat() if day else None, "target": target}
-        path = f"/v1/forecast/{quote(station, safe='')}"
+        try:
+            path = f"/v1/forecast/{quote(station, safe='')}"
+        except UnicodeEncodeError:
+            raise ServiceError(None, f"{station!r} is no name of a station: it is no text in UTF-8") from None
         return self._asked(StationAnswer, "GET", path, params={k: v for k, v in params.items() if v is not None})
 
     def stations(self) -> StationsAnswer:
@@ -402,6 +415,8 @@ class WeatherClient:
     def _sent(self, method: str, path: str, **sent: Any) -> httpx.Response:
         try:
             answer = self._http.request(method, path, **sent)
+        except UnicodeEncodeError:
+            raise ServiceError(None, "user or password is no text in UTF-8; see how they were given") from None
         except httpx.HTTPError as error:
             said = (
                 f"no answer from {self.url} ({str(error) or type(error).__name__}); is `weather serve` running there?"
@@ -450,7 +465,24 @@ def _predict_body(
 
 
 def _encoded(body: Mapping[str, Any]) -> bytes:
-    return json.dumps(_plain(body), allow_nan=False).encode()
+    try:
+        return json.dumps(_plain(body), allow_nan=False).encode()
+    except ValueError:
+        if not (faults := tuple(_infinite(body))):
+            raise
+        raise ServiceError(None, "the request cannot be sent", faults) from None
+
+
+def _infinite(value: Any, *path: str) -> Iterator[FieldError]:
+    """Every number in there that JSON does not have."""
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            yield from _infinite(each, *path, name)
+    elif isinstance(value, list):
+        for place, each in enumerate(value):
+            yield from _infinite(each, *path, str(place))
+    elif isinstance(value, float) and math.isinf(value):
+        yield FieldError(path=".".join(path), message=f"{value} is no number of an observation")
 
 
 def _plain(value: Any) -> Any:

@@ -1,6 +1,7 @@
-"""The client's types are those of the service's OpenAPI document, field by field."""
+"""The client's types are those of the service's OpenAPI document, field by field; and what it refuses by itself."""
 
 import dataclasses
+from datetime import date
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from weather_platform import client
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.serving import contract
 
+NOWHERE = "http://127.0.0.1:1"
 REF = "#/components/schemas/{model}"
 DOCUMENT: dict[str, Any] = models_json_schema(
     [(model, "serialization") for model in contract.MODELS], ref_template=REF
@@ -83,6 +85,39 @@ def test_a_field_that_one_side_lacks_or_has_as_another_type_is_found() -> None:
     for properties in (less, other):
         changed = {**DOCUMENT["ModelEntry"], "properties": properties}
         assert shape(changed, DOCUMENT) != own_shape(client.ModelEntry)
+
+
+@pytest.mark.parametrize("url", ["http://[::1", "http://127.0.0.1:port", "http://.", "http://xn--/", "http://a\nb"])
+def test_an_address_that_is_none_is_refused_when_the_client_is_made(url: str) -> None:
+    with pytest.raises(client.ServiceError, match=r"is no address of a service .*; write it like http://127") as caught:
+        client.WeatherClient(url, "ada", "secret")
+    assert caught.value.status is None
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:3000", "http://127.0.0.1:3000/", "https://wetter.example/präfix"])
+def test_an_address_is_taken(url: str) -> None:
+    client.WeatherClient(url, "ada", "secret").close()
+
+
+def test_an_infinite_observation_is_refused_with_its_path_and_nothing_is_asked() -> None:
+    good: client.StationDay = {"station": "Sydney", "day": date(2015, 6, 30), "rainfall_mm": None}
+    bad: client.StationDay = {**good, "rainfall_mm": float("inf"), "temp_3pm_c": float("nan")}
+    with client.WeatherClient(NOWHERE, "ada", "secret") as asking:
+        with pytest.raises(client.ServiceError) as caught:
+            asking.predict_batch("rain_tomorrow", [good, bad])
+        assert [each.path for each in caught.value.errors] == ["observations.1.rainfall_mm"]
+        with pytest.raises(client.ServiceError, match=r"observation\.rainfall_mm: -inf is no number"):
+            asking.predict("rain_tomorrow", "Sydney", date(2015, 6, 30), {"rainfall_mm": float("-inf")})
+
+
+def test_what_is_no_text_is_refused_and_a_password_is_not_shown() -> None:
+    with client.WeatherClient(NOWHERE, "ada", "secret\udcff") as asking:
+        with pytest.raises(client.ServiceError, match="user or password is no text") as caught:
+            asking.stations()
+        assert "secret" not in str(caught.value)
+        with pytest.raises(client.ServiceError, match="is no name of a station"):
+            asking.forecast("Sydney\udcff")
 
 
 def test_every_observed_column_is_a_field_of_an_observation() -> None:

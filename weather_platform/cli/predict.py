@@ -1,5 +1,6 @@
 """`weather predict`: what a running service says of a station-day."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +75,9 @@ def observation_of(fields: Sequence[str]) -> "Observation":
             found[name] = _value(kinds[name], text.strip())
         except ValueError:
             wanted = "true or false" if kinds[name] == "flag" else "a number"
-            raise SourceError(f"{name} takes {wanted}, not '{text}'") from None
+            raise SourceError(
+                f"{name} takes {wanted}, not '{text}'; leave it empty ({name}=) if it was not observed"
+            ) from None
     return found  # type: ignore[return-value]
 
 
@@ -82,7 +85,10 @@ def _value(kind: str, text: str) -> float | bool | None:
     if not text:
         return None
     if kind != "flag":
-        return float(text)
+        number = float(text)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
     if text not in ("true", "false"):
         raise ValueError
     return text == "true"
