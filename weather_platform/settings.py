@@ -209,7 +209,7 @@ class Settings(BaseSettings):
     @field_validator("home", "csv_path", "jwt_key_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        return value.expanduser().absolute() if value is not None else None
+        return _absolute(value) if value is not None else None
 
     @field_validator("home")
     @classmethod
@@ -229,7 +229,7 @@ class Settings(BaseSettings):
             if not re.fullmatch(r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/.*)?", value) or _UNUSABLE.search(value):
                 raise ValueError("s3:// takes a bucket and a prefix alone, without ?, # and %: s3://bucket/prefix")
             return value
-        folder = str(Path(value).expanduser().absolute())
+        folder = str(_absolute(Path(value)))
         _require_usable(folder)
         return folder
 
@@ -282,9 +282,22 @@ def load_settings(**overrides: object) -> Settings:
     if unknown:
         raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/reference/settings.md for the names")
     homes = (value for name, value in sorted(given.items()) if name.upper() == "WEATHER_HOME")
-    home = Path(str(overrides.get("home") or next(homes, "") or DEFAULT_HOME)).expanduser().absolute()
     try:
-        return Settings(_env_file=home / "weather.env", **(overrides | {"home": home}))  # type: ignore[arg-type]
+        home = _absolute(Path(str(overrides.get("home") or next(homes, "") or DEFAULT_HOME)))
+    except ValueError as error:
+        raise SettingsError(f"WEATHER_HOME: {error}") from None
+    remembered = home / "weather.env"
+    try:
+        return Settings(_env_file=remembered, **(overrides | {"home": home}))  # type: ignore[arg-type]
+    except UnicodeDecodeError as error:
+        raise SettingsError(
+            f"{remembered} is no text in UTF-8 (byte {error.start}); mend it, or delete it and tell `weather run` its "
+            "--source again"
+        ) from None
+    except OSError as error:
+        raise SettingsError(
+            f"{remembered} cannot be read: {error.strerror}; set WEATHER_HOME to another folder"
+        ) from None
     except ValidationError as error:
         raise SettingsError("; ".join(_one_line(problem) for problem in error.errors(include_input=False))) from None
 
@@ -309,6 +322,14 @@ def remember_source(settings: Settings) -> None:
         raise SettingsError(
             f"{settings.home} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"
         ) from None
+
+
+def _absolute(path: Path) -> Path:
+    """The path from the root on; ValueError when nobody knows where it begins."""
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"'{path}' begins with the home of a user that does not exist; write the whole path") from None
 
 
 def _quoted(value: str) -> str:

@@ -320,6 +320,24 @@ def test_paths_are_absolute_whatever_the_folder_they_were_given_in(
     assert (settings.home, settings.csv_path) == (tmp_path / "here", tmp_path / "me" / "rows")
 
 
+@pytest.mark.parametrize("name", ["HOME", "CSV_PATH", "JWT_KEY_FILE", "LAKE_URI"])
+def test_a_path_in_the_home_of_nobody_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(f"WEATHER_{name}", "~nobody at all/here")
+    assert _refusal() == (
+        f"WEATHER_{name}: '~nobody at all/here' begins with the home of a user that does not exist; "
+        "write the whole path"
+    )
+
+
+def test_a_remembered_choice_that_is_no_text_or_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    remembered = tmp_path / "home" / "weather.env"
+    _remembered(remembered.parent, "")
+    remembered.write_bytes(b"WEATHER_SOURCE=csv # caf\xe9\n")
+    assert _refusal().startswith(f"{remembered} is no text in UTF-8 (byte 24); mend it, or delete it")
+    remembered.unlink()
+    assert " cannot be read: File name too long" in _refusal(home=tmp_path / ("x" * 300))
+
+
 def test_the_source_is_remembered_for_the_next_process(tmp_path: Path) -> None:
     chosen = load_settings(
         source="csv", csv_path=tmp_path / "a folder, with 'odd' \"signs\", \\ and #1", synthetic_stations=12,

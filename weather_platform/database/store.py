@@ -43,7 +43,7 @@ from weather_platform.database.records import (
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
 from weather_platform.domain.promotion import Verdict
-from weather_platform.errors import InvariantError, WeatherError
+from weather_platform.errors import InvariantError, SettingsError, WeatherError
 
 if TYPE_CHECKING:  # they bring the algorithms: a process that only migrates or looks up users does without
     from weather_platform.domain.leaderboard import Entry
@@ -144,7 +144,13 @@ class Database:
         """For migrations and tests; everything else goes through the methods."""
         if self._url.get_backend_name() == "sqlite":
             assert self._url.database is not None, "parse_url refuses SQLite without a file"  # noqa: S101
-            Path(self._url.database).parent.mkdir(parents=True, exist_ok=True)
+            folder = Path(self._url.database).parent
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SettingsError(
+                    f"{folder} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"
+                ) from None
             engine = sa.create_engine(self._url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
             sa.event.listen(engine, "connect", _prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)

@@ -279,6 +279,35 @@ def test_a_home_that_is_a_file_is_named(nothing: MadeHome) -> None:
     assert str(nothing.folder) in failed(nothing, "status")
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run"], ["status"], ["models"], ["skill"], ["env"], ["ui"], ["user", "list"],
+        ["rollback", TARGET, "--reason", "no good at all"], ["reproduce", TARGET, "1"],
+    ],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_a_home_in_which_nothing_can_be_made_is_named_by_every_command(
+    nothing: MadeHome, tmp_path: Path, arguments: list[str]
+) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    for folder in (str(tmp_path / "file"), str(tmp_path / "file" / "home"), "/proc/home"):
+        said = failed(nothing, *arguments, WEATHER_HOME=folder)
+        assert said.startswith(f"weather: {folder}")
+        assert said.endswith("set WEATHER_HOME to a writable folder")
+
+
+def test_a_home_of_a_user_that_does_not_exist_is_named(nothing: MadeHome) -> None:
+    said = failed(nothing, "status", WEATHER_HOME="~nobody at all/weather")
+    assert "WEATHER_HOME: '~nobody at all/weather' begins with the home of a user that does not exist" in said
+
+
+def test_remembered_settings_that_are_no_text_are_named(nothing: MadeHome) -> None:
+    nothing.folder.mkdir()
+    (nothing.folder / "weather.env").write_bytes(b"WEATHER_CSV_PATH=caf\xe9\n")
+    assert f"{nothing.folder / 'weather.env'} is no text in UTF-8 (byte 20)" in failed(nothing, "status")
+
+
 def test_a_registry_that_is_no_database_is_named_and_nothing_is_changed(home: MadeHome) -> None:
     (home.folder / "mlflow.db").write_bytes(b"this is no database" * 200)
     before = home.database.decisions(TARGET)
