@@ -1,9 +1,12 @@
 """The commands and their arguments. Each one loads settings, calls one function, prints, and ends."""
 
 import json
-from contextlib import closing
+import signal
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
 from typing import Annotated
 
 import typer
@@ -364,6 +367,35 @@ def _known(targets: list[str]) -> list[str]:
     return targets
 
 
+@contextmanager
+def _sigterm_like_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM do what Ctrl-C does: end the block, whatever becomes of the interrupt in there.
+
+    Dagster gives SIGTERM the handler of SIGINT, which is ignored in the background of a script; and here and there it
+    takes an interrupt for an error of its own.
+    """
+    interrupted = False
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        signal.default_int_handler(number, frame)
+
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    except WeatherError:
+        raise
+    except Exception:
+        if interrupted:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@_sigterm_like_ctrl_c()
 def _run(
     settings: Settings,
     targets: list[str],

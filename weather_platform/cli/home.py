@@ -1,14 +1,18 @@
 """The home folder: where the embedded profile keeps its state, and the Dagster instance in it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from weather_platform.errors import SettingsError
+from weather_platform.errors import SettingsError, WeatherError
 from weather_platform.settings import PROJECT_DIR, Settings
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
+    from dagster._core.instance.ref import InstanceRef
+    from sqlalchemy.exc import SQLAlchemyError
 
 
 _NO_COPIES_OF_OUTPUT = {
@@ -44,23 +48,52 @@ def _is_of_a_home(folder: Path) -> bool:
     return folder.name == "dagster" and any((folder.parent / name).exists() for name in ("weather.env", "lake"))
 
 
-def open_instance(settings: Settings) -> "DagsterInstance":
+@contextmanager
+def open_instance(settings: Settings) -> Iterator["DagsterInstance"]:
     """The Dagster instance of the home: the one `dagster dev` uses with the same DAGSTER_HOME.
 
     Output of steps goes to the terminal alone: the helper processes that would copy it answer Ctrl-C with a traceback.
+    What its storage raises in the block is one line, and a signal that Dagster took for its own is Ctrl-C again.
     """
     from dagster import DagsterInstance
-    from dagster._core.instance.ref import InstanceRef
+    from dagster._core.errors import DagsterExecutionInterruptedError
+    from sqlalchemy.exc import SQLAlchemyError
 
     folder = dagster_home(settings)
     os.environ["DAGSTER_HOME"] = str(folder)
+    try:
+        with DagsterInstance.from_ref(_reference(folder)) as instance:
+            yield instance
+    except DagsterExecutionInterruptedError:
+        raise KeyboardInterrupt from None
+    except SQLAlchemyError as error:
+        raise _of_storage(folder, error) from error
+
+
+def _reference(folder: Path) -> "InstanceRef":
+    """As its `dagster.yaml` says, with an event log that opens its files once."""
+    from dagster._core.instance.ref import InstanceRef
+
     reference = InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT)
     events = reference.event_storage_data
-    if events is not None and events.class_name == "SqliteEventLogStorage":
-        quicker = {
-            "module": "weather_platform.cli.event_log",
-            "class": "OpenEventLogStorage",
-            "config": {"base_dir": events.config_dict["base_dir"]},
-        }
-        reference = InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT | {"event_log_storage": quicker})
-    return DagsterInstance.from_ref(reference)
+    if events is None or events.class_name != "SqliteEventLogStorage":
+        return reference
+    quicker = {
+        "module": "weather_platform.cli.event_log",
+        "class": "OpenEventLogStorage",
+        "config": {"base_dir": events.config_dict["base_dir"]},
+    }
+    return InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT | {"event_log_storage": quicker})
+
+
+def _of_storage(folder: Path, error: "SQLAlchemyError") -> WeatherError:
+    """What is wrong with the runs and events that Dagster keeps, and what to do about it."""
+    from sqlalchemy.exc import DBAPIError, OperationalError
+
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    if isinstance(error, OperationalError):  # locked, full, not to be opened, a server that is down
+        remedy = "make sure that it can be read and written and that nothing else holds it, then run again"
+    else:
+        remedy = "put a copy of it back, or move it away: the history of runs goes with it, data and models stay"
+    said = next(iter(str(cause).splitlines()), type(cause).__name__).rstrip(".;")
+    return WeatherError(f"the storage of Dagster in {folder} failed: {said}; {remedy}")

@@ -3,8 +3,7 @@
 from weather_platform.automation.rollback import ROLLBACK_JOB, ROLLBACK_OP
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
-from weather_platform.cli.runs import QUIET, failure_of
-from weather_platform.errors import WeatherError
+from weather_platform.cli.runs import QUIET, require_success
 from weather_platform.settings import Settings
 
 
@@ -21,8 +20,7 @@ def run_rollback(settings: Settings, target: str, to_version: int | None, reason
                 instance=instance, run_config=QUIET | {"ops": {ROLLBACK_OP: {"config": asked}}}, raise_on_error=False
             )
         )
-    if not result.success:
-        raise WeatherError(failure_of(result, result.run_id))
+    require_success(result, result.run_id)
     if nowhere:
         [seen] = result.get_asset_observation_events()
         left = seen.asset_observation_data.asset_observation.metadata["left"].value

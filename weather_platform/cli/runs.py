@@ -15,6 +15,7 @@ from dagster_shared.error import SerializableErrorInfo
 from rich.console import Console, RenderableType
 from rich.progress import Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
+from sqlalchemy.exc import SQLAlchemyError
 
 from weather_platform import errors
 from weather_platform.automation.plan import StageRun
@@ -63,10 +64,7 @@ def execute(
             tags={RANGE_START: run.first, RANGE_END: run.last},
             raise_on_error=False,
         )
-    if any(event.is_step_failure and _interrupted(event.step_failure_data.error) for event in result.all_events):
-        raise KeyboardInterrupt
-    if not result.success:
-        raise WeatherError(failure_of(result, run_id))
+    require_success(result, run_id)
     steps = {event.step_key: event for event in result.all_events if event.is_step_success and event.step_key}
     return StageResult(
         run,
@@ -74,6 +72,23 @@ def execute(
         time.perf_counter() - started,
         {key: event.step_success_data.duration_ms / 1000 for key, event in steps.items()},
     )
+
+
+def require_success(result: dg.ExecuteInProcessResult, run_id: str) -> None:
+    """WeatherError, one line, when the run failed; KeyboardInterrupt when it was ended by Ctrl-C or SIGTERM."""
+    if any(_interrupted(error) for error in _errors(result)):
+        raise KeyboardInterrupt
+    if not result.success:
+        raise WeatherError(failure_of(result, run_id))
+
+
+def _errors(result: dg.ExecuteInProcessResult) -> Iterator[SerializableErrorInfo | None]:
+    """What the steps of a run raised, and what was raised around them: while resources were made, or between steps."""
+    for event in result.all_events:
+        if event.is_step_failure:
+            yield event.step_failure_data.error
+        elif event.is_failure and event.event_type == dg.DagsterEventType.RUN_FAILURE:
+            yield event.job_failure_data.error
 
 
 def failure_of(result: dg.ExecuteInProcessResult, run_id: str) -> str:
@@ -93,7 +108,7 @@ def failure_of(result: dg.ExecuteInProcessResult, run_id: str) -> str:
 
 
 def _interrupted(error: SerializableErrorInfo | None) -> bool:
-    """Whether a step ended by Ctrl-C, which Dagster records as its failure."""
+    """Whether it was ended by Ctrl-C or SIGTERM, which Dagster records as a failure."""
     while error is not None and error.cls_name not in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
         error = error.cause
     return error is not None
@@ -141,7 +156,10 @@ def _watch(instance: dg.DagsterInstance, run_id: str, progress: Progress, stop: 
     last_look = False
     while not last_look:
         last_look = stop.wait(_POLL_SECONDS)
-        connection = instance.get_records_for_run(run_id, cursor=cursor)
+        try:
+            connection = instance.get_records_for_run(run_id, cursor=cursor)
+        except SQLAlchemyError:
+            return  # the run writes there too, and ends with the reason
         cursor = connection.cursor
         for record in connection.records:
             _show(record.event_log_entry, progress, tasks)

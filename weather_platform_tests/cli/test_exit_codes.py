@@ -108,6 +108,30 @@ def test_ctrl_c_outside_of_a_run_is_one_line_and_code_1(nothing: MadeHome, monke
     assert failed(nothing, "status") == "weather: interrupted; run it again to go on"
 
 
+def test_sigterm_during_a_run_is_the_line_of_ctrl_c(nothing: MadeHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    said = []
+    for sent in (signal.SIGINT, signal.SIGTERM):
+        monkeypatch.setattr(pipeline, "run_pipeline", lambda *_, sent=sent: signal.raise_signal(sent))
+        said.append(failed(nothing, "run"))
+    assert said[0].startswith("weather: interrupted; every partition is as it was or as it should be")
+    assert said[0] == said[1]
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_an_interrupt_that_a_library_takes_for_its_own_error_is_one_all_the_same(
+    nothing: MadeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mistaken(*_: object) -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise ValueError("this text cannot be read") from None
+
+    monkeypatch.setattr(pipeline, "run_pipeline", mistaken)
+    assert failed(nothing, "run") == "weather: interrupted; run it again to go on"
+
+
 def test_a_result_that_cannot_be_written_after_the_run_is_one_line(
     nothing: MadeHome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +345,21 @@ def test_an_application_database_that_is_no_database_is_named(home: MadeHome) ->
         (home.folder / name).unlink(missing_ok=True)
     (home.folder / "weather.db").write_bytes(b"this is no database" * 200)
     assert "weather.db" in failed(home, "forecast")
+
+
+@pytest.mark.parametrize("name", ["history/runs.db", "history/runs/index.db", "schedules/schedules.db"])
+def test_a_damaged_storage_of_dagster_is_named_and_can_be_moved_away(home: MadeHome, name: str) -> None:
+    folder = home.folder / "dagster"
+    for end in ("-wal", "-shm"):
+        (folder / f"{name}{end}").unlink(missing_ok=True)
+    (folder / name).write_bytes(b"this is no database" * 200)
+    commands = [["run"], ["watch", "--month", "2015-06"], ["status"]]
+    for command in commands if "index" not in name else commands[:2]:  # no event is read for the status
+        said = failed(home, *command)
+        assert f"the storage of Dagster in {folder} failed: file is not a database; put a copy of it back" in said
+    folder.rename(home.folder / "away")
+    assert home.call("status").code == 0
+    assert home.call("forecast", "--date", "2015-06-30").code == 0
 
 
 def test_a_lake_whose_log_is_gone_is_named(home: MadeHome) -> None:
