@@ -13,14 +13,15 @@ _CTRL_C = 130
 
 
 def main() -> None:
-    """Entry point of `weather`. A deliberate error is one line on stderr and exit code 1."""
+    """Entry point of `weather`. An error that is no fault of the program is one line on stderr and exit code 1."""
     look_for_garbage_seldom()  # from now on, as most objects are made by imports
     from weather_platform.errors import WeatherError
 
+    asked = {"traceback": False}  # the command writes down here what was asked for
     try:
         from weather_platform.cli.commands import app
 
-        app()
+        app(obj=asked)
     except WeatherError as error:
         sys.stderr.write(f"weather: {error}\n")
         sys.exit(1)
@@ -29,3 +30,15 @@ def main() -> None:
             raise
         sys.stderr.write("weather: interrupted; run it again to go on\n")
         sys.exit(1)
+    except _of_the_surroundings() as error:
+        if asked["traceback"]:
+            raise
+        said = next(iter(str(error).splitlines()), "no reason given")
+        sys.stderr.write(f"weather: {type(error).__name__}: {said}; `weather --traceback ...` shows where it was\n")
+        sys.exit(1)
+
+
+def _of_the_surroundings() -> tuple[type[Exception], ...]:
+    """What disks, networks and databases raise where no line was foreseen for it. Anything else is a fault here."""
+    database = sys.modules.get("sqlalchemy.exc")  # nothing of it was raised by a command that did not import it
+    return (OSError, database.SQLAlchemyError) if database is not None else (OSError,)

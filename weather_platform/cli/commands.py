@@ -41,11 +41,16 @@ def _say_version(asked: bool) -> None:
 
 @app.callback()
 def options_of_all(
+    context: typer.Context,
     _version: Annotated[
         bool, typer.Option("--version", help="Print the version and end.", is_eager=True, callback=_say_version)
     ] = False,
+    traceback: Annotated[
+        bool, typer.Option("--traceback", help="Show where an error came from for which no words were foreseen.")
+    ] = False,
 ) -> None:
     """Forecast tomorrow's weather for every station, from raw observations to a promoted model."""
+    context.ensure_object(dict)["traceback"] = traceback
 
 
 @app.command()

@@ -1,5 +1,6 @@
 """Exit codes and what is said: 2 for what cannot be asked, 1 with one line for what cannot be done; nothing written."""
 
+import errno
 import gzip
 import os
 import shutil
@@ -12,6 +13,7 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from weather_platform.automation.plan import StageRun
 from weather_platform.cli import pipeline, show
@@ -130,6 +132,37 @@ def test_an_interrupt_that_a_library_takes_for_its_own_error_is_one_all_the_same
 
     monkeypatch.setattr(pipeline, "run_pipeline", mistaken)
     assert failed(nothing, "run") == "weather: interrupted; run it again to go on"
+
+
+UNFORESEEN = {
+    "OSError: [Errno 28] No space left on device": OSError(errno.ENOSPC, "No space left on device"),
+    "OperationalError: (builtins.str) database is locked": OperationalError("SELECT 1", {}, "database is locked"),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("said", UNFORESEEN)
+def test_what_a_disk_or_a_database_raises_unforeseen_is_one_line_that_says_how_to_see_where(
+    nothing: MadeHome, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
+    def raising(_: object) -> None:
+        raise UNFORESEEN[said]
+
+    monkeypatch.setattr(show, "show_status", raising)
+    assert failed(nothing, "status") == f"weather: {said}; `weather --traceback ...` shows where it was"
+    with pytest.raises(type(UNFORESEEN[said])):
+        nothing.call("--traceback", "status")
+
+
+@pytest.mark.parametrize("kind", [ValueError, TypeError, KeyError])
+def test_a_fault_of_the_program_is_not_hidden(
+    nothing: MadeHome, monkeypatch: pytest.MonkeyPatch, kind: type[Exception]
+) -> None:
+    def raising(_: object) -> None:
+        raise kind("a fault")
+
+    monkeypatch.setattr(show, "show_status", raising)
+    with pytest.raises(kind):
+        nothing.call("status")
 
 
 def test_a_result_that_cannot_be_written_after_the_run_is_one_line(
