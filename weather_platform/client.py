@@ -26,7 +26,7 @@ from weather_platform.errors import WeatherError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-DEFAULT_URL = "http://127.0.0.1:3000"
+DEFAULT_URL = "http://127.0.0.1:8000"
 """Where `weather serve` listens unless it is told otherwise."""
 
 ARROW = "application/vnd.apache.arrow.stream"

@@ -345,7 +345,7 @@ def user_unlock(
 @app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
     workers: Annotated[
         int | None, typer.Option(min=1, max=64, help="Worker processes; default: WEATHER_SERVING_WORKERS, or 1.")
     ] = None,

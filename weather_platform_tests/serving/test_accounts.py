@@ -27,7 +27,8 @@ from weather_platform_tests.serving.servers import (
 )
 
 WORKERS = ("--workers", "2")
-SLOW = {"WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "60", "WEATHER_PREDICTION_LOG_BATCH": "10"}
+BATCH = 10
+SLOW = {"WEATHER_PREDICTION_LOG_INTERVAL_SECONDS": "60", "WEATHER_PREDICTION_LOG_BATCH": str(BATCH)}
 """A log that writes ten answers at a time: fewer wait for a minute."""
 
 ASKED = 47
@@ -58,6 +59,7 @@ def killed(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Killed:
     follower.poll()
     with one_worker(home, folder, **SLOW) as one, one_worker(home, folder, **SLOW) as other:
         sent = ask(one, other)
+        eventually(lambda: len(list(logged(home))) > ASKED - 2 * BATCH, "whole batches, written beside the answers")
     return Killed(home, sent, list(logged(home)))
 
 
@@ -65,7 +67,16 @@ def killed(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> Killed:
 def again(killed: Killed, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The next service of that home."""
     with running(killed.home, tmp_path_factory.mktemp("again"), *WORKERS, **SLOW) as server:
+        eventually(
+            lambda: [keeps_counts(worker) for worker in server.workers()] == [True] * 2, "workers", READY_SECONDS
+        )
+        server.wait_until_ready()  # of both, now that the second is there
         yield server
+
+
+def keeps_counts(worker: psutil.Process) -> bool:
+    """Whether a worker has begun: it holds the file of its counts open."""
+    return any(file.path.endswith(".counts") for file in worker.open_files())
 
 
 def ask(*urls: str) -> set[str]:
@@ -109,7 +120,7 @@ def logged(home: MadeHome) -> Iterator[str]:
 
 def test_a_kill_loses_only_unwritten_answers(killed: Killed) -> None:
     assert set(killed.found) <= killed.sent
-    assert 0 < killed.lost < 2 * 10, "each worker held back fewer than a batch"
+    assert 0 < killed.lost < 2 * BATCH, "each worker held back fewer than a batch"
 
 
 def test_the_next_service_says_what_was_lost_counts_its_own_and_writes_everything_when_it_is_ended(
