@@ -49,6 +49,7 @@ def _comparison(
 EQUAL = _comparison(0.0, better=0.5, not_inferior=0.9)
 CLEARLY_WORSE = _comparison(-0.02, better=0.02)
 SLIGHTLY_WORSE = _comparison(-0.004, better=0.01, not_inferior=0.7)
+WORSE_BY_THE_MARGIN = _comparison(-GATES.margin, better=0.01)
 UNSURELY_WORSE = _comparison(-0.02, better=0.021)
 BETTER = _comparison(0.02, better=1.0, by_margin=0.98, not_inferior=1.0)
 SMALLEST = replace(BETTER, days=FRESH_EXAM_MIN_DAYS, rows=FRESH_EXAM_MIN_ROWS)
@@ -104,6 +105,7 @@ UNFIT = replace(FIRST, champion=OLD, champion_unfit="version 5: trained on other
         (_against(OLD, NOT_INFERIOR, CLEARLY_WORSE), "REJECT", "clearly worse"),
         (_against(OLD, None, CLEARLY_WORSE), "REJECT", "clearly worse"),
         (_against(SAME_AGE, BETTER, SLIGHTLY_WORSE), "DEPLOY", "better than the champion"),
+        (_against(SAME_AGE, BETTER, WORSE_BY_THE_MARGIN), "DEPLOY", "better than the champion"),
         (_against(SAME_AGE, BETTER, UNSURELY_WORSE), "DEPLOY", "better than the champion"),
         # Nothing to compare with.
         (_against(replace(SAME_AGE, digest=CHALLENGER.digest), BETTER), "SKIP", "the champion itself"),
@@ -129,6 +131,10 @@ def test_the_truth_table(evidence: Evidence, verdict: str, reason: str) -> None:
     assert decision.verdict == verdict
     assert any(reason in sentence for sentence in decision.reasons), decision.reasons
     assert decision.evidence is evidence
+
+
+def test_a_fresh_exam_has_two_months_of_days_and_rows_enough_for_f1() -> None:
+    assert (FRESH_EXAM_MIN_DAYS, FRESH_EXAM_MIN_ROWS) == (60, 300)
 
 
 def test_all_reasons_of_a_verdict_are_given() -> None:
@@ -160,6 +166,8 @@ NAN = float("nan")
         (replace(FIRST, challenger=replace(CHALLENGER, digest="")), "no digest"),
         (_against(replace(SAME_AGE, digest=""), BETTER), "no digest"),
         (replace(_against(SAME_AGE, BETTER), standing=None), "not compared on the standing exam"),
+        (_against(SAME_AGE, replace(BETTER, difference=NAN)), "difference on the fresh exam is nan"),
+        (_against(SAME_AGE, replace(BETTER, share_better=NAN)), "share_better on the fresh exam is nan"),
         (_against(SAME_AGE, replace(BETTER, share_better_by_margin=NAN)), "on the fresh exam is nan"),
         (_against(SAME_AGE, replace(BETTER, share_not_inferior=1.2)), "not a share"),
         (_against(SAME_AGE, BETTER, replace(EQUAL, champion=NAN)), "champion on the standing exam is nan"),

@@ -64,6 +64,21 @@ def test_a_clearly_better_challenger_leads_in_every_resample_and_its_mirror_in_n
     assert better.interval.low > 0 > worse.interval.high
 
 
+def test_a_lead_counts_beyond_the_margin_only() -> None:
+    labels, day = _exam()
+    good, bad = _noisy(labels, 0.05, 1), _noisy(labels, 0.2, 2)
+    lead = _compare(bad, good).difference
+
+    def shares(champion: np.ndarray, challenger: np.ndarray, margin: float) -> tuple[float, float]:
+        found = compare("f1", labels, day, champion=champion, challenger=challenger, margin=margin, seed=1)
+        return found.share_better_by_margin, found.share_not_inferior
+
+    assert shares(bad, good, 0.7 * lead) == (1, 1)
+    assert shares(bad, good, 1.3 * lead) == (0, 1)
+    assert shares(good, bad, 0.7 * lead) == (0, 0)
+    assert shares(good, bad, 1.3 * lead) == (0, 1)
+
+
 def test_the_same_forecast_is_never_better_and_never_inferior() -> None:
     labels, _ = _exam()
     same = _noisy(labels, 0.1, 1)
