@@ -62,6 +62,12 @@ def test_the_calibration_error_weighs_ten_bins_by_their_rows() -> None:
     assert bins.observed[0] == 0.5
 
 
+def test_too_little_here_does_not_make_up_for_too_much_there_in_the_calibration_error() -> None:
+    labels = np.array([1, 0, 0, 1], np.float32)
+    found = classification_metrics(labels, np.array([0.05, 0.05, 0.95, 0.95]), 0.5)
+    assert found["ece"] == pytest.approx(0.45)
+
+
 def test_a_weighted_resample_equals_the_metric_of_the_repeated_rows() -> None:
     labels, probability, day = _rows(3, 900, 2)
     days = np.unique(day)

@@ -6,11 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from weather_platform.domain.algorithms import ALGORITHMS
+from weather_platform.domain.algorithms import ALGORITHMS, BASELINES
 from weather_platform.domain.calibration import Calibration
 from weather_platform.domain.metrics import (
     CLASSIFICATION_METRICS,
     ClassificationDiagnostics,
+    best_f1_threshold,
+    bootstrap_intervals,
     classification_metrics,
 )
 from weather_platform.domain.outputs import ProbabilityOutput
@@ -77,6 +79,30 @@ def test_every_reported_metric_is_that_of_the_served_model_on_labelled_test_rows
     assert shown.reliability.rows.sum() == model.rows["test"]
     assert (found.decision == (found.value >= threshold)).all()
     assert found.judged is found.label
+    assert dict(model.intervals) == bootstrap_intervals(
+        data.labels[test], found.value, threshold, data.day[test], seed=CONFIG.seed, resamples=CONFIG.resamples
+    )
+
+
+def test_the_metrics_to_choose_by_are_those_of_the_validation_rows(model: TrainedModel, data: TrainingData) -> None:
+    validation = labelled(SPLIT.parts(data.day), data.labels).validation
+    said = model.predictor.predict(data.values[validation]).value
+    assert model.contract.threshold is not None
+    assert dict(model.validation_metrics) == classification_metrics(
+        data.labels[validation], said, model.contract.threshold
+    )
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_baseline_learns_from_train_and_takes_its_threshold_from_validation(
+    model: TrainedModel, data: TrainingData, name: str
+) -> None:
+    parts = labelled(SPLIT.parts(data.day), data.labels)
+    fitted = BASELINES[name].fit(data.baseline_rows(RAIN, parts.train), data.labels[parts.train], RAIN.task)
+    chosen_on, said = (fitted.predict(data.baseline_rows(RAIN, part)) for part in (parts.validation, parts.test))
+    threshold = best_f1_threshold(data.labels[parts.validation], chosen_on)
+    expected = classification_metrics(data.labels[parts.test], said, threshold)
+    assert dict(model.baselines[name].metrics) == expected
 
 
 def test_the_same_seed_gives_the_same_digest_also_in_another_process(model: TrainedModel, data: TrainingData) -> None:
