@@ -124,6 +124,13 @@ def test_the_standing_exam_is_whole_weeks_a_twentieth_of_all_in_every_season() -
     assert len(months) == 12
 
 
+def test_the_standing_exam_of_a_split_crosses_all_its_days_and_no_others() -> None:
+    split = plan_split(2014, FIRST, date(2015, 12, 30))
+    days = _days(FIRST - 400 * DAY, date(2015, 12, 31))
+    inside = (days >= day_number(FIRST)) & (days <= day_number(split.test.last))
+    np.testing.assert_array_equal(split.parts(days).standing_exam, is_standing_exam(days) & inside)
+
+
 def test_the_exam_embargo_is_one_day_on_each_side() -> None:
     days = _days(date(2012, 1, 2), date(2014, 12, 28))
     near, exam = near_standing_exam(days), is_standing_exam(days)
@@ -169,6 +176,7 @@ def test_broken_masks_are_named() -> None:
         (_parts(split, days, train=everything), "outside"),
         (_parts(split, days, train=split.train.contains(days)), "standing exam"),
         (_parts(split, days, validation=split.validation.contains(days)), "standing exam"),
+        (_parts(split, days, train=split.train.contains(days) & ~is_standing_exam(days)), "or its embargo"),
     ):
         with pytest.raises(InvariantError, match=sentence):
             verify_parts(split, days, parts)
