@@ -57,6 +57,7 @@ SPOILED: list[tuple[str | None, dict[str, str | int | None], str | None]] = [
     ("Nowhere", {"date": "soon"}, "unreadable_date"),  # the first rule in the order
     ("Nowhere", {"date": "2016-02-03"}, "future_date"),
     ("Nowhere", {"min_temp_c": "30"}, "unknown_station"),
+    ("Nowhere", {"humidity_9am_pct": "900"}, "unknown_station"),
 ]
 
 
@@ -97,6 +98,10 @@ def test_a_rejected_row_is_kept_whole_and_as_received(judged: Cleaned) -> None:
     assert row["wind_gust_direction_deg"] == "WSW"
 
 
+def test_faulty_cells_of_a_rejected_row_are_not_counted(judged: Cleaned) -> None:
+    assert judged.cell_faults == {"2015": {"min_temp_c": {"out_of_range": 1}}}  # of the row of Perth
+
+
 def test_the_tables_have_the_schemas_of_the_contract(judged: Cleaned) -> None:
     assert judged.observations.schema.equals(OBSERVATIONS_SCHEMA)
     assert judged.quarantined.schema.equals(QUARANTINE_SCHEMA)
@@ -110,6 +115,7 @@ CELLS = [
     # column, text, value, fault
     ("min_temp_c", "8.1", 8.1, None),
     ("min_temp_c", " 8.1\t", 8.1, None),
+    ("min_temp_c", "\u00a08.1", 8.1, None),
     ("min_temp_c", "-1.5e1", -15.0, None),
     ("min_temp_c", "eight", None, "not_a_number"),
     ("min_temp_c", "inf", None, "not_a_number"),
@@ -341,6 +347,53 @@ def test_a_failing_dbt_test_stops_the_cleaning_by_name(
     failed = {reason.partition(": Got ")[0] for reason in str(caught.value).partition("published: ")[2].split("; ")}
     assert failed == set(sabotage)
     assert "\n" not in str(caught.value)
+
+
+# By table and dbt test, one cell for each condition of the test: a row in which it alone is wrong must be found.
+WRONG_CELLS: Mapping[str, Mapping[str, Sequence[tuple[str, str]]]] = {
+    "observations": {
+        "every_value_is_within_the_contract": [
+            ("min_temp_c", "19.5"),  # above the maximum of the day
+            ("rain_today", "true"),  # of 0.6 mm
+            ("wind_gust_direction_deg", "10"),
+            ("wind_gust_direction_deg", "360"),
+            ("wind_gust_direction_deg", "-22.5"),
+            ("humidity_9am_pct", "-1"),
+            ("humidity_9am_pct", "101"),
+        ],
+        "every_day_lies_in_its_year": [("year", "'2014'"), ("day", "date '2007-10-31'")],
+        "every_observation_has_a_key_and_an_origin": [
+            (column, "null") for column in ("year", "station", "day", "source", "file", "row_number")
+        ],
+    },
+    "quarantined_observations": {
+        "every_rejected_row_has_a_reason_and_an_origin": [
+            (column, "null") for column in ("year", "rule", "month", "source", "file", "row_number", "fetched_at")
+        ],
+    },
+}
+
+
+def test_every_condition_of_a_dbt_test_finds_the_row_that_breaks_it_alone(tmp_path: Path) -> None:
+    project = tmp_path / "dbt_project"
+    shutil.copytree(PROJECT, project)
+    rows: list[dict[str, str | int]] = []
+    for table, tests in WRONG_CELLS.items():
+        wrong: dict[str, str] = {}
+        for column, value in (cell for cells in tests.values() for cell in cells):
+            line, year = len(rows) + 1, 2007 if value.startswith("date") else 2015
+            station = "Albury" if table == "observations" else "Atlantis"
+            rows.append({"station": station, "date": f"{year}-12-{line:02}", "row_number": line})
+            wrong[column] = wrong.get(column, "") + f" when row_number = {line} then {value}"
+        spoiled = ", ".join(f"case{cases} else {column} end as {column}" for column, cases in wrong.items())
+        model = project / f"models/processed/{table}.sql"
+        model.write_text(f"select * replace ({spoiled}) from (\n{model.read_text()}\n)")  # noqa: S608
+    with pytest.raises(InvariantError, match="nothing was published: ") as caught:
+        Cleaned(cleaning(tmp_path / "scratch", project=project), raw(rows))
+    found = dict(reason.split(": ", 1) for reason in str(caught.value).partition("published: ")[2].split("; "))
+    for tests in WRONG_CELLS.values():
+        for name, cells in tests.items():
+            assert found[name].startswith(f"Got {len(cells)} results"), name
 
 
 def test_every_dbt_test_is_sabotaged_here() -> None:
