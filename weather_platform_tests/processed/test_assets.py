@@ -1,6 +1,7 @@
 """The multi-asset and its checks under a real Dagster, on a real lake, and the features that are made of it."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.lake import LakeIOManager
 from weather_platform.lake import Lake, TablePartitions
 from weather_platform.partitions import month_partitions, year_partitions
+from weather_platform.resources.dbt import CleanedYears, DbtCleaning
 from weather_platform.resources.lake import LakeResource
 from weather_platform.settings import load_settings
 from weather_platform.sources.csv_files import CsvSource
@@ -186,6 +188,26 @@ def test_rows_that_got_lost_stop_the_publication(tmp_path: Path) -> None:
             refuse_lost_rows(cleaned, {"2014": 2, "2015": 4})
         with pytest.raises(InvariantError, match="rows of 2015, which were not asked for"):
             refuse_lost_rows(cleaned, {"2014": 2})
+
+
+class Forgetful(DbtCleaning):
+    """A cleaning that loses a clean row of every year."""
+
+    @contextmanager
+    def cleaned(self, raw: pa.RecordBatchReader, stations: pa.Table) -> Iterator[CleanedYears]:
+        with super().cleaned(raw, stations) as years:
+            years.clean_rows = {year: rows - 1 for year, rows in years.clean_rows.items()}
+            yield years
+
+
+def test_years_that_lost_a_row_are_not_published(made: tuple[Home, dg.ExecuteInProcessResult], tmp_path: Path) -> None:
+    lake = made[0].lake
+    forgetful = Forgetful(PROJECT, first_month="2007-11", timezone="Australia/Sydney", scratch_home=tmp_path)
+    before = [lake.version(table) for table in ("observations", "quarantined_observations")]
+    months = TablePartitions.of(lake, "raw_observations", MONTHS)
+    with pytest.raises(InvariantError, match="2014: 2 raw rows became 1 clean and 0 rejected ones; not published"):
+        list(publish_years(forgetful, lake, months, CATALOGUE, ["2014", "2015"]))
+    assert [lake.version(table) for table in ("observations", "quarantined_observations")] == before
 
 
 def test_years_cleaned_in_batches_are_the_same_as_years_cleaned_together(tmp_path: Path) -> None:
