@@ -88,12 +88,17 @@ class Store:
 
     def log(self, year: int = 2015, seed: int = 1, algorithm: str = "xgboost") -> ModelReference:
         """Log a candidate the way its asset would, without Dagster."""
+        return self.log_any(candidate(year, seed, algorithm))
+
+    def log_any(self, given: Candidate) -> ModelReference:
+        """Log this candidate."""
         client = mlflow_client(self.tracking_uri)
         experiment_id = ensure_experiment(client, self.tracking_uri, "weather")
         parent = client.create_run(experiment_id, run_name="parent").info.run_id
         run = MlflowRun(client, self.tracking_uri, experiment_id, parent, None)
-        origin = Origin(dagster_run_id="d", asset_key=f"{TARGET}/{algorithm}", partition=str(year), code_version="1")
-        run_id = log_candidate(run, candidate(year, seed, algorithm), origin)["mlflow_run_id"]
+        asset_key, _, partition = given.name.partition(" ")
+        origin = Origin(dagster_run_id="d", asset_key=asset_key, partition=partition, code_version="1")
+        run_id = log_candidate(run, given, origin)["mlflow_run_id"]
         return self.registry.reference(run_id)
 
     def register(self, year: int = 2015, seed: int = 1) -> RegisteredModel:

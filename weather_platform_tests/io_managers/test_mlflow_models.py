@@ -1,7 +1,8 @@
 """The IO manager of models inside real Dagster runs, on a real MLflow."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.csv
 import pytest
 
 from weather_platform.domain.training import Predictor
+from weather_platform.errors import InvariantError
 from weather_platform.io_managers import mlflow_models
 from weather_platform.io_managers.mlflow_models import Candidate, model_io_manager
 from weather_platform.lake.partitions import ComputedPartitions
@@ -83,6 +85,7 @@ def materialise(
     instance: dg.DagsterInstance,
     *names: Any,
     years: tuple[str, str] = ("2015", "2015"),
+    assets: Sequence[dg.AssetsDefinition] = ASSETS,
     **options: Any,
 ) -> dg.ExecuteInProcessResult:
     resources = {
@@ -91,7 +94,7 @@ def materialise(
         "nothing_io": Nothing(),
     }
     job = dg.define_asset_job("chosen", selection=dg.AssetSelection.assets(*names))
-    defs = dg.Definitions(assets=ASSETS, resources=resources, jobs=[job])
+    defs = dg.Definitions(assets=assets, resources=resources, jobs=[job])
     tags = {"dagster/asset_partition_range_start": years[0], "dagster/asset_partition_range_end": years[1]}
     return defs.resolve_job_def("chosen").execute_in_process(instance=instance, tags=tags, **options)
 
@@ -131,6 +134,8 @@ def test_a_candidate_becomes_a_nested_run_that_says_everything(store: Store, ins
     }
     assert run.data.metrics["test_f1"] == model.metrics["f1"]
     assert run.data.metrics["test_f1_low"] == model.intervals["f1"].low
+    assert run.data.metrics["test_f1_high"] == model.intervals["f1"].high
+    assert run.data.metrics["validation_f1"] == model.validation_metrics["f1"] != model.metrics["f1"]
     assert run.data.metrics["climatology_f1"] == model.baselines["climatology"].metrics["f1"]
     assert (run.data.params["seed"], run.data.params["n_estimators"]) == ("1", "8")
     assert {
@@ -223,4 +228,28 @@ def test_a_model_that_cannot_be_stored_leaves_a_failed_run_and_no_materializatio
     client = mlflow_client(store.tracking_uri)
     runs = client.search_runs([client.get_experiment_by_name("weather").experiment_id])
     assert [run.info.status for run in runs] == ["FAILED", "FAILED"]
+    assert instance.get_latest_materialization_event(MODEL) is None
+
+
+def test_a_candidate_with_a_figure_that_is_no_number_is_not_logged(store: Store) -> None:
+    model = small_model()
+    broken = replace(model, metrics={**model.metrics, "recall": float("nan")})
+    with pytest.raises(InvariantError, match="xgboost 2015: test_recall is nan; nothing was logged"):
+        store.log_any(replace(candidate(), model=broken))
+    client = mlflow_client(store.tracking_uri)
+    runs = client.search_runs([client.get_experiment_by_name("weather").experiment_id])
+    assert [run.info.run_name for run in runs] == ["parent"]
+
+
+@pytest.mark.parametrize(("year", "algorithm"), [(2014, "xgboost"), (2015, "random_forest")])
+def test_a_model_of_another_partition_or_asset_is_not_logged(
+    store: Store, instance: dg.DagsterInstance, year: int, algorithm: str
+) -> None:
+    @dg.asset(key=MODEL, partitions_def=YEARS, io_manager_key="model_io", dagster_type=dg.Any)
+    def stray() -> Candidate:
+        return candidate(year, algorithm=algorithm)
+
+    result = materialise(store, instance, MODEL, assets=[stray], raise_on_error=False)
+    said = f"{TARGET}/xgboost 2015 gave the model {TARGET}/{algorithm} {year}; nothing was logged of it"
+    assert any(said in str(e.event_specific_data) for e in result.all_events)
     assert instance.get_latest_materialization_event(MODEL) is None

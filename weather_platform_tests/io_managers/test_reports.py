@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import boto3
+import dagster as dg
 import pytest
 import sqlalchemy as sa
 
 from weather_platform.database import Database, DriftRecord
-from weather_platform.errors import InvariantError, ReportError, WeatherError
-from weather_platform.io_managers.reports import publish
+from weather_platform.errors import InvariantError, PartitionMissingError, ReportError, WeatherError
+from weather_platform.io_managers.reports import ReportIOManager, publish
 from weather_platform.resources.reports import ReportStore
 from weather_platform_tests.databases import migrated
 from weather_platform_tests.drift_reports import MONTH, drift_report, measured_report
@@ -189,6 +190,21 @@ def test_a_report_of_another_month_is_refused(store: ReportStore, database: Data
     with pytest.raises(InvariantError, match="is one of 2014-07"):
         publish(store, database, "2014-06", drift_report())
     assert database.drift() == {}
+
+
+def test_a_month_without_a_report_is_named_to_who_asks_for_it(store: ReportStore, database: Database) -> None:
+    def asked(first: str) -> dg.InputContext:
+        return dg.build_input_context(
+            asset_key=dg.AssetKey("drift_report"),
+            asset_partitions_def=dg.MonthlyPartitionsDefinition("2014-01", fmt="%Y-%m"),
+            asset_partition_key_range=dg.PartitionKeyRange(first, MONTH),
+            resources={"database": database},
+        )
+
+    record = publish(store, database, MONTH, drift_report())
+    assert ReportIOManager().load_input(asked(MONTH)) == {MONTH: record}
+    with pytest.raises(PartitionMissingError, match="no drift report of 2014-05, 2014-06; materialise drift_report"):
+        ReportIOManager().load_input(asked("2014-05"))
 
 
 def test_a_value_that_is_no_number_is_refused_before_anything_is_stored(store: ReportStore, database: Database) -> None:

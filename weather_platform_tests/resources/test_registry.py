@@ -332,6 +332,23 @@ def test_a_reference_to_an_unfinished_run_is_refused(store: Store) -> None:
         store.registry.reference(run.info.run_id)
 
 
+def test_a_reference_to_a_run_that_failed_after_its_model_was_logged_is_refused(store: Store) -> None:
+    reference = store.log()
+    mlflow_client(store.tracking_uri).set_terminated(reference.run_id, "FAILED")
+    with pytest.raises(RegistryError, match=r"holds no finished model \(status FAILED\); train it again"):
+        store.registry.reference(reference.run_id)
+
+
+def test_a_version_that_lacks_what_its_run_should_have_said_is_named(store: Store) -> None:
+    version = store.register()
+    assert version.lake_version("features") == 7
+    bare = replace(version, tags={})
+    with pytest.raises(RegistryError, match="version 1 does not say which version of 'features' trained it"):
+        bare.lake_version("features")
+    with pytest.raises(RegistryError, match="version 1 has no golden_sha256 tag to verify its predictions by"):
+        store.registry.verified_golden(bare)
+
+
 def test_a_reference_whose_digest_was_changed_is_not_loaded(store: Store) -> None:
     reference = store.log()
     with pytest.raises(DigestMismatchError):
