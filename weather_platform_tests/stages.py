@@ -20,6 +20,7 @@ from weather_platform.settings import Settings
 from weather_platform_tests.small_models import TARGET, small_data
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+ONE = "dagster/partition"
 MOMENT = datetime(2016, 1, 1, 20, tzinfo=UTC)
 
 
@@ -45,12 +46,13 @@ class Home:
         first: str | None = None,
         last: str | None = None,
         *,
+        one: str | None = None,
         more: Iterable[dg.AssetsDefinition] = (),
         resources: Mapping[str, Any] | None = None,
         config: Mapping[str, Any] | None = None,
         raise_on_error: bool = False,
     ) -> dg.ExecuteInProcessResult:
-        """Run a part of the graph over a range of partition keys; `more` assets may come after it."""
+        """Run a part of the graph over a range of partition keys, or for `one`; `more` assets may come after it."""
         quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
         job = dg.define_asset_job("part", selection=selection, executor_def=dg.in_process_executor)
         graph = build_definitions(self.settings, resource_overrides=resources) if resources else self.graph
@@ -58,7 +60,7 @@ class Home:
         return definitions.resolve_job_def("part").execute_in_process(
             instance=self.instance,
             run_config=quiet | dict(config or {}),
-            tags={RANGE_START: first, RANGE_END: last or first} if first else {},
+            tags={RANGE_START: first, RANGE_END: last or first} if first else {ONE: one} if one else {},
             raise_on_error=raise_on_error,
         )
 

@@ -36,20 +36,30 @@ def test_a_challenger_that_is_no_better_than_a_baseline_is_a_finding_of_its_year
     assert beaten_challengers({"2015": []}) == {"2015": "there is no challenger"}
 
 
-def _checked(home: Home, store: Store, board: Sequence[Entry]) -> dict[str, dg.AssetCheckEvaluation]:
-    store.database.replace_leaderboard(TARGET, 2015, board, dagster_run_id="r", made_at=MOMENT)
-    key = dg.AssetKey([TARGET, "leaderboard"])
-    home.instance.report_runless_asset_event(dg.AssetMaterialization(key, partition="2015"))
-    checks = dg.AssetSelection.checks(*(dg.AssetCheckKey(key, name) for name in CHECKS))
-    return evaluations(home.run(checks))
+KEY = dg.AssetKey([TARGET, "leaderboard"])
+SELECTION = dg.AssetSelection.checks(*(dg.AssetCheckKey(KEY, name) for name in CHECKS))
+
+
+def _made(home: Home, store: Store, year: int, board: Sequence[Entry]) -> None:
+    store.database.replace_leaderboard(TARGET, year, board, dagster_run_id="r", made_at=MOMENT)
+    home.instance.report_runless_asset_event(dg.AssetMaterialization(KEY, partition=str(year)))
 
 
 def test_checks_read_the_stored_board_and_the_order_alone_blocks(tmp_path: Path, store: Store) -> None:
     home = Home(tmp_path)
-    sound = _checked(home, store, BOARD)
+    _made(home, store, 2015, BOARD)
+    sound = evaluations(home.run(SELECTION))
     assert {name: (sound[name].passed, sound[name].blocking) for name in CHECKS} == {
         "ranked_by_validation": (True, True),
         "challenger_beats_the_baselines": (True, False),
     }
-    faulty = _checked(home, store, _swapped())["ranked_by_validation"]
-    assert (faulty.passed, list(failing(faulty))) == (False, ["2015"])
+    _made(home, store, 2014, [replace(entry, test=0.7) for entry in _swapped()])
+    faulty = evaluations(home.run(SELECTION))
+    assert {name: (list(failing(faulty[name])), faulty[name].severity) for name in CHECKS} == {
+        "ranked_by_validation": (["2014"], dg.AssetCheckSeverity.ERROR),
+        "challenger_beats_the_baselines": (["2014"], dg.AssetCheckSeverity.WARN),
+    }
+    assert not any(faulty[name].passed for name in CHECKS)
+
+    alone = evaluations(home.run(SELECTION, one="2015"))  # looks at no other year
+    assert all(alone[name].passed and alone[name].metadata["partitions"].value == 1 for name in CHECKS)

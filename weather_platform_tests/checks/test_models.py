@@ -11,6 +11,7 @@ import pytest
 from weather_platform.checks.models import altered_models, unbeaten_baselines
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import RegistryError
+from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import ModelReference
 from weather_platform_tests.small_models import TARGET, Store, model_folder
 from weather_platform_tests.stages import Home, evaluations, failing, made, started
@@ -102,6 +103,17 @@ def test_checks_look_at_the_models_that_dagster_recorded(tmp_path: Path, store: 
         "digest_verifies": (True, True),
         "beats_the_baselines": (True, False),
     }
+
+
+def test_a_model_that_a_baseline_equals_is_warned_about_and_goes_on_to_the_board(tmp_path: Path, store: Store) -> None:
+    home = Home(tmp_path)
+    reference = candidate(store)
+    mlflow_client(store.tracking_uri).log_metric(reference.run_id, "climatology_f1", reference.metric("test_f1"))
+    home.claim_model("2015", reference.run_id)
+    result = _check_then_promote(home)
+    told = evaluations(result)["beats_the_baselines"]
+    assert (told.passed, told.severity, list(failing(told))) == (False, dg.AssetCheckSeverity.WARN, ["2015"])
+    assert f"{TARGET}__leaderboard" in started(result)  # and fails there: there is but one candidate
 
 
 def test_an_altered_model_never_reaches_a_decision(tmp_path: Path, store: Store) -> None:
