@@ -1,6 +1,7 @@
 """Raw, split, candidate, promotion and production as assets: what they refuse, and ranges of years in order."""
 
 import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -9,15 +10,16 @@ import pytest
 
 from weather_platform.assets.raw import letting_go
 from weather_platform.errors import SourceError
+from weather_platform.io_managers.mlflow_models import logged_run_id
 from weather_platform.resources.mlflow_client import mlflow_client
-from weather_platform.resources.registry import PREVIOUS, PRODUCTION
+from weather_platform.resources.registry import PREVIOUS, PRODUCTION, Audit
 from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.e2e.test_outages import another_version, nothing_moves, part
 from weather_platform_tests.mlflow_stores import empty_mlflow, tracking_uri
 from weather_platform_tests.small_models import TARGET
 from weather_platform_tests.sources.test_csv_files import row, table
-from weather_platform_tests.stages import Home, days_of, made
+from weather_platform_tests.stages import MOMENT, Home, days_of, made
 
 __all__ = ["empty_mlflow", "tracking_uri"]
 
@@ -202,7 +204,7 @@ def test_production_without_any_decision_says_what_to_do(home: MadeHome) -> None
 def test_an_alias_that_is_gone_is_never_taken_for_no_champion_by_production(home: MadeHome) -> None:
     mlflow_client(mlflow_tracking_uri(home.settings)).delete_registered_model_alias(TARGET, PRODUCTION)
     said = part(home, "learn", "2015", "production")
-    assert said
+    assert "rain_tomorrow has no Production model (DEPLOY, there is no champion" in said
     assert home.registry.aliases(TARGET) == {}
 
 
@@ -213,6 +215,23 @@ def test_deciding_again_appends_and_never_rewrites(home: MadeHome) -> None:
     assert after[: len(before)] == before
     assert [decision.decision for decision in after] == ["DEPLOY", "SKIP"]
     assert home.database.alias_changes(TARGET, PREVIOUS) == []
+
+
+def test_a_range_of_years_goes_on_with_the_champion_that_it_deployed(home: MadeHome) -> None:
+    withdrawal = Audit(decision_id=None, reason="not to serve", dagster_run_id="run-1", changed_at=MOMENT)
+    home.registry.withdraw_production(TARGET, 1, withdrawal)
+    assert part(home, "learn", "2014", "split", "xgboost") == ""
+    with home.dagster() as instance:
+        run_id = logged_run_id(instance, dg.AssetKey([TARGET, "xgboost"]), "2014")
+    assert run_id is not None
+    first = replace(
+        home.database.leaderboard(TARGET, 2015)[0], run_id=run_id, digest=home.registry.reference(run_id).digest
+    )
+    home.database.replace_leaderboard(TARGET, 2014, [first], dagster_run_id="run-1", made_at=MOMENT)
+    assert part(home, "learn", "2014", "promotion", last="2015") == ""
+    earlier, later = home.database.decisions(TARGET)[-2:]
+    assert (earlier.year, earlier.decision, earlier.champion_version) == (2014, "DEPLOY", None)
+    assert (later.year, later.champion_version) == (2015, earlier.challenger_version)
 
 
 def test_the_recipe_in_the_launchpad_is_the_recipe_that_is_recorded(home: MadeHome) -> None:

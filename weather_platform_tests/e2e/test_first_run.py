@@ -179,6 +179,14 @@ def test_production_is_the_version_that_the_decision_deployed(first: MadeHome) -
     assert told == {"decision": "DEPLOY", "reasons": list(decision.reasons), "version": 1}
 
 
+def test_the_decision_rests_on_what_training_measured_on_the_test_rows(first: MadeHome) -> None:
+    [decision] = first.database.decisions(TARGET)
+    measured = first.registry.reference(decision.challenger_run_id).metrics
+    evidence: Any = decision.evidence["evidence"]
+    assert evidence["test"] == measured["test_f1"] != measured["validation_f1"]
+    assert evidence["baselines"] == {name: measured[f"{name}_f1"] for name in ("persistence", "climatology")}
+
+
 def test_the_decision_and_the_move_name_the_dagster_run_that_made_them(first: MadeHome) -> None:
     [learn] = [run for run in runs(first) if run.job_name == "learn"]
     [decision] = first.database.decisions(TARGET)
