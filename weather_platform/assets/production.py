@@ -129,7 +129,7 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
             changed_at=run_created_at(context.instance, context.run.run_id),
         )
         moved = _follow_decisions(registry, database, target, audit)
-        current = registry.alias(target.name, PRODUCTION)
+        current = _champion(registry, target, database.alias_changes(target.name, PRODUCTION))
         if current is None:
             raise RegistryError(
                 f"{target.name} has no Production model ({_why_none(database, target)}); train another year or source"

@@ -14,7 +14,7 @@ import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_platform.checks.reporting import Findings, partitions_of_run, report
+from weather_platform.checks.reporting import WARN, Findings, partitions_of_run, report
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.lake import Lake, Snapshot
 from weather_platform.resources.lake import LakeResource
@@ -67,9 +67,9 @@ def quarantined_shares(lake: Lake, years: Sequence[str]) -> dict[str, float]:
     return {year: quarantined.get(year, 0) / max(clean.get(year, 0) + quarantined.get(year, 0), 1) for year in years}
 
 
-def faulty_shares(instance: dg.DagsterInstance, years: Sequence[str]) -> dict[str, float]:
-    """Share of cells made missing per year, as the newest materialisation of the year counted them."""
-    shares: dict[str, float] = {}
+def faulty_shares(instance: dg.DagsterInstance, years: Sequence[str]) -> dict[str, float | None]:
+    """Share of cells made missing per year, as the newest materialisation of the year counted them; None: not known."""
+    shares: dict[str, float | None] = dict.fromkeys(years)
     for year in years:
         newest = instance.fetch_materializations(
             dg.AssetRecordsFilter(asset_key=dg.AssetKey("observations"), asset_partitions=[year]), limit=1
@@ -131,14 +131,13 @@ def _faulty_cells_check() -> dg.AssetChecksDefinition:
     return check
 
 
-def _shares(shares: Mapping[str, float], limit: float) -> dg.AssetCheckResult:
-    above = {year: round(share, 6) for year, share in shares.items() if share > limit}
-    return dg.AssetCheckResult(
-        passed=not above,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "largest_share": max(shares.values(), default=0.0),
-            "limit": limit,
-            "failing_partitions": above,
-        },
-    )
+def _shares(shares: Mapping[str, float | None], limit: float) -> dg.AssetCheckResult:
+    findings = {
+        year: "not known, as its materialisation counts none; materialise it again"
+        if share is None
+        else round(share, 6)
+        for year, share in shares.items()
+        if share is None or share > limit
+    }
+    largest = max((share for share in shares.values() if share is not None), default=0.0)
+    return report(findings, looked_at=len(shares), severity=WARN, largest_share=largest, limit=limit)

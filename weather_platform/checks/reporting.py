@@ -18,14 +18,19 @@ ONE = "dagster/partition"
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
-def report(findings: Findings, *, looked_at: int = 1, severity: dg.AssetCheckSeverity = ERROR) -> dg.AssetCheckResult:
-    """The result of a check over `looked_at` partitions. Only ERROR of a blocking check stops what comes after it."""
+def report(
+    findings: Findings, *, looked_at: int = 1, severity: dg.AssetCheckSeverity = ERROR, **more: float
+) -> dg.AssetCheckResult:
+    """The result of a check over `looked_at` partitions, with more numbers to tell.
+
+    Only ERROR of a blocking check stops what comes after it.
+    """
     said = "; ".join(f"{name}: {what}" for name, what in list(findings.items())[:5])
     return dg.AssetCheckResult(
         passed=not findings,
         severity=severity,
         description=said or None,
-        metadata={"partitions": looked_at, "failing_partitions": dict(findings)},
+        metadata={"partitions": looked_at, "failing_partitions": dict(findings), **more},
     )
 
 
