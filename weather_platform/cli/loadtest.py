@@ -71,7 +71,9 @@ def run_loadtest(settings: Settings, url: str | None, target: str | None, load: 
     )
     if failed:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in outcome.errors.most_common())
-        raise WeatherError(f"{failed} of {answered + failed} requests failed: {reasons}")
+        limited = any(reason.startswith("429") for reason in outcome.errors)
+        remedy = "; ask for less with --rate, or give the service a higher WEATHER_RATE_LIMIT_PER_SECOND"
+        raise WeatherError(f"{failed} of {answered + failed} requests failed: {reasons}{remedy if limited else ''}")
 
 
 def _any_target(client: WeatherClient) -> str:

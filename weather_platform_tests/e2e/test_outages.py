@@ -150,7 +150,7 @@ def test_a_year_with_too_little_before_it_is_refused_in_one_line_before_anything
     assert done.lines == [
         "weather: the split of 2012 leaves no day for train: it would have to end on 2010-12-30, and the observations "
         "begin on 2012-01-01; "
-        "begin with earlier observations or take a later year"
+        "begin with earlier ones or take a later year"
     ]
 
 
