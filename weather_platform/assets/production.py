@@ -175,7 +175,8 @@ def _champion(registry: ModelRegistry, target: ForecastTarget, moves: Sequence[A
     if champion is None and moves and (recorded := moves[-1].to_version) is not None:
         raise RegistryError(
             f"{target.name}: the audit has {PRODUCTION} on version {recorded}, and the registry knows no such alias; "
-            f"restore the registry, or set the alias again: weather rollback {target.name} --to {recorded}"
+            f"restore the registry, or set the alias again: weather rollback {target.name} --to {recorded} "
+            '--reason "the alias was lost"'
         )
     return champion
 
