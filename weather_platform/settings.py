@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, ValidationError, field_validator, model_v
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weather_platform.errors import SettingsError
+from weather_platform.regular_files import open_regular
 
 SourceName = Literal["synthetic", "csv"]
 DEFAULT_HOME = ".weather"
@@ -288,6 +289,8 @@ def load_settings(**overrides: object) -> Settings:
         raise SettingsError(f"WEATHER_HOME: {error}") from None
     remembered = home / "weather.env"
     try:
+        if remembered.exists():
+            open_regular(remembered).close()  # pydantic would wait for the writer of a pipe
         return Settings(_env_file=remembered, **(overrides | {"home": home}))  # type: ignore[arg-type]
     except UnicodeDecodeError as error:
         raise SettingsError(

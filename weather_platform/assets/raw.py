@@ -76,6 +76,11 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
         lake: LakeResource,
     ) -> ComputedPartitions[pa.Table]:
         refuse_other_source(lake.lake(), source)
+        if remarks := source.remarks():
+            for month in context.partition_keys:
+                context.add_asset_metadata({"remarks": list(remarks)}, partition_key=month)
+            for remark in remarks:
+                context.log.warning(remark)
         stored = StoredStationDays(lake.lake(), context.partition_keys, source.stations())
 
         def of_month(month: str) -> pa.Table:

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from weather_platform.errors import SourceError, WeatherError
+from weather_platform.regular_files import DEVICE, kind_of, replace_file
 from weather_platform.settings import Settings, SourceName, load_settings
 
 app = typer.Typer(
@@ -416,6 +417,9 @@ def _run(
     targets = _known(targets)
     if json_file is not None and not json_file.absolute().parent.is_dir():
         raise typer.BadParameter(f"there is no folder {json_file.absolute().parent} for --json")
+    kind = kind_of(json_file.stat().st_mode) if json_file is not None and json_file.exists() else None
+    if kind not in (None, DEVICE):
+        raise typer.BadParameter(f"{json_file} is {kind}; --json writes a regular file")
     try:
         outcome = run_pipeline(settings, targets, years, forecast_days, let_go)
     except KeyboardInterrupt:
@@ -423,6 +427,6 @@ def _run(
     show_outcome(settings, outcome)
     if json_file is not None:
         try:
-            json_file.write_text(json.dumps(outcome.as_json(), indent=2) + "\n", encoding="utf-8")
+            replace_file(json_file, (json.dumps(outcome.as_json(), indent=2) + "\n").encode())
         except OSError as error:
             raise WeatherError(f"the run is done, but {json_file} cannot be written: {error.strerror}") from error

@@ -32,7 +32,7 @@ def dagster_home(settings: Settings) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         wanted, stored = (PROJECT_DIR / "dagster.yaml").read_bytes(), folder / "dagster.yaml"
-        if not stored.exists() or stored.read_bytes() != wanted:
+        if not stored.is_file() or stored.read_bytes() != wanted:
             # In one step: another process of this home may be reading it.
             scratch = folder / f"dagster.yaml.{os.getpid()}"
             scratch.write_bytes(wanted)

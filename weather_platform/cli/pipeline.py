@@ -31,6 +31,8 @@ class Outcome:
     targets: dict[str, dict[str, Any]]
     stages: list[StageResult]
     peak_rss_mb: float
+    remarks: tuple[str, ...] = ()
+    """What the source passed over or doubted, a line each."""
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` writes."""
@@ -40,6 +42,7 @@ class Outcome:
             "targets": self.targets,
             "seconds": {name: round(value, 3) for name, value in self._seconds().items()},
             "peak_rss_mb": round(self.peak_rss_mb, 1),
+            **({"remarks": list(self.remarks)} if self.remarks else {}),
         }
 
     def _seconds(self) -> dict[str, float]:
@@ -55,7 +58,9 @@ def run_pipeline(
     """Materialise the whole graph (or some targets of it) on the instance of the home."""
     console = console_of_errors()
     with closing(open_source(settings, settings.now())) as source:
-        coverage = source.coverage()
+        coverage, remarks = source.coverage(), source.remarks()
+        for remark in remarks:  # now too: a run that fails has no last lines
+            console.print(remark, style="yellow", markup=False, soft_wrap=True)
         plan = plan_runs(coverage, years, forecast_days)
         synthetic = source.synthetic
         lake = open_lake(settings)
@@ -81,6 +86,7 @@ def run_pipeline(
         stages=stages,
         # Linux counts in kibibytes.
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        remarks=remarks,
     )
 
 

@@ -45,6 +45,8 @@ def show_outcome(settings: Settings, outcome: "Outcome") -> None:
         + ("   [yellow](synthetic weather, not observed)[/yellow]" if outcome.synthetic else ""),
         soft_wrap=True,
     )
+    for remark in outcome.remarks:
+        console.print(remark, style="yellow", markup=False, soft_wrap=True)
     for target, learned in outcome.targets.items():
         shown = METRICS[TARGETS[target].task]
         for year, algorithms in sorted(learned["years"].items()):

@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
 
 from weather_platform.errors import SettingsError
+from weather_platform.regular_files import NotRegularFileError, open_regular
 from weather_platform.settings import Settings
 
 MIN_SECRET_BYTES = 32
@@ -168,11 +169,9 @@ def _public_key(path: Path) -> Ed25519PublicKey:
 def _read(path: Path) -> tuple[bytes, int]:
     """Contents and mode of one and the same file."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(descriptor).st_mode
-            if not stat.S_ISREG(mode):
-                raise SettingsError(f"the key file {path} is no file; {HOW_TO_MAKE_A_KEY}")
-            return file.read(_MAX_KEY_FILE_BYTES), mode
+        with open_regular(path) as file:
+            return file.read(_MAX_KEY_FILE_BYTES), os.fstat(file.fileno()).st_mode
+    except NotRegularFileError as error:
+        raise SettingsError(f"the key file {path} is no file: {error.strerror}; {HOW_TO_MAKE_A_KEY}") from None
     except OSError as error:
         raise SettingsError(f"the key file {path} cannot be read: {error.strerror}; {HOW_TO_MAKE_A_KEY}") from None

@@ -40,6 +40,9 @@ class Source(Protocol):
     def coverage(self) -> Coverage:
         """The days covered. Reads what it must to know; SourceError names file, line and column."""
 
+    def remarks(self) -> tuple[str, ...]:
+        """What the run's last lines say of the source, a line each: what was passed over or doubted."""
+
     def rows(self, month: str) -> pa.Table:
         """All rows of one month (YYYY-MM) as RAW_SCHEMA, ordered by file and row number.
 

@@ -13,7 +13,6 @@ earlier one when its name sorts after it.
 import csv
 import gzip
 import itertools
-import os
 import re
 import tempfile
 import zlib
@@ -35,8 +34,8 @@ from weather_platform.domain.observations import OBSERVATION_COLUMNS, RAW_SCHEMA
 from weather_platform.domain.stations import STATIONS, Station
 from weather_platform.errors import SourceError
 from weather_platform.sources import Coverage
+from weather_platform.sources.input_files import InputFile, InputFiles, find_files
 
-SUFFIXES = (".csv", ".csv.gz")
 BLOCK_BYTES = 8 << 20
 """Bytes read, checked and parsed at a time."""
 LONGEST_ROW_BYTES = 1 << 20
@@ -113,6 +112,7 @@ class CsvSource:
         self._first_day = date.fromisoformat(f"{first_month}-01")
         self._fetched_at = fetched_at
         self._scratch: _Scratch | None = None
+        self._files = InputFiles((), ())
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -132,6 +132,11 @@ class CsvSource:
         days = self._read_files().days
         first, last = days.first, days.last
         return Coverage(date.fromordinal(first + _EPOCH), date.fromordinal(last + _EPOCH))
+
+    def remarks(self) -> tuple[str, ...]:
+        """What was passed over, a line each."""
+        self._read_files()
+        return tuple(f"{self._path}: passed over {name}" for name in self._files.passed_over)
 
     def rows(self, month: str) -> pa.Table:
         """The rows of one month (YYYY-MM), ordered by file and line."""
@@ -163,18 +168,18 @@ class CsvSource:
         if self._closed:
             raise SourceError(f"{self._path} was closed by this run; open the source again")
         if self._scratch is None:
-            files = _find_files(self._path)
+            files = find_files(self._path)
             scratch = _Scratch()
             try:
                 last_day = self._fetched_at.date()
-                for shown, file in files:
-                    _FileReader(file, shown, self._first_day, last_day, scratch).read()
+                for file in files.files:
+                    _FileReader(file, self._first_day, last_day, scratch).read()
                 scratch.days.refuse_strays()
                 scratch.flush()
             except BaseException:
                 scratch.remove()
                 raise
-            self._scratch = scratch
+            self._scratch, self._files = scratch, files
         return self._scratch
 
 
@@ -186,47 +191,6 @@ def _month_index(month: str) -> int | None:
     if not re.fullmatch(r"[0-9]{4}-(0[1-9]|1[0-2])", month):
         return None
     return (int(month[:4]) - 1970) * 12 + int(month[5:]) - 1
-
-
-def _find_files(path: Path) -> list[tuple[str, Path]]:
-    """(text of `file`, path) of every CSV file, in the order of that text."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise SourceError(f"{str(path)!r}: a name in this path is not UTF-8 text; rename it") from error
-    if path.is_file():
-        _refuse_unreadable_name(path.parent, path.name)
-        return [(path.name, path)]
-    if not path.is_dir():
-        raise SourceError(f"{path} does not exist; point the source at a CSV file or a folder of them")
-
-    def refuse(error: OSError) -> NoReturn:
-        raise SourceError(f"{error.filename}: cannot be listed ({error.strerror}); make the folder readable") from error
-
-    found: list[tuple[str, Path]] = []
-    visited: set[str] = set()
-    for folder, folders, names in os.walk(path, onerror=refuse, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in visited:  # a link back to a folder that was read already
-            folders.clear()
-            continue
-        visited.add(real)
-        found += [
-            ((Path(folder) / name).relative_to(path).as_posix(), Path(folder) / name)
-            for name in names
-            if name.lower().endswith(SUFFIXES)
-        ]
-    if not found:
-        raise SourceError(f"{path} holds no *.csv or *.csv.gz file; put the files there or change the path")
-    for shown, _ in found:
-        _refuse_unreadable_name(path, shown)
-    return sorted(found)
-
-
-def _refuse_unreadable_name(folder: Path, shown: str) -> None:
-    """The name of a file is stored with each of its rows and stands in messages."""
-    if not shown.isprintable():
-        raise SourceError(f"{folder}: the file name {shown!r} is not readable text; rename it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,9 +206,10 @@ class _Layout:
 class _FileReader:
     """Reads one file into the scratch folder, or raises SourceError naming file, line and column."""
 
-    def __init__(self, path: Path, shown: str, first_day: date, last_day: date, scratch: "_Scratch") -> None:
-        self.path = path
-        self.shown = shown
+    def __init__(self, file: InputFile, first_day: date, last_day: date, scratch: "_Scratch") -> None:
+        self.file = file
+        self.path = file.path
+        self.shown = file.shown
         self.scratch = scratch
         self.first_day = first_day
         self.last_day = last_day
@@ -312,7 +277,7 @@ class _FileReader:
     def _chunks(self) -> Iterator[bytes]:
         packed = self.path.name.lower().endswith(".gz")
         try:
-            with self.path.open("rb") as raw, gzip.GzipFile(fileobj=raw) if packed else raw as stream:
+            with self.file.open() as raw, gzip.GzipFile(fileobj=raw) if packed else raw as stream:
                 while chunk := stream.read(BLOCK_BYTES):
                     yield chunk
         except PermissionError as error:

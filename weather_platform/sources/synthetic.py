@@ -142,6 +142,10 @@ class SyntheticSource:
         """The days asked for."""
         return self._coverage
 
+    def remarks(self) -> tuple[str, ...]:
+        """None: generated rows are all sound."""
+        return ()
+
     def rows(self, month: str) -> pa.Table:
         """The rows of one month (YYYY-MM). `row_number` depends only on day and station."""
         days = self._days(month)

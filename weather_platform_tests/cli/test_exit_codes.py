@@ -174,6 +174,29 @@ def test_a_result_that_cannot_be_written_after_the_run_is_one_line(
     assert said == "weather: the run is done, but /dev/full cannot be written: No space left on device"
 
 
+def test_a_pipe_is_refused_for_the_result_before_the_run(nothing: MadeHome, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = nothing.call("demo", "--json", str(tmp_path / "pipe"))
+    assert done.code == 2
+    assert "is a named pipe; --json writes a regular file" in " ".join(done.err.replace("│", " ").split())
+    assert not nothing.folder.exists()
+
+
+def test_a_pipe_among_the_observations_is_named_and_does_not_stop_a_command(nothing: MadeHome, tmp_path: Path) -> None:
+    folder = tmp_path / "observations"
+    folder.mkdir()
+    os.mkfifo(folder / "pipe.csv")
+    refused = nothing.run("run", "--source", "csv", "--path", str(folder))
+    assert refused.code == 1
+    assert refused.lines[-1].endswith(
+        "no *.csv or *.csv.gz file that can be read; passed over: pipe.csv (a named pipe); put the files there or "
+        "change the path"
+    )
+    (folder / "rows.csv").write_text(f"{HEADER}\n2015-01-01{ROW}\n")
+    few = nothing.run("run", "--source", "csv", "--path", str(folder))
+    assert f"{folder}: passed over pipe.csv (a named pipe)" in few.lines
+
+
 def test_the_real_command_gives_the_same_codes(nothing: MadeHome) -> None:
     usage = nothing.run("run", "--path", "rows.csv")
     assert (usage.code, usage.out) == (2, "")

@@ -651,14 +651,14 @@ def test_a_file_without_permission_is_named(opened: Callable[..., CsvSource], tm
 
 def test_a_read_error_becomes_one_line(opened: Callable[..., CsvSource], monkeypatch: pytest.MonkeyPatch) -> None:
     source = opened({"p.csv": ROWS})
-    reach = Path.open
+    reach = os.open
 
-    def refuse(self: Path, *args: Any, **kwargs: Any) -> Any:
-        if self.name == "p.csv":
+    def refuse(path: Any, *args: Any, **kwargs: Any) -> int:
+        if Path(path).name == "p.csv":
             raise PermissionError(13, "Permission denied")
-        return reach(self, *args, **kwargs)
+        return reach(path, *args, **kwargs)
 
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(SourceError, match=r"p\.csv: permission denied; make the file readable"):
         source.coverage()
 
