@@ -20,15 +20,22 @@ _NO_COPIES_OF_OUTPUT = {
 }
 
 
-def dagster_home(settings: Settings) -> Path:
-    """`<home>/dagster` with the project's `dagster.yaml` in it.
+def dagster_folder(settings: Settings) -> Path:
+    """Where Dagster keeps the history of this home; it need not be there.
 
     A DAGSTER_HOME that is set is respected, unless it is the folder of another home: `eval "$(weather env)"` leaves it
     in the shell, and runs of this home would stand among those of that one.
     """
-    folder = settings.home / "dagster"
     if (chosen := os.environ.get("DAGSTER_HOME")) and not _is_of_a_home(Path(chosen)):
         return Path(chosen)
+    return settings.home / "dagster"
+
+
+def dagster_home(settings: Settings) -> Path:
+    """The folder of Dagster's history; `<home>/dagster` is made, with the project's `dagster.yaml` in it."""
+    folder = dagster_folder(settings)
+    if folder != settings.home / "dagster":
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         wanted, stored = (PROJECT_DIR / "dagster.yaml").read_bytes(), folder / "dagster.yaml"

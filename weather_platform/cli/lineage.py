@@ -8,16 +8,14 @@ nobody wrote down is called so.
 
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from datetime import date, timedelta
 from typing import Any
 
-import dagster as dg
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.tree import Tree
 
-from weather_platform.cli.home import open_instance
+from weather_platform.cli.reading import RunHistory, reading_database, reading_history
 from weather_platform.cli.show import parse_day, stations_asked
 from weather_platform.database import Database
 from weather_platform.domain.lineage import Trace
@@ -26,25 +24,24 @@ from weather_platform.domain.promotion import Verdict
 from weather_platform.domain.splits import Split, split_from_manifest
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import LakeError, PartitionMissingError
-from weather_platform.io_managers.lake import read_version_key
 from weather_platform.lake import Lake
+from weather_platform.lake.provenance import read_version_key
 from weather_platform.resources.registry import PRODUCTION, ModelRegistry, RegisteredModel
 from weather_platform.settings import Settings
-from weather_platform.stores import application_database, open_lake
+from weather_platform.stores import open_lake
 
 
 def show_lineage(settings: Settings, target_name: str, station_text: str, day_text: str, version: int | None) -> None:
     """Print the tree of one forecast."""
     target, day = TARGETS[target_name], parse_day(day_text)
-    lake, registry = open_lake(settings), ModelRegistry.from_settings(settings)
-    [station] = stations_asked(lake, [station_text])
-    with closing(application_database(settings)) as database, open_instance(settings) as instance:
-        database.migrate()
+    with reading_database(settings) as database, reading_history(settings) as history:
+        lake, registry = open_lake(settings), ModelRegistry.for_reading(settings)
+        [station] = stations_asked(lake, [station_text])
         forecast = _forecast(database, registry, target, station, day, version)
         model = registry.version(target.name, forecast["model_version"])
         tree = Tree(_told(target, forecast))
         _add_model(tree, lake, registry, database, model)
-        _add_rows(tree, lake, instance, target, forecast)
+        _add_rows(tree, lake, history, target, forecast)
     # A terminal wraps lines; a file or a pipe gets each whole, so that paths and digests can be searched for.
     width = None if sys.stdout.isatty() else _NEVER_WRAPPED
     Console(highlight=False, markup=False, width=width).print(tree)
@@ -125,20 +122,18 @@ def _split(lake: Lake, target: str, year: int, version: int) -> str:
     return f"{spans} (test year {year}, lake version {version} of table '{table}')"
 
 
-def _add_rows(
-    tree: Tree, lake: Lake, instance: dg.DagsterInstance, target: ForecastTarget, forecast: Mapping[str, Any]
-) -> None:
+def _add_rows(tree: Tree, lake: Lake, history: RunHistory, target: ForecastTarget, forecast: Mapping[str, Any]) -> None:
     station, day = forecast["station"], forecast["day"]
     year, here = str(day.year), (pc.field("station") == station) & (pc.field("day") == day)
     version = _read_version(
-        instance, [target.name, "forecasts"], day.isoformat(), "features", run_id=forecast["dagster_run_id"]
+        history, [target.name, "forecasts"], day.isoformat(), "features", run_id=forecast["dagster_run_id"]
     )
     features = _trace(lake, "features", year, here, version)
     branch = tree.add(
         f"features: version {forecast['feature_version']}, row {station} {day} of {_where(features)}; "
         f"neighbour fields come from the other stations of the same days"
     )
-    version = _read_version(instance, ["features"], year, "observations", lake_version=features.version)
+    version = _read_version(history, ["features"], year, "observations", lake_version=features.version)
     observation = _trace(lake, "observations", year, here, version)
     branch = branch.add(f"observation: row {station} {day} of {_where(observation)}")
     clean = observation.row
@@ -146,7 +141,7 @@ def _add_rows(
         return
     branch.add(", ".join(f"{c.name} {clean[c.name]}" for c in OBSERVATION_COLUMNS if clean[c.name] is not None))
     line = (pc.field("file") == clean["file"]) & (pc.field("row_number") == clean["row_number"])
-    version = _read_version(instance, ["observations"], year, "raw_observations", lake_version=observation.version)
+    version = _read_version(history, ["observations"], year, "raw_observations", lake_version=observation.version)
     received = _trace(lake, "raw_observations", day.isoformat()[:7], line, version)
     branch = branch.add(
         f"raw row: {clean['source']} file {clean['file']}, line {clean['row_number']}; of {_where(received)}"
@@ -179,7 +174,7 @@ def _trace(lake: Lake, table: str, key: str, condition: pc.Expression, version: 
 
 
 def _read_version(
-    instance: dg.DagsterInstance,
+    history: RunHistory,
     asset: list[str],
     partition: str,
     upstream: str,
@@ -188,22 +183,13 @@ def _read_version(
     lake_version: int | None = None,
 ) -> int | None:
     """The version of `upstream` that a partition was made from, by this run or as it stood at this lake version."""
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(asset), asset_partitions=[partition])
-    for record in instance.fetch_materializations(wanted, limit=_NEWEST_RECORDS).records:
-        made = record.asset_materialization
-        if made is None or (run_id is not None and record.run_id != run_id):
+    for made in history.materialisations(asset, partition, _NEWEST_RECORDS):
+        if run_id is not None and made.run_id != run_id:
             continue
-        told = {name: value.value for name, value in made.metadata.items()}
-        if lake_version is not None and not _stored_by(told, lake_version):
+        if lake_version is not None and made.numbers.get("lake_version", lake_version + 1) > lake_version:
             continue
-        read = told.get(read_version_key(upstream))
-        return read if isinstance(read, int) else None
+        return made.numbers.get(read_version_key(upstream))
     return None
-
-
-def _stored_by(told: Mapping[str, Any], lake_version: int) -> bool:
-    stored = told.get("lake_version")
-    return isinstance(stored, int) and stored <= lake_version
 
 
 _NEVER_WRAPPED = 10_000

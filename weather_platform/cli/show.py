@@ -10,10 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from weather_platform.automation.plan import StageRun
-from weather_platform.build import build_definitions
-from weather_platform.cli.home import open_instance
-from weather_platform.cli.runs import console_of_errors, execute
+from weather_platform.cli.reading import no_home, reading_database, reading_history
 from weather_platform.domain.stations import match_key
 from weather_platform.domain.targets import TARGETS, ForecastTarget, Task
 from weather_platform.errors import PartitionMissingError, SourceError
@@ -75,7 +72,7 @@ def show_forecast(
     day = _issue_day(lake, day_text)
     chosen = stations_asked(lake, stations)
     _require_reports(lake, day, chosen)
-    registry = ModelRegistry.from_settings(settings)
+    registry = ModelRegistry.for_reading(settings)
     with closing(application_database(settings)) as database:
         database.migrate()
         learned = [name for name in TARGETS if registry.versions(name)]
@@ -83,6 +80,11 @@ def show_forecast(
         for target in [TARGETS[name] for name in targets or learned or TARGETS]:
             model = registry.production(target.name)
             if database.forecasts(target.name, day, day, model_version=model.version).num_rows == 0:
+                from weather_platform.automation.plan import StageRun
+                from weather_platform.build import build_definitions
+                from weather_platform.cli.home import open_instance
+                from weather_platform.cli.runs import console_of_errors, execute
+
                 stage = StageRun("forecast", day.isoformat(), day.isoformat())
                 with open_instance(settings) as instance:
                     execute(
@@ -130,7 +132,10 @@ def _forecast_table(target: ForecastTarget, rows: list[dict[str, Any]]) -> Table
 def show_models(settings: Settings) -> None:
     """Versions of every target, newest first, with aliases and test metrics."""
     console = _console()
-    registry = ModelRegistry.from_settings(settings)
+    if (line := no_home(settings)) is not None:
+        console.print(line, soft_wrap=True, markup=False)
+        return
+    registry = ModelRegistry.for_reading(settings)
     for target, spec in TARGETS.items():
         aliases, metrics = registry.aliases(target), METRICS[spec.task]
         table = Table(title=target, title_justify="left", box=None, padding=(0, 1, 0, 0))
@@ -165,8 +170,11 @@ def show_models(settings: Settings) -> None:
 def show_status(settings: Settings) -> None:
     """Where the home stands, in one screen."""
     console = _console()
+    if (line := no_home(settings)) is not None:
+        console.print(line, soft_wrap=True, markup=False)
+        return
     lake = open_lake(settings)
-    registry = ModelRegistry.from_settings(settings)
+    registry = ModelRegistry.for_reading(settings)
     console.print(f"profile {settings.profile}, home {settings.home}")
     console.print(f"source  {settings.source}; the lake holds {lake_source(lake) or 'nothing yet'}")
     table = Table(title="Lake", title_justify="left")
@@ -189,21 +197,17 @@ def show_status(settings: Settings) -> None:
         if model is None:
             console.print(f"{target}: no Production model; `weather run` trains one")
             continue
-        with closing(application_database(settings)) as database:
-            database.migrate()
+        with reading_database(settings) as database:
             newest = database.newest_forecast_day(target, model.version)
         forecasts = f"forecasts up to {newest}" if newest else "no forecasts yet"
         console.print(
             f"{target}: Production is version {model.version}, tuned through {model.tuned_through}; {forecasts}",
             soft_wrap=True,
         )
-    with open_instance(settings) as instance:
-        for record in instance.get_run_records(limit=5):
-            run = record.dagster_run
-            when = record.create_timestamp.strftime("%Y-%m-%d %H:%M UTC")
-            # Runs that `dagster` or a backfill started belong to no job; their name in Dagster tells nobody anything.
-            job = "assets" if run.job_name.startswith("__") else run.job_name
-            console.print(f"  {when}  {job:<8}  {run.status.value.lower():<8}  {run.run_id}", soft_wrap=True)
+    with reading_history(settings) as history:
+        for run in history.newest_runs(5):
+            when = f"{run.created_at:%Y-%m-%d %H:%M} UTC"
+            console.print(f"  {when}  {run.job or 'assets':<8}  {run.status:<8}  {run.run_id}", soft_wrap=True)
 
 
 def parse_day(text: str) -> date:

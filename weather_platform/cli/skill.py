@@ -4,19 +4,18 @@ Months are added up from the database.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.table import Table
 
+from weather_platform.cli.reading import reading_database
 from weather_platform.domain.leaderboard import Entry
 from weather_platform.domain.matured import COUNTS, HEADINGS, SEASONS, combine, with_scores, with_season
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import PartitionMissingError
 from weather_platform.settings import Settings
-from weather_platform.stores import application_database
 
 SLICES: tuple[tuple[str, ...], ...] = ((), ("model_version",), ("state",), ("season",))
 """What the lines of a table are about, block by block; the first is everything."""
@@ -28,8 +27,7 @@ def show_skill(settings: Settings, targets: list[str]) -> None:
     PartitionMissingError when there is neither.
     """
     console = Console(highlight=False)
-    with closing(application_database(settings)) as database:
-        database.migrate()
+    with reading_database(settings) as database:
         found = {name: with_season(database.matured_skill(name).skill) for name in targets or TARGETS}
         boards = {name: database.leaderboards(name) for name in found}
     for name, of_years in boards.items():

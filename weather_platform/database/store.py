@@ -168,6 +168,21 @@ class Database:
         """Give back all connections. The object can be used again."""
         self.engine.dispose()
 
+    def require_current(self) -> None:
+        """WeatherError unless the tables are of this version of the code. For commands that only read."""
+        with self._transaction() as connection:
+            found, newest = _revision(connection) or "0000", newest_revision()
+        if found < newest:
+            raise WeatherError(
+                f"{place(self._url)} is of an older version of this package (layout {found}, now {newest}); "
+                "`weather forecast` brings it up to date, and so does every command that writes"
+            )
+        if found > newest:
+            raise WeatherError(
+                f"{place(self._url)} is of a newer version of this package (layout {found}, here {newest}); "
+                "use that version, or another WEATHER_HOME"
+            )
+
     def migrate(self) -> None:
         """Bring the tables to this version of the code; of several processes at once, one does the work."""
         with self._transaction() as connection:

@@ -26,7 +26,7 @@ from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.costs import tell_costs
 from weather_platform.lake import Lake, Replaced, Snapshot, TablePartitions
-from weather_platform.lake.provenance import lake_source
+from weather_platform.lake.provenance import lake_source, read_version_key
 from weather_platform.resources.lake import LakeResource
 
 PARTITION_COLUMNS: Final[Mapping[str, str]] = {"%Y": "year", "%Y-%m": "month", "%Y-%m-%d": "day"}
@@ -156,11 +156,6 @@ def filled_from(lake: Lake) -> dict[str, str]:
     """Which source the raw rows of this lake are of, so that what is made of generated weather says so."""
     source = lake_source(lake)
     return {} if source is None else {"source": source}
-
-
-def read_version_key(table: str) -> str:
-    """The metadata that holds the version of a table that was read."""
-    return f"{table}_lake_version"
 
 
 def stored_metadata(rows: int, lake_version: int, schema: pa.Schema) -> dict[str, Any]:

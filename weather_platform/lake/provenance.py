@@ -1,4 +1,7 @@
-"""Which source a lake was filled from. Generated and observed rows never share a lake, nor do two climates."""
+"""Which source a lake was filled from, and the name under which an asset records which version of a table it read.
+
+Generated and observed rows never share a lake, nor do two climates.
+"""
 
 from typing import Protocol
 
@@ -32,6 +35,11 @@ def lake_source(lake: Lake) -> str | None:
 def made_from(source: str | None) -> str:
     """What a title ends with: that the weather was generated, or nothing."""
     return " (synthetic weather)" if source == SYNTHETIC else ""
+
+
+def read_version_key(table: str) -> str:
+    """The metadata that holds the version of a table that was read."""
+    return f"{table}_lake_version"
 
 
 def refuse_other_source(lake: Lake, source: Origin) -> None:

@@ -58,7 +58,7 @@ def ensure_store(tracking_uri: str) -> None:
     MLflow commits its migrations one by one and can neither go on with some of them nor do them in two processes, so
     they are done under another name, and the file gets its own when it is whole. A file that is there is never touched.
     """
-    path = _store_file(tracking_uri)
+    path = store_file(tracking_uri)
     if path is None:
         return
     try:
@@ -122,16 +122,19 @@ def _remove_unfinished(path: Path) -> None:
 @contextmanager
 def answering(tracking_uri: str, doing: str) -> Iterator[None]:
     """Turn whatever MLflow raises into one RegistryUnreachableError line that says what was going on."""
-    prepare_mlflow()
-    from mlflow.exceptions import MlflowException, RestException
-    from requests import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
-
     try:
         yield
     except WeatherError:
         raise
-    except (MlflowException, RequestException, SQLAlchemyError, OSError) as error:
+    except Exception as error:
+        # Imported only now: reading the file of a home needs no MLflow.
+        prepare_mlflow()
+        from mlflow.exceptions import MlflowException, RestException
+        from requests import RequestException
+        from sqlalchemy.exc import SQLAlchemyError
+
+        if not isinstance(error, (MlflowException, RequestException, SQLAlchemyError, OSError)):
+            raise
         answered = isinstance(error, RestException)
         remedy = (
             "nothing was changed by this call; see the server's log"
@@ -181,7 +184,7 @@ def _artifact_location(tracking_uri: str) -> str | None:
     return (store.parent / f"{store.stem}_artifacts").as_uri()
 
 
-def _store_file(tracking_uri: str) -> Path | None:
+def store_file(tracking_uri: str) -> Path | None:
     """The file of an SQLite store, None for any other address."""
     if not tracking_uri.startswith("sqlite:///"):
         return None

@@ -24,7 +24,8 @@ from weather_platform.domain.features import FEATURE_VERSION, feature_names
 from weather_platform.domain.reproduction import CodeVersion, Recipe
 from weather_platform.domain.training import CONTRACT_FILE, Contract, GoldenSample, Predictor, sha256
 from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
-from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow, run_url
+from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow, run_url, store_file
+from weather_platform.resources.sqlite_files import MlflowFile
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database, mlflow_tracking_uri
 
@@ -136,18 +137,31 @@ class AliasMove:
 class ModelRegistry:
     """The registry behind one MLflow address. MLflow is imported at first use."""
 
-    def __init__(self, tracking_uri: str, database: Database) -> None:
+    def __init__(self, tracking_uri: str, database: Database, client: Any = None) -> None:
+        """`client` takes the place of MLflow's own for reading."""
         self._uri = tracking_uri
         self._database = database
+        self._given_client = client
 
     @classmethod
     def from_settings(cls, settings: Settings) -> Self:
         """The registry of these settings; its lock is the application database's."""
         return cls(mlflow_tracking_uri(settings), application_database(settings))
 
+    @classmethod
+    def for_reading(cls, settings: Settings) -> Self:
+        """The registry for commands that only list: makes no store, and asks an SQLite file without MLflow.
+
+        MLflow's client reads a file of another layout, and a server.
+        """
+        uri = mlflow_tracking_uri(settings)
+        path = store_file(uri)
+        file = None if path is None else MlflowFile(path)
+        return cls(uri, application_database(settings), file if file is not None and file.known else None)
+
     @cached_property
     def _client(self) -> Any:
-        return mlflow_client(self._uri)
+        return mlflow_client(self._uri) if self._given_client is None else self._given_client
 
     def reference(self, run_id: str) -> ModelReference:
         """The candidate that a finished run logged."""
