@@ -25,7 +25,7 @@ from weather_platform.resources.dbt import BATCH_ROWS, CleanedYears, DbtCleaning
 from weather_platform.resources.lake import LakeResource
 from weather_platform.settings import PROJECT_DIR, Settings
 
-CODE_VERSION = "3"
+CODE_VERSION = "4"
 """Raise it whenever the same raw rows would be cleaned differently."""
 
 

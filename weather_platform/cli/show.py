@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from weather_platform.cli.reading import no_home, reading_database, reading_history
-from weather_platform.domain.stations import match_key
+from weather_platform.domain.recognition import Recogniser, StationText
+from weather_platform.domain.stations import stations_of
 from weather_platform.domain.targets import TARGETS, ForecastTarget, Task
 from weather_platform.errors import PartitionMissingError, SourceError
 from weather_platform.lake import Lake
@@ -248,10 +249,13 @@ def _require_reports(lake: Lake, day: date, chosen: set[str]) -> None:
 
 def stations_asked(lake: Lake, asked: list[str]) -> set[str]:
     """Catalogue ids of what people type (`alice springs`); SourceError names what is not in the catalogue."""
-    known = {match_key(name): name for name in lake.read("stations", columns=["id"])["id"].to_pylist()}
-    if unknown := [name for name in asked if match_key(name) not in known]:
-        raise SourceError(f"no station {', '.join(unknown)}; the catalogue has {', '.join(sorted(known.values()))}")
-    return {known[match_key(name)] for name in asked}
+    catalogue = stations_of(lake.read("stations"))
+    recogniser = Recogniser(catalogue)
+    found = {name: recogniser.recognise(StationText(name)) for name in asked}
+    if unknown := [name for name, station in found.items() if station is None]:
+        known = ", ".join(sorted(station.id for station in catalogue))
+        raise SourceError(f"no station {', '.join(unknown)}; the catalogue has {known}")
+    return {station.id for station in found.values() if station is not None}
 
 
 def _console() -> Console:

@@ -32,6 +32,11 @@ def parse_days(text: pa.Array | pa.ChunkedArray) -> pa.Array:
     return _parse_distinct(encoded.dictionary).take(encoded.indices)
 
 
+def is_day(text: str) -> bool:
+    """Whether a text is one of the spellings of a day that exists."""
+    return bool(parse_days(pa.array([text], pa.string())).is_valid()[0].as_py())
+
+
 def _parse_distinct(text: pa.Array) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(text)
     days = np.zeros(len(text), dtype="datetime64[D]")

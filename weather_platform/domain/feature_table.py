@@ -21,7 +21,7 @@ from weather_platform.domain.features import (
     feature_names,
 )
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
-from weather_platform.domain.stations import Station
+from weather_platform.domain.stations import stations_of
 from weather_platform.domain.targets import TARGETS, ForecastTarget, labels
 from weather_platform.domain.training import TrainingData
 
@@ -58,7 +58,7 @@ FEATURES_SCHEMA: pa.Schema = pa.schema(
 
 def station_grid(stations: pa.Table) -> StationGrid:
     """The grid of a stored station catalogue."""
-    return StationGrid.from_stations([Station(**row) for row in stations.to_pylist()])
+    return StationGrid.from_stations(stations_of(stations))
 
 
 def observation_arrays(observations: pa.Table, grid: StationGrid) -> dict[str, NDArray[Any]]:

@@ -84,6 +84,9 @@ RAW_SCHEMA: pa.Schema = pa.schema(
         pa.field("month", pa.string(), nullable=False),  # partition, YYYY-MM
         pa.field("day", pa.date32()),  # the one reading of `date`; null when it cannot be read as a date
         pa.field("station", pa.string()),  # text as received
+        pa.field("station_state", pa.string()),  # Bureau layout only: the state in the title
+        pa.field("bureau_product", pa.string()),  # Bureau layout only: IDCJDWnnnn, of the preamble or the file's name
+        pa.field("bureau_stations", pa.string()),  # Bureau layout only: numbers of its stations, the main one first
         pa.field("date", pa.string()),  # text as received
         *(pa.field(c.name, pa.string()) for c in OBSERVATION_COLUMNS),  # text as received
         pa.field("wind_gust_time", pa.string()),  # Bureau layout only
@@ -96,6 +99,18 @@ RAW_SCHEMA: pa.Schema = pa.schema(
     ]
 )
 """Rows exactly as received. Every column between `station` and `rain_tomorrow` is text, untouched."""
+
+
+def raw_rows(table: pa.Table) -> pa.Table:
+    """Stored raw rows as RAW_SCHEMA: columns that an earlier version did not store are null, the order is that here."""
+    return pa.Table.from_arrays(
+        [
+            table[field.name] if field.name in table.column_names else pa.nulls(table.num_rows, field.type)
+            for field in RAW_SCHEMA
+        ],
+        schema=RAW_SCHEMA,
+    )
+
 
 OBSERVATIONS_SCHEMA: pa.Schema = pa.schema(
     [

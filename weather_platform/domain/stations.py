@@ -18,7 +18,10 @@ EARTH_RADIUS_KM = 6371.0088
 
 @dataclass(frozen=True, slots=True)
 class Station:
-    """One station: catalogue id, state, position in degrees (south and west negative), metres above sea level."""
+    """One station: catalogue id, state or country, position in degrees (south and west negative), metres above the sea.
+
+    ``name`` is another name of it, empty when the id is its only one.
+    """
 
     id: str
     state: str
@@ -26,6 +29,7 @@ class Station:
     longitude_deg: float
     elevation_m: float
     timezone: str
+    name: str = ""
 
 
 STATIONS: tuple[Station, ...] = (
@@ -90,6 +94,7 @@ STATIONS_SCHEMA: pa.Schema = pa.schema(
         pa.field("longitude_deg", pa.float64(), nullable=False),
         pa.field("elevation_m", pa.float64(), nullable=False),
         pa.field("timezone", pa.string(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
     ]
 )
 
@@ -99,35 +104,23 @@ def station_table(stations: Sequence[Station]) -> pa.Table:
     return pa.Table.from_pylist([asdict(station) for station in stations], schema=STATIONS_SCHEMA)
 
 
-ALSO_KNOWN_AS: dict[str, str] = {"Nhill": "Nhil"}
-"""The name in the Bureau's monthly files to the catalogue id, where more than case, blanks and punctuation differ.
-
-The ids are those of the weatherAUS table, which misspells Nhill. Only whole names count: another site in the
-same town is another station.
-"""
+def stations_of(table: pa.Table) -> tuple[Station, ...]:
+    """The stations of a stored catalogue, in its order. One of an earlier version has no names."""
+    return tuple(Station(**row) for row in table.to_pylist())
 
 
 _UNTOLD = ("Z", "P", "Cc", "Cf")
 """Unicode's blanks, punctuation, controls and invisible marks, none of which tells two stations apart."""
 
 
-def _telling(text: str) -> str:
-    """The text without case, blanks and punctuation. Letters of any script stay: they make another name."""
+def match_key(text: str) -> str:
+    """What the spellings of a name have in common: all but case, blanks and punctuation.
+
+    Letters of any script stay: they make another name.
+    """
     lower = unicodedata.normalize("NFC", text).lower()
     plain = re.sub(r"[\0-/:-`{-\x7f]", "", lower)
     return plain if plain.isascii() else "".join(c for c in plain if not unicodedata.category(c).startswith(_UNTOLD))
-
-
-_CATALOGUE_KEYS = {_telling(name): _telling(id_) for name, id_ in ALSO_KNOWN_AS.items()}
-
-
-def match_key(text: str) -> str:
-    """What the spellings of a station have in common: all but case, blanks and punctuation.
-
-    A name in ALSO_KNOWN_AS has the key of its catalogue id.
-    """
-    key = _telling(text)
-    return _CATALOGUE_KEYS.get(key, key)
 
 
 def distance_km(

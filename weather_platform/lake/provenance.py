@@ -5,9 +5,10 @@ Generated and observed rows never share a lake, nor do two climates.
 
 from typing import Protocol
 
-import pyarrow.compute as pc
+import pyarrow as pa
 
-from weather_platform.domain.stations import Station, match_key
+from weather_platform.domain.recognition import STATION_COLUMNS, Recogniser
+from weather_platform.domain.stations import Station, stations_of
 from weather_platform.errors import SourceError
 from weather_platform.lake import Lake
 
@@ -62,9 +63,10 @@ def refuse_other_source(lake: Lake, source: Origin) -> None:
             "WEATHER_SYNTHETIC_SEED back, or WEATHER_HOME to another folder, so that two climates never mix"
         )
     if lost := _lost_stations(lake, source):
+        before = "as many as before (WEATHER_SYNTHETIC_STATIONS)" if source.generator else "its stations.csv back"
         raise SourceError(
             f"the lake at {lake.uri} holds rows of stations that the source lacks ({len(lost):,}, first: {lost[0]}): "
-            "give it as many as before (WEATHER_SYNTHETIC_STATIONS), or set WEATHER_HOME to another folder"
+            f"give it {before}, or set WEATHER_HOME to another folder"
         )
 
 
@@ -84,15 +86,14 @@ def _lost_stations(lake: Lake, source: Origin) -> list[str]:
     """Stations of the stored catalogue that the source lacks and that have raw rows."""
     if not lake.exists(STATIONS_TABLE):
         return []
-    had = lake.read(STATIONS_TABLE, columns=["id"])["id"].to_pylist()
-    lost = sorted(set(had) - {station.id for station in source.stations()})
+    had = stations_of(lake.read(STATIONS_TABLE))
+    lost = sorted({station.id for station in had} - {station.id for station in source.stations()})
     if not lost:
         return []
     # Only a catalogue that shrinks costs a look at all rows: it may be one that another source left there.
-    texts = {
-        text
-        for batch in lake.snapshot(RAW_TABLE).stream(columns=["station"])
-        for text in pc.unique(batch.column("station")).to_pylist()
-    }
-    reporting = {match_key(text) for text in texts if text is not None}
-    return [name for name in lost if match_key(name) in reporting]
+    recogniser, snapshot = Recogniser(had), lake.snapshot(RAW_TABLE)
+    columns = [name for name in STATION_COLUMNS if name in snapshot.schema.names]
+    reporting: set[str] = set()
+    for batch in snapshot.stream(columns=columns):
+        reporting.update(recogniser.ids(pa.Table.from_batches([batch])).dictionary.to_pylist())
+    return [name for name in lost if name in reporting]

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from weather_platform.domain.stations import Station, match_key
+from weather_platform.domain.recognition import STATION_COLUMNS, Recogniser
+from weather_platform.domain.stations import Station
 from weather_platform.lake.provenance import RAW_TABLE
 from weather_platform.lake.tables import Lake
 
@@ -35,9 +36,10 @@ class StoredStationDays:
         self._snapshot = lake.snapshot(RAW_TABLE) if lake.exists(RAW_TABLE) else None
         stored = self._snapshot.row_counts() if self._snapshot else {}
         self._rows = {month: stored[month] for month in sorted(months) if stored.get(month)}
-        self._names = [station.id for station in stations]
-        self._numbers = {match_key(name): number for number, name in enumerate(self._names)}
-        self._known: dict[str, int] = {}
+        catalogue = list(stations)
+        self._names = [station.id for station in catalogue]
+        self._numbers = {name: number for number, name in enumerate(self._names)}
+        self._recogniser = Recogniser(catalogue)
         self._stored: dict[str, NDArray[np.int64]] = {}
 
     def lost(self, month: str, rows: pa.Table) -> str | None:
@@ -63,7 +65,7 @@ class StoredStationDays:
             if len(together) == MONTHS_AT_ONCE or rows > ROWS_AT_ONCE:
                 break
             together.append(other)
-        found = self._station_days(self._snapshot.read(keys=together, columns=["month", "day", "station"]))
+        found = self._station_days(self._snapshot.read(keys=together, columns=self._columns()))
         starts = np.array([*together, together[-1]], dtype="datetime64[M]")
         starts[-1] += 1
         bounds = np.searchsorted(found // _STATIONS, starts.astype("datetime64[D]").astype(np.int64))
@@ -75,14 +77,14 @@ class StoredStationDays:
         days = pc.fill_null(rows["day"].cast(pa.int32()), _NO_DAY).to_numpy().astype(np.int64)
         months = rows["month"].combine_chunks().dictionary_encode()
         own = np.array(months.dictionary.to_pylist(), dtype="datetime64[M]")[months.indices.to_numpy()]
-        texts = rows["station"].combine_chunks().dictionary_encode()
-        names = np.array([*(self._number(text) for text in texts.dictionary.to_pylist()), -1], dtype=np.int64)
-        stations = names[pc.fill_null(texts.indices, len(names) - 1).to_numpy()]
+        ids = self._recogniser.ids(rows)
+        names = np.array([*(self._numbers[name] for name in ids.dictionary.to_pylist()), -1], dtype=np.int64)
+        stations = names[pc.fill_null(ids.indices, len(names) - 1).to_numpy()]
         counted = (stations >= 0) & (days.astype("datetime64[D]").astype("datetime64[M]") == own)
         return np.unique(days[counted] * _STATIONS + stations[counted])
 
-    def _number(self, text: str) -> int:
-        """The number of the station that the catalogue knows by this spelling; -1 for none."""
-        if text not in self._known:
-            self._known[text] = self._numbers.get(match_key(text), -1)
-        return self._known[text]
+    def _columns(self) -> list[str]:
+        """What is read of the stored rows; tables of earlier versions lack some of the station's columns."""
+        assert self._snapshot is not None  # noqa: S101 - as above
+        stored = self._snapshot.schema.names
+        return ["month", "day", *(name for name in STATION_COLUMNS if name in stored)]

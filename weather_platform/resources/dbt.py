@@ -35,8 +35,10 @@ from weather_platform.domain.observations import (
     QUARANTINE_SCHEMA,
     RAIN_DAY_MM,
     RAW_SCHEMA,
+    raw_rows,
 )
-from weather_platform.domain.stations import match_key
+from weather_platform.domain.recognition import Recogniser
+from weather_platform.domain.stations import stations_of
 from weather_platform.errors import InvariantError
 
 BATCH_ROWS: Final = 600_000
@@ -50,6 +52,7 @@ _INPUT_SCHEMA: Final = pa.schema(
         pa.field("row_id", pa.int64(), nullable=False),
         pa.field("year", pa.string(), nullable=False),
         pa.field("fetched_day", pa.date32(), nullable=False),
+        pa.field("station_id", pa.string()),
         *RAW_SCHEMA,
     ]
 )
@@ -164,25 +167,24 @@ class DbtCleaning:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _write_inputs(self, scratch: Path, raw: pa.RecordBatchReader, stations: pa.Table) -> None:
-        spellings: set[str] = set()
+        recogniser = Recogniser(stations_of(stations))
         before = 0
         # Read once and deleted: statistics would be for nobody.
         with pq.ParquetWriter(
             scratch / "raw_observations.parquet", _INPUT_SCHEMA, compression="lz4", write_statistics=False
         ) as writer:
             for rows in _in_groups(raw):
-                spellings.update(text for text in pc.unique(rows["station"]).to_pylist() if text is not None)
-                writer.write_table(self._input_rows(rows, before))
+                writer.write_table(self._input_rows(rows, before, recogniser))
                 before += rows.num_rows
-        pq.write_table(_station_spellings(spellings, stations), scratch / "station_spellings.parquet")
         pq.write_table(stations, scratch / "stations.parquet")
 
-    def _input_rows(self, rows: pa.Table, before: int) -> pa.Table:
+    def _input_rows(self, rows: pa.Table, before: int, recogniser: Recogniser) -> pa.Table:
         fetched_at = rows["fetched_at"].cast(pa.timestamp("us", tz=self.timezone))
         known = {
             "row_id": pa.array(np.arange(before, before + rows.num_rows)),
             "year": pc.utf8_slice_codeunits(rows["month"], 0, 4),
             "fetched_day": pc.local_timestamp(fetched_at).cast(pa.date32()),
+            "station_id": recogniser.ids(rows).cast(pa.string()),
         }
         columns = [known[f.name] if f.name in known else rows[f.name] for f in _INPUT_SCHEMA]
         return pa.Table.from_arrays(columns, schema=_INPUT_SCHEMA)
@@ -199,7 +201,7 @@ class DbtCleaning:
             connection.execute("attach ':memory:' as scratch")
             connection.execute("use scratch")
             connection.execute("create schema input")
-            for name in ("raw_observations", "station_spellings", "stations"):
+            for name in ("raw_observations", "stations"):
                 path = str(scratch / f"{name}.parquet").replace("'", "''")
                 connection.execute(f"create view input.{name} as select * from read_parquet('{path}')")  # noqa: S608
             yield connection
@@ -272,24 +274,9 @@ def _in_groups(raw: pa.RecordBatchReader) -> Iterator[pa.Table]:
     for batch in raw:
         waiting.append(batch)
         if sum(each.num_rows for each in waiting) >= _ROW_GROUP_ROWS:
-            yield pa.Table.from_batches(waiting)
+            yield raw_rows(pa.Table.from_batches(waiting))
             waiting = []
-    yield pa.Table.from_batches(waiting, RAW_SCHEMA)
-
-
-def _station_spellings(spellings: set[str], stations: pa.Table) -> pa.Table:
-    ids: dict[str, str] = {}
-    for station in stations["id"].to_pylist():
-        other = ids.setdefault(match_key(station), station)
-        if other != station:
-            raise InvariantError(f"stations '{other}' and '{station}' cannot be told apart; rename one of them")
-    ordered = sorted(spellings)
-    return pa.table(
-        {
-            "spelling": pa.array(ordered, pa.string()),
-            "station_id": pa.array([ids.get(match_key(text)) for text in ordered], pa.string()),
-        }
-    )
+    yield raw_rows(pa.Table.from_batches(waiting, raw.schema))
 
 
 def _reasons(outcome: Any) -> str:

@@ -24,7 +24,7 @@ from weather_platform.domain.features import FEATURE_VERSION, feature_names
 from weather_platform.domain.live import RecentObservations
 from weather_platform.domain.neighbours import StationGrid
 from weather_platform.domain.splits import day_number
-from weather_platform.domain.stations import Station
+from weather_platform.domain.stations import Station, stations_of
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.domain.training import Predictor, sha256
 from weather_platform.errors import DigestMismatchError, RegistryError, WeatherError
@@ -259,7 +259,7 @@ class ModelStore:
         )
 
     def _observations(self, recent: Recent) -> tuple[RecentObservations, tuple[Station, ...]]:
-        stations = tuple(Station(**row) for row in self._folder.table(recent.stations).to_pylist())
+        stations = stations_of(self._folder.table(recent.stations))
         grid = StationGrid.from_stations(stations)
         arrays = observation_arrays(self._folder.table(recent.observations), grid)
         first, last = day_number(recent.first_day), day_number(recent.last_day)

@@ -16,7 +16,7 @@ import itertools
 import re
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -34,6 +34,7 @@ from weather_platform.domain.observations import OBSERVATION_COLUMNS, RAW_SCHEMA
 from weather_platform.domain.stations import STATIONS, Station
 from weather_platform.errors import SourceError
 from weather_platform.sources import Coverage
+from weather_platform.sources.bureau import BUREAU, BUREAU_OPTIONAL, Preamble, columns_without_header
 from weather_platform.sources.input_files import InputFile, InputFiles, find_files
 
 BLOCK_BYTES = 8 << 20
@@ -58,16 +59,6 @@ WEATHER_AUS: dict[str, str] = {
 """Header to raw column. RISK_MM and RainTomorrow may be absent, each for itself."""
 WEATHER_AUS_OPTIONAL = frozenset({"RISK_MM", "RainTomorrow"})
 
-BUREAU: dict[str, str] = {
-    "Date": "date",
-    **{c.bureau: c.name for c in OBSERVATION_COLUMNS if c.bureau is not None},
-    "Time of maximum wind gust": "wind_gust_time",
-}
-"""Header to raw column; the station stands in the preamble and the first, unnamed column is empty."""
-
-STATION_LINE = re.compile(
-    r"Daily Weather Observations for\s+(?P<station>[^,]+?)\s*(?:,[^,]*?)?\s+for\s+[A-Za-z]+\s+[0-9]{4}\b"
-)
 SOUND_FIELDS = re.compile(r'(?:(?:"(?:[^"]|"")*+"|[^",][^,]*+|),)*+')
 """The fields of a line, each with its comma, up to the first one whose quotes are at fault."""
 LAYOUT_HINT = "expected a weatherAUS table (Date,Location,MinTemp,...) or a Bureau monthly file"
@@ -195,10 +186,13 @@ def _month_index(month: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How the rows of a file are to be read. `columns` has None for the Bureau's unnamed column."""
+    """How the rows of a file are to be read. `columns` has None for the Bureau's unnamed column.
+
+    `constants` are the raw columns that have one text in the whole file.
+    """
 
     columns: tuple[str | None, ...]
-    station: str | None
+    constants: Mapping[str, str]
     body_offset: int
     body_line: int
 
@@ -343,27 +337,22 @@ class _FileReader:
         lines = data.split(b"\n", PREAMBLE_LINES)
         lines = lines[:PREAMBLE_LINES]
         end = np.cumsum([len(line) + 1 for line in lines])
-        header_at, station, station_line = -1, None, False
+        header_at, preamble = -1, Preamble(self.path.name)
         for index, line in enumerate(lines):
             cells = self._cells(self._decoded(line, index + 1).decode("utf-8"))
-            match = STATION_LINE.search(",".join(cells))
-            if match and station is None:
-                station = match["station"].strip()
-            station_line |= "Daily Weather Observations" in ",".join(cells)
+            preamble.read(",".join(cells))
             if "Date" in cells and any(cell in BUREAU for cell in cells if cell != "Date"):
                 header_at = index
                 break
-            if "Date" in cells and "Location" in cells and not station_line:
+            if "Date" in cells and "Location" in cells and not preamble.has_title:
                 break
+            if index == 0 and (columns := columns_without_header(cells)):
+                return _Layout(columns, self._station_of(preamble, 1), 0, 1)
+        constants: Mapping[str, str] = {}
         if header_at >= 0:
-            if station is None:
-                self._fail(
-                    "no line 'Daily Weather Observations for <Station>, <State> for <Month Year>' above the "
-                    "header of a Bureau file, so its station is unknown; fetch it again",
-                    header_at + 1,
-                )
-            known, optional = BUREAU, frozenset({"", "Time of maximum wind gust"})
-        elif station_line:
+            constants = self._station_of(preamble, header_at + 1)
+            known, optional = BUREAU, BUREAU_OPTIONAL
+        elif preamble.has_title:
             self._fail(
                 "a Bureau preamble without a header (Date, 'Minimum temperature (°C)', ...); fetch it again",
                 1,
@@ -373,7 +362,17 @@ class _FileReader:
             known, optional = WEATHER_AUS, WEATHER_AUS_OPTIONAL
         header = self._cells(self._decoded(lines[header_at], header_at + 1).decode("utf-8"), strict_at=header_at + 1)
         columns = self._columns(header, header_at + 1, known, optional)
-        return _Layout(columns, station, int(min(end[header_at], len(data))), header_at + 2)
+        return _Layout(columns, constants, int(min(end[header_at], len(data))), header_at + 2)
+
+    def _station_of(self, preamble: Preamble, line: int) -> Mapping[str, str]:
+        if not (found := preamble.columns()):
+            self._fail(
+                "no line 'Daily Weather Observations for <Station>, <State> for <Month Year>' above the rows of a "
+                "Bureau file and no product number in its name, so its station is unknown; fetch it again, or name "
+                "it as the Bureau does (IDCJDW2124.202408.csv)",
+                line,
+            )
+        return found
 
     def _cells(self, line: str, strict_at: int | None = None) -> list[str]:
         try:
@@ -501,8 +500,7 @@ class _FileReader:
                 if pc.any(filled).as_py():
                     at = int(lines[pc.index(filled, True).as_py()])
                     self._fail("a value in the column without a name; give it a known header or empty it", at, i + 1)
-        if layout.station is not None:
-            found["station"] = pa.repeat(pa.scalar(layout.station), len(lines))
+        found |= {name: pa.repeat(pa.scalar(text), len(lines)) for name, text in layout.constants.items()}
         found["day"] = parse_days(found["date"])
         found["file"] = pa.repeat(pa.scalar(self.shown), len(lines))
         found["row_number"] = pa.array(lines, pa.int64())

@@ -2,7 +2,6 @@ import numpy as np
 import pytest
 
 from weather_platform.domain.stations import (
-    ALSO_KNOWN_AS,
     EARTH_RADIUS_KM,
     STATIONS,
     bearing_deg,
@@ -105,23 +104,3 @@ def test_a_name_with_a_letter_beyond_ascii_is_never_a_station_of_the_catalogue(t
 
 def test_a_letter_with_its_accent_in_one_sign_or_in_two_is_the_same_letter() -> None:
     assert match_key("Ålbury") == match_key("A\u030albury")
-
-
-@pytest.mark.parametrize(
-    ("bureau", "station"),
-    [("Nhill", "Nhil"), ("NHILL", "Nhil"), ("Nhil", "Nhil"), ("Alice Springs", "AliceSprings")],
-)
-def test_the_bureaus_name_of_a_station_matches_its_catalogue_id(bureau: str, station: str) -> None:
-    assert [s.id for s in STATIONS if match_key(s.id) == match_key(bureau)] == [station]
-
-
-@pytest.mark.parametrize("text", ["Nhill Airport", "Sydney Olympic Park", "Melbourne (Olympic Park)", "Nhi", ""])
-def test_a_name_that_is_only_similar_is_no_station(text: str) -> None:
-    assert match_key(text) not in {match_key(s.id) for s in STATIONS}
-
-
-def test_another_name_leads_to_the_catalogue_and_hides_no_station_of_it() -> None:
-    ids = {s.id for s in STATIONS}
-    assert set(ALSO_KNOWN_AS.values()) <= ids
-    plain = {"".join(c for c in i.lower() if c.isalnum()) for i in ids}
-    assert {match_key(i) for i in ids} == plain

@@ -54,6 +54,22 @@ def test_station_days_that_the_new_rows_lack_are_counted_and_the_first_is_named(
     )
 
 
+def test_a_station_under_another_of_its_names_is_lost_no_more_and_no_less(tmp_path: Path) -> None:
+    lake = lake_with(tmp_path, m2015_12=[("Albury-Wodonga", date(2015, 12, 1)), ("Yulara", date(2015, 12, 1))])
+    assert lost(lake, "2015-12", [("Albury", date(2015, 12, 1)), ("Uluru", date(2015, 12, 1))]) is None
+    assert lost(lake, "2015-12", [("Albury", date(2015, 12, 1))]) == (
+        "2015-12: the lake holds 1 station-day that the source no longer has (first: Uluru 2015-12-01)"
+    )
+
+
+def test_a_lake_of_an_earlier_version_lacks_columns_and_loses_nothing_by_it(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    stored = rows("2015-12", DECEMBER).drop_columns(["station_state", "bureau_product", "bureau_stations"])
+    lake.replace_partition("raw_observations", "month", "2015-12", stored)
+    assert lost(lake, "2015-12", DECEMBER) is None
+    assert "first: Sale 2015-12-31" in (lost(lake, "2015-12", DECEMBER[:-1]) or "")
+
+
 def test_the_same_rows_and_more_of_them_lose_nothing(tmp_path: Path) -> None:
     lake = lake_with(tmp_path, m2015_12=DECEMBER)
     assert lost(lake, "2015-12", DECEMBER) is None

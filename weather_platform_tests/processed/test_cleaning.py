@@ -111,6 +111,33 @@ def test_spellings_of_a_station_become_its_id(judged: Cleaned) -> None:
     assert {"Albury", "AliceSprings", "BadgerysCreek"} <= set(judged.observations["station"].to_pylist())
 
 
+def test_a_station_is_recognised_by_number_then_product_then_name_with_its_state(tmp_path: Path) -> None:
+    said: list[tuple[dict[str, Any], str | None]] = [
+        ({"station": "Anything", "bureau_stations": "066062 066037"}, "Sydney"),
+        ({"station": None, "bureau_product": "IDCJDW6111"}, "Perth"),
+        ({"station": "Yulara", "station_state": "Northern Territory", "bureau_stations": "000000"}, "Uluru"),
+        ({"station": "Richmond", "station_state": "Queensland", "bureau_product": "IDCJDW4100"}, None),
+        ({"station": "Richmond", "station_state": "New South Wales"}, "Richmond"),
+    ]
+    cleaned = Cleaned(cleaning(tmp_path), raw(cells for cells, _ in said))
+    assert set(cleaned.observations["station"].to_pylist()) == {station for _, station in said if station}
+    [stranger] = cleaned.quarantined.to_pylist()
+    assert (stranger["rule"], stranger["station_state"], stranger["bureau_product"]) == (
+        "unknown_station",
+        "Queensland",
+        "IDCJDW4100",
+    )
+
+
+def test_raw_rows_of_an_earlier_version_are_cleaned_without_the_columns_they_lack(tmp_path: Path) -> None:
+    later = {"station_state", "bureau_product", "bureau_stations"}
+    rows = raw([{"station": "Yulara"}, {"station": "Nowhere"}])
+    earlier = rows.select([name for name in reversed(rows.column_names) if name not in later])
+    cleaned = Cleaned(cleaning(tmp_path), earlier)
+    assert cleaned.observations["station"].to_pylist() == ["Uluru"]
+    assert [(row["station"], row["station_state"]) for row in cleaned.quarantined.to_pylist()] == [("Nowhere", None)]
+
+
 CELLS = [
     # column, text, value, fault
     ("min_temp_c", "8.1", 8.1, None),

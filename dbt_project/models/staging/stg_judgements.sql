@@ -4,16 +4,15 @@ with placed as (
 
     select
         cells.row_id, cells.year, cells.month, cells.day, cells.file, cells.row_number,
-        spellings.station_id as station,
+        cells.station_id as station,
         case
             when cells.day is null then 'unreadable_date'
             when cells.day < date '{{ var("first_day") }}' then 'before_first_month'
             when cells.day > cells.fetched_day then 'future_date'
-            when spellings.station_id is null then 'unknown_station'
+            when cells.station_id is null then 'unknown_station'
             when cells.min_temp_c > cells.max_temp_c then 'contradictory'
         end as broken
     from {{ ref('stg_cells') }} as cells
-    left join {{ source('scratch', 'station_spellings') }} as spellings on cells.station = spellings.spelling
 
 ),
 
