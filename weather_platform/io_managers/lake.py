@@ -34,7 +34,8 @@ PARTITION_COLUMNS: Final[Mapping[str, str]] = {"%Y": "year", "%Y-%m": "month", "
 
 _DOCUMENTED: Final = {column.name: f"{column.description} [{column.unit}]" for column in OBSERVATION_COLUMNS} | {
     "id": "Name of the station in the catalogue",
-    "state": "State or territory",
+    "name": "Another name of the station; empty when the id is its only one",
+    "state": "State or territory; of one's own stations the country, too",
     "latitude_deg": "Latitude, south is negative [deg]",
     "longitude_deg": "Longitude, east is positive [deg]",
     "elevation_m": "Height above mean sea level [m]",
@@ -42,6 +43,9 @@ _DOCUMENTED: Final = {column.name: f"{column.description} [{column.unit}]" for c
     "month": "Partition, YYYY-MM",
     "year": "Partition, YYYY",
     "station": "Station, as its catalogue id once the row is clean",
+    "station_state": "State in the title of a Bureau file",
+    "bureau_product": "Product number of a Bureau file",
+    "bureau_stations": "Bureau numbers of the stations that a file was drawn from, the main one first",
     "day": "The station's local day; missing where the date cannot be read",
     "date": "Date as received",
     "wind_gust_time": "Time of the strongest gust, as received",
