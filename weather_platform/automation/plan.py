@@ -3,15 +3,16 @@
 What belongs here: the arithmetic of ranges. What does not: starting runs (the CLI does, on the real instance).
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
 
+from weather_platform.domain.features import HISTORY_DAYS
 from weather_platform.domain.splits import plan_split
 from weather_platform.errors import SourceError
 from weather_platform.sources import Coverage
 
-INGEST, LEARN = "ingest", "learn"
+INGEST, PROCESS, LEARN, FORECAST, WATCH = "ingest", "process", "learn", "forecast", "watch"
 
 _DAY = timedelta(days=1)
 
@@ -23,6 +24,8 @@ class StageRun:
     job: str
     first: str
     last: str
+    only: str | None = None
+    """Last part of the keys of the assets that run; None: all assets of the job."""
 
 
 def plan_runs(coverage: Coverage, test_years: Iterable[int], forecast_days: int) -> list[StageRun]:
@@ -40,9 +43,9 @@ def plan_runs(coverage: Coverage, test_years: Iterable[int], forecast_days: int)
     newest_days = max(first, last - timedelta(days=forecast_days - 1))
     return [
         StageRun(INGEST, _month(first), _month(last)),
-        StageRun("process", str(first.year), str(last.year)),
+        StageRun(PROCESS, str(first.year), str(last.year)),
         *(StageRun(LEARN, str(group[0]), str(group[-1])) for group in _consecutive(years)),
-        StageRun("forecast", newest_days.isoformat(), last.isoformat()),
+        StageRun(FORECAST, newest_days.isoformat(), last.isoformat()),
     ]
 
 
@@ -59,15 +62,106 @@ def refuse_years_without_split(coverage: Coverage, stored_months: Iterable[str],
                 plan_split(year, first_day, newest_labelled)
 
 
+def ingest_runs(months: Iterable[str]) -> list[StageRun]:
+    """The runs that receive these months (YYYY-MM) and no others."""
+    groups = _consecutive(sorted({_month_number(month) for month in months}))
+    return [StageRun(INGEST, _month_key(group[0]), _month_key(group[-1])) for group in groups]
+
+
+def cleaning_runs(received: Mapping[str, int], cleaned: Mapping[str, int]) -> list[StageRun]:
+    """The runs that clean every year with a received month, and make its features.
+
+    `received` maps months, and `cleaned` years, to the moment of their newest materialisation (Dagster's storage id): a
+    year that was cleaned after all of its months is left alone.
+    """
+    stale = {month[:4] for month, at in received.items() if at > cleaned.get(month[:4], 0)}
+    return _year_runs(stale, only=None)
+
+
+def feature_runs(received: Mapping[str, int], made: Mapping[str, int], observed: Collection[str]) -> list[StageRun]:
+    """The runs that make the features of years that a received month touches and that are older than it.
+
+    January labels the last day of the year before, and December is the history of the next year's first days.
+    `observed` are the years with observations: others have no features.
+    """
+    stale = {
+        year
+        for month, at in received.items()
+        for year in _years_touched(month)
+        if year in observed and at > made.get(year, 0)
+    }
+    return _year_runs(stale, only="features")
+
+
+def days_to_forecast(
+    newest_observed: date, changed: Iterable[date], forecast: Collection[date], first_days: int
+) -> list[date]:
+    """The days that one version has yet to forecast, or has to forecast again, ascending.
+
+    `forecast` are the days that it has forecast. New are those after the newest of them, or the newest `first_days` for
+    a version without any; again those of them whose features look back on a changed day.
+    """
+    first = max(forecast) + _DAY if forecast else newest_observed - (first_days - 1) * _DAY
+    new = {first + at * _DAY for at in range((newest_observed - first).days + 1)}
+    touched = {day + at * _DAY for day in changed for at in range(HISTORY_DAYS + 1)}
+    return sorted(new | (touched & set(forecast)))
+
+
+def forecast_runs(days: Mapping[str, Collection[date]]) -> list[tuple[StageRun, list[str]]]:
+    """The runs that forecast the days of each target, with the targets of each: equal ranges share a run."""
+    targets: dict[StageRun, list[str]] = {}
+    for target, asked in days.items():
+        for group in _consecutive(sorted({day.toordinal() for day in asked})):
+            first, last = (date.fromordinal(group[at]).isoformat() for at in (0, -1))
+            targets.setdefault(StageRun(FORECAST, first, last), []).append(target)
+    return sorted(targets.items(), key=lambda run: run[0].first)
+
+
+def months_to_measure(changed: Iterable[date], forecast: Iterable[date]) -> list[str]:
+    """The months whose matured skill is another one now: a changed day is the answer to the forecasts of the day
+    before it, and `forecast` are days that were forecast meanwhile."""
+    return sorted({_month(day - _DAY) for day in changed} | {_month(day) for day in forecast})
+
+
+def skill_runs(months: Mapping[str, Collection[str]]) -> list[tuple[StageRun, list[str]]]:
+    """The runs that measure the matured skill of each target's months, with the targets of each."""
+    targets: dict[StageRun, list[str]] = {}
+    for target, asked in months.items():
+        for group in _consecutive(sorted({_month_number(month) for month in asked})):
+            run = StageRun(WATCH, _month_key(group[0]), _month_key(group[-1]), only="matured_skill")
+            targets.setdefault(run, []).append(target)
+    return sorted(targets.items(), key=lambda run: run[0].first)
+
+
+def _years_touched(month: str) -> list[str]:
+    year = int(month[:4])
+    others = {"01": year - 1, "12": year + 1}
+    return [str(year), *([str(others[month[5:]])] if month[5:] in others else [])]
+
+
+def _year_runs(years: Iterable[str], only: str | None) -> list[StageRun]:
+    groups = _consecutive(sorted(map(int, years)))
+    return [StageRun(PROCESS, str(group[0]), str(group[-1]), only) for group in groups]
+
+
 def _month(day: date) -> str:
     return day.isoformat()[:7]
 
 
-def _consecutive(years: list[int]) -> list[list[int]]:
+def _month_number(month: str) -> int:
+    """Months since the year 0: those that follow each other have numbers that do."""
+    return int(month[:4]) * 12 + int(month[5:]) - 1
+
+
+def _month_key(number: int) -> str:
+    return f"{number // 12:04}-{number % 12 + 1:02}"
+
+
+def _consecutive(numbers: list[int]) -> list[list[int]]:
     groups: list[list[int]] = []
-    for year in years:
-        if groups and year == groups[-1][-1] + 1:
-            groups[-1].append(year)
+    for number in numbers:
+        if groups and number == groups[-1][-1] + 1:
+            groups[-1].append(number)
         else:
-            groups.append([year])
+            groups.append([number])
     return groups

@@ -96,6 +96,19 @@ def demo(
 
 
 @app.command()
+def update(
+    let_go: Annotated[
+        bool, typer.Option("--let-go", help="Let go of stored station-days that the source no longer has.")
+    ] = False,
+) -> None:
+    """Bring in what is new in the source: new or changed months, their years, skill and forecasts. Trains nothing."""
+    from weather_platform.cli.update import update as bring_in
+
+    with _sigterm_like_ctrl_c(), _whole_when_interrupted():
+        bring_in(load_settings(), FORECAST_DAYS, let_go=let_go)
+
+
+@app.command()
 def forecast(
     station: Annotated[list[str] | None, typer.Option(help="Only this station (repeatable).")] = None,
     date: Annotated[str | None, typer.Option(help="Issue day D, YYYY-MM-DD; default: the newest observed day.")] = None,
@@ -401,6 +414,15 @@ def _sigterm_like_ctrl_c() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+@contextmanager
+def _whole_when_interrupted() -> Iterator[None]:
+    """Say what an interrupted run leaves."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise WeatherError("interrupted; every partition is as it was or as it should be, run again to go on") from None
+
+
 @_sigterm_like_ctrl_c()
 def _run(
     settings: Settings,
@@ -420,10 +442,8 @@ def _run(
     kind = kind_of(json_file.stat().st_mode) if json_file is not None and json_file.exists() else None
     if kind not in (None, DEVICE):
         raise typer.BadParameter(f"{json_file} is {kind}; --json writes a regular file")
-    try:
+    with _whole_when_interrupted():
         outcome = run_pipeline(settings, targets, years, forecast_days, let_go)
-    except KeyboardInterrupt:
-        raise WeatherError("interrupted; every partition is as it was or as it should be, run again to go on") from None
     show_outcome(settings, outcome)
     if json_file is not None:
         try:

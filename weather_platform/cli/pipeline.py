@@ -9,7 +9,8 @@ import dagster as dg
 
 from weather_platform.assets.raw import letting_go
 from weather_platform.assets.splits import REASON
-from weather_platform.automation.plan import INGEST, LEARN, plan_runs, refuse_years_without_split
+from weather_platform.automation import updates
+from weather_platform.automation.plan import INGEST, LEARN, PROCESS, plan_runs, refuse_years_without_split
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import StageResult, console_of_errors, execute
@@ -58,6 +59,7 @@ def run_pipeline(
     """Materialise the whole graph (or some targets of it) on the instance of the home."""
     console = console_of_errors()
     with closing(open_source(settings, settings.now())) as source:
+        stamp = source.stamp()  # before its rows, as they may change meanwhile
         coverage, remarks = source.coverage(), source.remarks()
         for remark in remarks:  # now too: a run that fails has no last lines
             console.print(remark, style="yellow", markup=False, soft_wrap=True)
@@ -73,10 +75,14 @@ def run_pipeline(
     chosen = targets or list(TARGETS)
     configs = {INGEST: letting_go()} if let_go else {}
     with open_instance(settings) as instance:
-        stages = [
-            execute(definitions, instance, stage, console, targets=chosen, run_config=configs.get(stage.job))
-            for stage in plan
-        ]
+        if updates.settled(instance) is None:
+            updates.settle(instance, lake, None)
+        stages = []
+        for stage in plan:
+            config = configs.get(stage.job)
+            stages.append(execute(definitions, instance, stage, console, targets=chosen, run_config=config))
+            if stage.job == PROCESS:
+                updates.settle(instance, lake, stamp)
         learned = _learned(instance, [stage.run_id for stage in stages if stage.run.job == LEARN], chosen)
     return Outcome(
         source=settings.source,

@@ -52,7 +52,11 @@ def execute(
     """Run one stage job over its range in this process, for these targets. WeatherError, one line, when it fails."""
     job = definitions.resolve_job_def(run.job)
     # Keys of two parts begin with their target; the others belong to all of them.
-    selection = [key for key in job.asset_layer.executable_asset_keys if len(key.path) == 1 or key.path[0] in targets]
+    selection = [
+        key
+        for key in job.asset_layer.executable_asset_keys
+        if (len(key.path) == 1 or key.path[0] in targets) and run.only in (None, key.path[-1])
+    ]
     run_id = make_new_run_id()
     started = time.perf_counter()
     with _progress(instance, run, run_id, console):

@@ -335,6 +335,13 @@ class Database:
             newest: date | None = connection.execute(sa.select(sa.func.max(columns.day)).where(*asked)).scalar_one()
         return newest
 
+    def forecast_days(self, target: str, model_version: int) -> set[date]:
+        """Every issue day that this version has forecast."""
+        columns = _FORECASTS.c
+        query = sa.select(columns.day).where(columns.target == target, columns.model_version == model_version)
+        with self._transaction() as connection:
+            return set(connection.execute(query.distinct()).scalars())
+
     def count_forecasts(self, target: str, first_day: date, last_day: date) -> int:
         """How many forecasts of these days (inclusive) there are, of all versions."""
         columns = _FORECASTS.c

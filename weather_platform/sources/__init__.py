@@ -37,6 +37,12 @@ class Source(Protocol):
     def stations(self) -> tuple[Station, ...]:
         """The station catalogue that goes with this source."""
 
+    def stamp(self) -> str:
+        """What the source is now, in one word, found without reading rows: the same stamp, the same rows.
+
+        Another stamp does not mean other rows; ``sources.changes`` compares those.
+        """
+
     def coverage(self) -> Coverage:
         """The days covered. Reads what it must to know; SourceError names file, line and column."""
 

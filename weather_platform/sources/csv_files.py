@@ -12,6 +12,7 @@ earlier one when its name sorts after it.
 
 import csv
 import gzip
+import hashlib
 import itertools
 import re
 import tempfile
@@ -117,6 +118,18 @@ class CsvSource:
     def stations(self) -> tuple[Station, ...]:
         """The 49 stations of the weatherAUS table; the Bureau's spelling is matched to them when cleaning."""
         return STATIONS
+
+    def stamp(self) -> str:
+        """A digest of the name, size and times of every file. The time of the last change of a file's entry is among
+        them, so that a file that was replaced by one of the same size and age is noticed, too."""
+        digest = hashlib.sha256(str(self._path).encode())
+        for file in find_files(self._path).files:
+            try:
+                found = file.real.stat()
+            except OSError as error:
+                raise SourceError(f"{file.path}: cannot be read ({error.strerror}); check the disk") from error
+            digest.update(f"\0{file.shown}\0{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}".encode())
+        return digest.hexdigest()
 
     def coverage(self) -> Coverage:
         """From the earliest to the latest datable day of all files."""

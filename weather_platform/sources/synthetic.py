@@ -130,6 +130,7 @@ class SyntheticSource:
         self._coverage = Coverage(first_day, last_day)
         self._fetched_at = fetched_at
         self.generator: str | None = f"synthetic:{seed}"
+        self._shift = shift
         self._stations = _stations(seed, station_count)
         self._climate = _Climate(seed, self._stations, shift)
         self._station_texts = pa.array([*(s.id for s in self._stations), UNKNOWN_STATION])
@@ -137,6 +138,10 @@ class SyntheticSource:
     def stations(self) -> tuple[Station, ...]:
         """The catalogue, and the invented stations after it."""
         return self._stations
+
+    def stamp(self) -> str:
+        """Everything that the rows are a function of."""
+        return f"{self.generator} stations={len(self._stations)} {self._coverage} {self._shift}"
 
     def coverage(self) -> Coverage:
         """The days asked for."""

@@ -6,7 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weather_platform.automation.plan import StageRun, plan_runs, refuse_years_without_split
+from weather_platform.automation.plan import (
+    StageRun,
+    cleaning_runs,
+    days_to_forecast,
+    feature_runs,
+    forecast_runs,
+    ingest_runs,
+    months_to_measure,
+    plan_runs,
+    refuse_years_without_split,
+    skill_runs,
+)
 from weather_platform.errors import NotEnoughDataError, SourceError
 from weather_platform.sources import Coverage
 
@@ -95,3 +106,67 @@ def test_every_plan_covers_what_it_should_once(
     assert learnt == sorted(set(years) or {last.year})
     days = date.fromisoformat(plan[-1].last) - date.fromisoformat(plan[-1].first)
     assert (plan[-1].last, days.days + 1) == (last.isoformat(), min(forecast_days, length + 1))
+
+
+def test_only_the_months_that_changed_are_received() -> None:
+    assert ingest_runs(["2015-01", "2014-12", "2012-03"]) == [
+        StageRun("ingest", "2012-03", "2012-03"),
+        StageRun("ingest", "2014-12", "2015-01"),
+    ]
+    assert ingest_runs([]) == []
+
+
+def test_a_year_is_cleaned_when_a_month_of_it_came_after() -> None:
+    received = {"2012-03": 10, "2014-12": 11, "2015-01": 12}
+    assert cleaning_runs(received, {"2012": 9, "2014": 20}) == [
+        StageRun("process", "2012", "2012"),
+        StageRun("process", "2015", "2015"),
+    ]
+    assert cleaning_runs(received, {"2012": 19, "2014": 20, "2015": 21}) == []
+
+
+@pytest.mark.parametrize(
+    ("month", "years"),
+    [("2014-06", ["2014"]), ("2014-01", ["2013", "2014"]), ("2014-12", ["2014", "2015"]), ("2015-12", ["2015"])],
+    ids=["its own year", "labels of the year before", "history of the year after", "no year after"],
+)
+def test_features_of_the_years_that_a_month_touches_are_made(month: str, years: list[str]) -> None:
+    runs = feature_runs({month: 10}, {}, {"2013", "2014", "2015"})
+    assert runs == [StageRun("process", years[0], years[-1], only="features")]
+    assert feature_runs({month: 10}, dict.fromkeys(years, 11), {"2013", "2014", "2015"}) == []
+
+
+DAY = date(2015, 6, 10)
+
+
+def test_days_after_the_newest_forecast_are_forecast() -> None:
+    assert days_to_forecast(DAY, [], {date(2015, 6, 7)}, 14) == [date(2015, 6, at) for at in (8, 9, 10)]
+    assert days_to_forecast(DAY, [], {DAY}, 14) == []
+
+
+def test_a_version_without_forecasts_begins_with_the_newest_days() -> None:
+    assert days_to_forecast(DAY, [], set(), 3) == [date(2015, 6, at) for at in (8, 9, 10)]
+
+
+def test_a_late_report_changes_the_forecasts_that_look_back_on_it_and_no_others() -> None:
+    made = {date(2014, 1, 4), date(2014, 1, 5), date(2014, 2, 4), date(2014, 2, 5), DAY}
+    assert days_to_forecast(DAY, [date(2014, 1, 5)], made, 14) == [date(2014, 1, 5), date(2014, 2, 4)]
+
+
+def test_targets_with_the_same_days_share_a_run() -> None:
+    assert forecast_runs({"a": [DAY, date(2015, 6, 9)], "b": [DAY, date(2015, 6, 9), date(2015, 6, 1)]}) == [
+        (StageRun("forecast", "2015-06-01", "2015-06-01"), ["b"]),
+        (StageRun("forecast", "2015-06-09", "2015-06-10"), ["a", "b"]),
+    ]
+
+
+def test_a_day_is_the_answer_to_the_forecasts_of_the_day_before() -> None:
+    assert months_to_measure([date(2015, 6, 1)], []) == ["2015-05"]
+    assert months_to_measure([date(2015, 6, 1), date(2015, 6, 2)], [date(2015, 7, 1)]) == [
+        "2015-05",
+        "2015-06",
+        "2015-07",
+    ]
+    assert skill_runs({"a": ["2015-05", "2015-06"], "b": []}) == [
+        (StageRun("watch", "2015-05", "2015-06", only="matured_skill"), ["a"])
+    ]

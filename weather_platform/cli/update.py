@@ -1,0 +1,237 @@
+"""`weather update`: what is new in the source, brought through the tables to the forecasts. Trains nothing.
+
+What belongs here: the order of the stages, and what is printed. What does not: what is new (``automation.updates``) and
+which runs follow from it (``automation.plan``). Each stage looks at what the one before it left, so that an update that
+was interrupted goes on where it ended.
+"""
+
+from collections.abc import Iterable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pyarrow.compute as pc
+from rich.console import Console
+
+from weather_platform.automation import plan, updates
+from weather_platform.cli.home import open_instance
+from weather_platform.cli.pipeline import row_totals
+from weather_platform.cli.runs import console_of_errors, execute
+from weather_platform.domain.targets import TARGETS
+from weather_platform.errors import PartitionMissingError
+from weather_platform.lake.provenance import RAW_TABLE, refuse_other_source
+from weather_platform.partitions import days_of_month
+from weather_platform.resources.registry import PRODUCTION
+from weather_platform.resources.source import open_source
+from weather_platform.settings import Settings
+from weather_platform.sources.changes import MonthChange
+from weather_platform.stores import application_database, open_lake
+
+if TYPE_CHECKING:
+    import dagster as dg
+
+    from weather_platform.automation.plan import StageRun
+    from weather_platform.database import Database
+    from weather_platform.lake import Lake
+
+Span = tuple[str, str]
+"""First and last partition key of a run."""
+
+
+@dataclass
+class Done:
+    """What an update did."""
+
+    changes: list[MonthChange] = field(default_factory=list)
+    cleaned: list[Span] = field(default_factory=list)
+    featured: list[Span] = field(default_factory=list)
+    forecast: dict[str, list[Span]] = field(default_factory=dict)
+    measured: dict[str, list[Span]] = field(default_factory=dict)
+    without_model: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+    runs: int = 0
+
+
+def update(settings: Settings, first_days: int, *, let_go: bool = False) -> None:
+    """Bring in what is new and print what was done; a version without forecasts makes those of the newest `first_days`.
+
+    PartitionMissingError when nothing was ever received here.
+    """
+    lake = open_lake(settings)
+    if not lake.row_counts(RAW_TABLE, "month"):
+        raise PartitionMissingError(
+            f"nothing is stored in {settings.home} yet, so there is nothing to update; begin with "
+            "`weather run --source csv --path FILE_OR_FOLDER`, or with `weather demo`"
+        )
+    with open_instance(settings) as instance, closing(application_database(settings)) as database:
+        database.migrate()
+        _Update(settings, lake, database, instance, first_days, let_go).run()
+
+
+class _Update:
+    """One update of a home."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        lake: "Lake",
+        database: "Database",
+        instance: "dg.DagsterInstance",
+        first_days: int,
+        let_go: bool,
+    ) -> None:
+        self._settings, self._lake, self._database, self._instance = settings, lake, database, instance
+        self._first_days, self._let_go = first_days, let_go
+        self._console = console_of_errors()
+        self._definitions: dg.Definitions | None = None
+        self.done = Done()
+
+    def run(self) -> None:
+        known = updates.settled(self._instance)
+        stamp, last_day = self._look(known)
+        if known is None and self.done.changes:
+            # From now on what is received and not processed can be told from what was processed before.
+            updates.settle(self._instance, self._lake, None)
+            known = updates.settled(self._instance)
+        self._receive()
+        received = updates.unsettled_months(self._instance, known) if known is not None else {}
+        self._process(received)
+        self._forecast(self._changed_days(received))
+        if known is None or not updates.is_settled(known, self._lake, stamp):
+            updates.settle(self._instance, self._lake, stamp)
+        self._say(last_day)
+
+    def _look(self, known: updates.Settled | None) -> tuple[str, date | None]:
+        """The stamp of the source, and its last day when it had to be read. Notes the changed months."""
+        with closing(open_source(self._settings, self._settings.now())) as source:
+            refuse_other_source(self._lake, source)
+            # Before the rows: a file that is written meanwhile is new at the next update.
+            stamp = source.stamp()
+            if updates.is_settled(known, self._lake, stamp):
+                return stamp, None
+            with self._console.status("reading the source to see what is new"):
+                self.done.changes = updates.new_in(source, self._lake)
+            for remark in source.remarks():
+                self._console.print(remark, style="yellow", markup=False, soft_wrap=True)
+            return stamp, source.coverage().last_day
+
+    def _receive(self) -> None:
+        from weather_platform.assets.raw import letting_go
+
+        config = letting_go() if self._let_go else None
+        for run in plan.ingest_runs(change.month for change in self.done.changes):
+            self._execute(run, TARGETS, config)
+
+    def _process(self, received: Mapping[str, int]) -> None:
+        """Clean the years of these months; make the features of these years and of the neighbours they touch."""
+        cleaned = self._materialised("observations")
+        for run in plan.cleaning_runs(received, cleaned):
+            self._execute(run, TARGETS)
+            self.done.cleaned.append((run.first, run.last))
+        observed = self._lake.partitions("observations", "year")
+        for run in plan.feature_runs(received, self._materialised("features"), observed):
+            self._execute(run, TARGETS)
+            self.done.featured.append((run.first, run.last))
+
+    def _forecast(self, changed: set[date]) -> None:
+        """Forecast with each Production model what is new or changed, and measure what has matured."""
+        newest = self._newest_observed()
+        days: dict[str, list[date]] = {}
+        for target in TARGETS:
+            version = self._production(target)
+            if version is None:
+                self.done.without_model.append(target)
+                continue
+            forecast = self._database.forecast_days(target, version)
+            if newest is not None:
+                days[target] = plan.days_to_forecast(newest, changed, forecast, self._first_days)
+        for run, targets in plan.forecast_runs(days):
+            self._execute(run, targets)
+            for target in targets:
+                self.done.forecast.setdefault(target, []).append((run.first, run.last))
+        months = {
+            target: [
+                month
+                for month in plan.months_to_measure(changed, days.get(target, ()))
+                if self._database.count_forecasts(target, *days_of_month(month))
+            ]
+            for target in TARGETS
+        }
+        for run, targets in plan.skill_runs(months):
+            self._execute(run, targets)
+            for target in targets:
+                self.done.measured.setdefault(target, []).append((run.first, run.last))
+
+    def _changed_days(self, received: Iterable[str]) -> set[date]:
+        """The days with other rows. Of a month that was received by an earlier run, all days."""
+        compared = {change.month: change.days for change in self.done.changes}
+        days = {day for of_month in compared.values() for day in of_month}
+        for month in set(received) - compared.keys():
+            first, last = days_of_month(month)
+            days |= {date.fromordinal(at) for at in range(first.toordinal(), last.toordinal() + 1)}
+        return days
+
+    def _newest_observed(self) -> date | None:
+        years = [year for year, rows in self._lake.row_counts("features", "year").items() if rows]
+        if not years:
+            return None
+        newest: date = pc.max(self._lake.snapshot("features").read(keys=[years[-1]], columns=["day"])["day"]).as_py()
+        return newest
+
+    def _production(self, target: str) -> int | None:
+        """The version that serves by the record of its moves: asking MLflow for it would cost seconds of imports."""
+        moves = self._database.alias_changes(target, PRODUCTION)
+        return moves[-1].to_version if moves else None
+
+    def _materialised(self, table: str) -> dict[str, int]:
+        from dagster import AssetKey
+
+        return updates.newest_materialisations(self._instance, AssetKey(table))
+
+    def _execute(self, run: "StageRun", targets: Iterable[str], config: Mapping[str, object] | None = None) -> None:
+        if self._definitions is None:
+            from weather_platform.build import build_definitions
+
+            self._definitions = build_definitions(self._settings)
+        result = execute(
+            self._definitions, self._instance, run, self._console, targets=list(targets), run_config=config
+        )
+        self.done.seconds += result.seconds
+        self.done.runs += 1
+
+    def _say(self, last_day: date | None) -> None:
+        console, done = Console(highlight=False, soft_wrap=True), self.done
+        if not done.runs:
+            until = f"; its last day is {last_day}" if last_day else ""
+            console.print(f"nothing new: all that the {self._settings.source} source has is stored{until}")
+        else:
+            if done.changes:
+                console.print(f"new or changed: {_counted(done.changes)}")
+            for what, spans in (("cleaned", done.cleaned), ("features made of", done.featured)):
+                if spans:
+                    console.print(f"{what} {_spans(spans)}")
+            rows = row_totals(self._settings)
+            console.print(f"{rows['raw']:,} raw rows = {rows['clean']:,} clean + {rows['quarantined']:,} quarantined")
+            for target in TARGETS:
+                if issued := done.forecast.get(target):
+                    console.print(f"{target}: forecasts issued {_spans(issued)} by version {self._production(target)}")
+                if measured := done.measured.get(target):
+                    console.print(f"{target}: matured skill of {_spans(measured)}")
+        for target in done.without_model:
+            console.print(f"{target}: no Production model, so no forecast; `weather run` trains one")
+        if done.runs:
+            hint = "; `weather forecast` shows the newest day" if done.forecast else ""
+            console.print(f"{done.seconds:.1f} s in {done.runs} Dagster run{'s' * (done.runs > 1)}{hint}")
+
+
+def _counted(changes: list[MonthChange]) -> str:
+    return ", ".join(
+        f"{change.month} ({len(change.days)} day{'' if len(change.days) == 1 else 's'}"
+        f"{'' if change.stored else ', a new month'})"
+        for change in changes
+    )
+
+
+def _spans(spans: list[Span]) -> str:
+    return ", ".join(first if first == last else f"{first} to {last}" for first, last in spans)
