@@ -178,6 +178,11 @@ class Settings(BaseSettings):
     request_body_seconds: float = Field(
         30.0, ge=0.1, le=3600, description="Longest time that a body may take to arrive; more is a 408."
     )
+    ui_hosts: str | None = Field(
+        None,
+        description="Further addresses of `weather ui`, as host or host:port, comma-separated: the name of a proxy, or "
+        "the port of a tunnel. Requests under any other name are refused.",
+    )
     log_format: Literal["json", "text"] = Field(
         "json", description="Log of the service: JSON lines with request and trace ids, or text for people."
     )
@@ -233,6 +238,14 @@ class Settings(BaseSettings):
         folder = str(_absolute(Path(value)))
         _require_usable(folder)
         return folder
+
+    @field_validator("ui_hosts")
+    @classmethod
+    def _hosts(cls, value: str | None) -> str | None:
+        for host in (value or "").split(","):
+            if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?|", host.strip()):
+                raise ValueError(f"'{host.strip()}' is not a host or host:port; write for example weather.example.org")
+        return value
 
     @field_validator("mlflow_tracking_uri")
     @classmethod

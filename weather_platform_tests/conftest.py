@@ -16,6 +16,7 @@ LONG = (
     "e2e/test_third_target.py",
     "e2e/test_reruns.py",
     "serving/test_bento.py",
+    "ui/test_user_interfaces.py",
 )
 """Whole runs of the product, minutes each, and what is built of them: `make test-long`."""
 

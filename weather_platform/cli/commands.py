@@ -271,11 +271,11 @@ def env() -> None:
 
 @app.command()
 def ui(
-    host: Annotated[str, typer.Option(help="Address to listen on. Neither UI has a login of its own.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option(help="Address to listen on. Neither UI has a login.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = 5000,
 ) -> None:
-    """Open the Dagster UI with its daemon (`dagster dev`), and the MLflow UI beside it."""
+    """Open the Dagster UI with its daemon and the MLflow UI, behind a guard against pages from elsewhere."""
     from weather_platform.cli.servers import serve_user_interfaces
 
     serve_user_interfaces(load_settings(), host, port, mlflow_port)

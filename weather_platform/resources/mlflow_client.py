@@ -155,10 +155,15 @@ def place(tracking_uri: str) -> str:
     return address.replace(netloc, netloc.rpartition("@")[2], 1) if netloc else address
 
 
+def experiment_path(experiment_id: str) -> str:
+    """The page of an experiment in MLflow's UI, after the address of the server."""
+    # MLflow's UI opens for prompts and traces unless it is asked for another kind of work.
+    return f"/#/experiments/{experiment_id}/runs?workflowType=machine_learning"
+
+
 def run_url(tracking_uri: str, experiment_id: str, run_id: str) -> str:
     """The page of a run: on the server, or on the local UI of an SQLite store."""
     base = place(tracking_uri).rstrip("/") if tracking_uri.startswith("http") else LOCAL_UI
-    # MLflow's UI opens for prompts and traces unless it is told otherwise.
     return f"{base}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
