@@ -107,6 +107,12 @@ class Settings(BaseSettings):
         le=256,
         description="Threads of a worker that share the rows of a batch; default: the cores, shared among the workers.",
     )
+    serving_connections: int = Field(
+        1000,
+        ge=1,
+        le=100_000,
+        description="Connections of a worker at once; a further one takes the place of one that waits for its client.",
+    )
     serving_open_metrics: bool = Field(
         False, description="Whether the service gives its /metrics without a token; otherwise it needs the scope admin."
     )

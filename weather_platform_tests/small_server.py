@@ -33,19 +33,26 @@ class SmallServer:
 
 
 @contextmanager
-def small_server(module: str, function: str, env: Mapping[str, str] | None = None) -> Iterator[SmallServer]:
-    """A server of what the function gives, from its first answer on to the end of the block."""
+def small_server(
+    module: str, function: str, env: Mapping[str, str] | None = None, *, http: str | None = None
+) -> Iterator[SmallServer]:
+    """A server of what the function gives, from its first answer on to the end of the block.
+
+    `http` is another function of the module, which gives the protocol of its connections.
+    """
     with tempfile.TemporaryDirectory() as folder:
         output = Path(folder) / "output.txt"
-        with beside(serve, module, function, env=env, output=output) as process:
+        with beside(serve, module, function, http, env=env, output=output) as process:
             yield SmallServer(process.hear(), process, output)
 
 
-def serve(pipe: Connection, module: str, function: str) -> None:
+def serve(pipe: Connection, module: str, function: str, http: str | None = None) -> None:
     """Serve until SIGTERM, and say on which port."""
-    app = getattr(importlib.import_module(module), function)()
+    tested = importlib.import_module(module)
+    app = getattr(tested, function)()
+    protocol = "auto" if http is None else getattr(tested, http)()
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()
     pipe.send(listening.getsockname()[1])
-    uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on")).run(sockets=[listening])
+    uvicorn.Server(uvicorn.Config(app, http=protocol, log_config=None, lifespan="on")).run(sockets=[listening])

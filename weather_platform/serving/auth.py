@@ -19,7 +19,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
 from threading import Event, Lock, Thread
 from time import time
@@ -31,7 +30,7 @@ import jwt
 from weather_platform.database import Database, FailedLogins, User
 from weather_platform.errors import WeatherError
 from weather_platform.serving.keys import Keys
-from weather_platform.serving.limits import FORGET_AFTER, RateLimit, after_failure, locked_seconds
+from weather_platform.serving.limits import FORGET_AFTER, RateLimit, after_failure, locked_seconds, network
 from weather_platform.serving.users import SCOPES, BusyError, Passwords, is_name, password_bytes
 from weather_platform.settings import Settings
 
@@ -256,13 +255,13 @@ class Authenticator:
 
         Takes about 40 ms of a core in the calling thread: a route awaits `login` instead.
         """
-        network = _network(address)
-        if wait := self._logins.wait_seconds(network):
+        caller = network(address)
+        if wait := self._logins.wait_seconds(caller):
             raise AuthError("logins", wait)
         if not username or (secret := password_bytes(password)) is None:
             raise AuthError("credentials")
         try:
-            user = self._logged_in(username, secret, network)
+            user = self._logged_in(username, secret, caller)
         except BusyError:
             raise AuthError("busy", 2) from None
         except AuthError:
@@ -277,7 +276,7 @@ class Authenticator:
 
     def unlock(self, username: str, address: str) -> bool:
         """Forget the failed logins of a user at an address; whether there were any."""
-        with self._database.login_locked(self._account(username, _network(address))) as ledger:
+        with self._database.login_locked(self._account(username, network(address))) as ledger:
             failed = ledger.failed()
             ledger.write(None, forget_before=datetime.now(UTC) - FORGET_AFTER)
         return failed is not None
@@ -295,9 +294,9 @@ class Authenticator:
 
     # ---------------------------------------------------------------- logins
 
-    def _logged_in(self, username: str, secret: bytes, network: str) -> User:
+    def _logged_in(self, username: str, secret: bytes, caller: str) -> User:
         """The user of this name and password; AuthError otherwise."""
-        account = self._account(username, network)
+        account = self._account(username, caller)
         if wait := locked_seconds(self._database.failed_logins(account), datetime.now(UTC)):
             raise AuthError("locked", wait)
         # A name that no user can have is looked up as one that no user has: the same work.
@@ -308,9 +307,9 @@ class Authenticator:
             raise AuthError("locked", wait)
         who = user.name if user else "an unknown name"
         if user is None or not right:
-            _log.warning("login refused: %s from %s", who, network)
+            _log.warning("login refused: %s from %s", who, caller)
             raise AuthError("credentials")
-        _log.info("login: %s from %s", who, network)
+        _log.info("login: %s from %s", who, caller)
         return user
 
     def _count(self, account: str, right: bool) -> float:
@@ -327,9 +326,9 @@ class Authenticator:
                 ledger.write(after, forget_before=now - FORGET_AFTER)
         return 0.0
 
-    def _account(self, username: str, network: str) -> str:
+    def _account(self, username: str, caller: str) -> str:
         """Stands for name and address in the database, which keeps neither: a name may be a mistyped password."""
-        text = f"{username}\0{network}".encode("utf-8", "surrogatepass")
+        text = f"{username}\0{caller}".encode("utf-8", "surrogatepass")
         return hmac.digest(self._account_key, text, "sha256").hex()
 
     def _signed(self, user: User, scopes: tuple[str, ...]) -> str:
@@ -539,16 +538,3 @@ def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(fields) != len(pairs):
         raise ValueError("a field stands twice")
     return fields
-
-
-def _network(address: str) -> str:
-    """The address whose logins count together: of IPv6 the /64, which one caller has as a whole."""
-    try:
-        parsed = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(parsed, IPv6Address):
-        if parsed.ipv4_mapped is not None:
-            return str(parsed.ipv4_mapped)
-        return str(ip_network((parsed, 64), strict=False))
-    return str(parsed)

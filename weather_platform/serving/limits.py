@@ -6,6 +6,7 @@ so that all workers count together), or who is asked about (``auth``).
 
 from collections import OrderedDict
 from datetime import datetime, timedelta
+from ipaddress import IPv6Address, ip_address, ip_network
 from threading import Lock
 from time import monotonic
 
@@ -76,3 +77,16 @@ class RateLimit:
             return (1.0 - left) / self._per_second
         bucket[0] = left - 1.0
         return 0.0
+
+
+def network(address: str) -> str:
+    """The address whose logins and connections count together: of IPv6 the /64, which one caller has as a whole."""
+    try:
+        parsed = ip_address(address)
+    except ValueError:
+        return address
+    if isinstance(parsed, IPv6Address):
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ip_network((parsed, 64), strict=False))
+    return str(parsed)

@@ -6,15 +6,15 @@ What belongs here: these routes. What does not: what is measured (`observability
 
 import asyncio
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 
-from fastapi import Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import FileResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from weather_platform.serving.answers import JsonAnswer
-from weather_platform.serving.contract import LiveAnswer, ReadyAnswer, RequestRefusedError
+from weather_platform.serving.answers import JsonAnswer, encode
+from weather_platform.serving.contract import JSON, LiveAnswer, ReadyAnswer, RequestRefusedError
 from weather_platform.serving.http import documented, reference, router
 from weather_platform.serving.services import PRODUCTION, services_of
 
@@ -27,7 +27,8 @@ TITLE = "weather_platform"
 _OUT_OF_REACH = "out of reach"
 """All that everybody may know: the error itself has addresses and paths."""
 
-_ASSETS = ("swagger-ui-bundle.js", "swagger-ui.css")
+_SCRIPT, _STYLE = "swagger-ui-bundle.js", "swagger-ui.css"
+_ASSETS = {_SCRIPT: "text/javascript", _STYLE: "text/css"}
 
 
 @OPERATIONS.get(
@@ -90,7 +91,13 @@ async def metrics(request: Request) -> Response:
 
 async def openapi(request: Request) -> Response:
     """The OpenAPI document."""
-    return JsonAnswer(request.app.openapi())
+    return Response(_document(request.app), media_type=JSON)
+
+
+@cache
+def _document(app: FastAPI) -> bytes:
+    """The same bytes for everybody: answers that are not read yet share them."""
+    return encode(app.openapi())
 
 
 async def docs(request: Request) -> Response:  # noqa: ARG001 - every route takes the request
@@ -98,20 +105,26 @@ async def docs(request: Request) -> Response:  # noqa: ARG001 - every route take
     return get_swagger_ui_html(
         openapi_url=OPENAPI,
         title=TITLE,
-        swagger_js_url=f"{DOCS}/{_ASSETS[0]}",
-        swagger_css_url=f"{DOCS}/{_ASSETS[1]}",
+        swagger_js_url=f"{DOCS}/{_SCRIPT}",
+        swagger_css_url=f"{DOCS}/{_STYLE}",
         swagger_favicon_url="data:,",
     )
 
 
 async def asset(request: Request) -> Response:
-    """A file of the documentation page; BentoML brings it."""
-    from bentoml._internal import server
-
+    """A file of the documentation page."""
     name = request.path_params["name"]
     if name not in _ASSETS:
         raise RequestRefusedError(404, "there is no such file")
-    return FileResponse(Path(server.__file__).parent / "static_content" / name)
+    return Response(_content(name), media_type=_ASSETS[name])
+
+
+@cache
+def _content(name: str) -> bytes:
+    """The same bytes for everybody, as those of the document. BentoML brings them."""
+    from bentoml._internal import server
+
+    return (Path(server.__file__).parent / "static_content" / name).read_bytes()
 
 
 OPERATIONS.add_api_route(OPENAPI, openapi, methods=["GET"], include_in_schema=False, response_model=None)

@@ -53,7 +53,11 @@ class DirectService(BentoService):  # type: ignore[misc]
     """A service whose workers answer with the application itself."""
 
     def to_asgi(self, is_main: bool = True) -> ASGIApp:
-        """What a worker runs."""
+        """What a worker runs, and from whom uvicorn takes it: BentoML passes it no class of connections."""
+        with starting():
+            from weather_platform.serving.connections import bound_connections
+
+        bound_connections(load_settings().serving_connections)
         return FrontDoor(super().to_asgi(is_main), _worker())
 
 

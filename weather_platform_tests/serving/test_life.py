@@ -114,6 +114,13 @@ def test_nothing_but_the_port_of_the_service_can_be_reached(server: Server) -> N
     assert server.listening() == {server.port}
 
 
+def test_its_workers_bound_the_heads_of_requests(server: Server) -> None:
+    with closing(socket.create_connection(("127.0.0.1", server.port), 30)) as connection:
+        connection.sendall(b"GET /livez HTTP/1.1\r\nX: " + b"x" * 20_000)
+        assert connection.recv(100).startswith(b"HTTP/1.1 431 ")
+    assert loopback.get(f"{server.url}/livez", headers={"X": "x" * 10_000}).status_code == 200
+
+
 def test_bentoml_itself_refuses_too_and_starts_no_worker(tmp_path: Path) -> None:
     home = empty_home(tmp_path / "home")
     environment = os.environ | dict(home.env) | {"BENTOML_HOME": str(tmp_path), "BENTOML_DO_NOT_TRACK": "True"}
