@@ -8,9 +8,11 @@ needed. The same model gives the same bytes.
 import base64
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.drift import DriftVerdict
@@ -19,6 +21,7 @@ from weather_platform.domain.metrics import CALIBRATION_BINS, ClassificationDiag
 from weather_platform.domain.outputs import INTERVAL_COVERAGE
 from weather_platform.domain.regression_metrics import RegressionDiagnostics
 from weather_platform.domain.training import TrainedModel
+from weather_platform.reports.coastline import rings_within
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,6 +37,16 @@ LINE, COLOUR_BAR = 0.19, 0.7
 
 _FARTHEST = 5.0
 """Thresholds that the axis of drift shows at most: one broken instrument would press all other bars flat."""
+
+_SEA = "#eef3f8"
+_MAP_MARGIN_DEG, _MAP_LEAST_DEG = 2.0, 12.0
+"""Degrees around the outermost stations of a map, and the least that it shows."""
+_NAME_POINTS = 7.5
+"""Size of a station's name on a map."""
+_DRAWN_WIDER = 1.06
+"""A drawn line of text is a little wider than its outlines."""
+_NAMES_TRIED = 200
+"""Stations of a map that may get a name: more would not find room."""
 
 IMPORTANCE_SHOWN = 25
 """Features in the importance plot; the rest is summed up in its caption."""
@@ -54,6 +67,17 @@ STYLE: Any = {
     "legend.frameon": False,
     "text.hinting": "none",
 }
+
+
+@dataclass(frozen=True, eq=False)
+class StationDots:
+    """Stations of a map, all arrays of one length: where they are, what they are coloured by, which have a ring."""
+
+    name: Sequence[str]
+    latitude_deg: NDArray[np.float64]
+    longitude_deg: NDArray[np.float64]
+    value: NDArray[np.float64]
+    ringed: NDArray[np.bool_]
 
 
 def model_plots(model: TrainedModel, title: str) -> dict[str, bytes]:
@@ -251,34 +275,101 @@ def importance_png(model: TrainedModel, title: str) -> bytes:
 
 
 def station_map_png(
-    latitude_deg: Sequence[float],
-    longitude_deg: Sequence[float],
+    stations: StationDots,
     title: str,
     *,
-    values: Sequence[float],
     unit: str,
     colours: str,
     ends: tuple[float, float],
+    ring_means: str | None = None,
 ) -> bytes:
-    """Stations (one or more) where they are, coloured by ``values`` between two ends, the largest on top."""
-    from matplotlib import rc_context
+    """Stations (one or more) where they are, coloured by their values between two ends, the largest on top.
 
-    latitude, longitude, shown = (np.asarray(each, dtype=float) for each in (latitude_deg, longitude_deg, values))
-    order = np.argsort(shown, kind="stable")
+    ``ring_means`` says in the legend what the dark ring around a ringed station stands for. As many stations are named
+    as there is room for, those with the largest values first.
+    """
+    from matplotlib import rc_context
+    from matplotlib.lines import Line2D
+
+    order = np.argsort(stations.value, kind="stable")
+    longitude, latitude = stations.longitude_deg[order], stations.latitude_deg[order]
+    ringed = stations.ringed[order]
     with rc_context(STYLE):
-        figure = new_figure(6.8, 5.2, right=COLOUR_BAR)
+        figure = new_figure(8.2, 6.5, right=COLOUR_BAR, top=0.6, bottom=0.35)
         axes = figure.subplots()
+        _land(axes, longitude, latitude)
         dots = axes.scatter(
-            longitude[order], latitude[order], c=shown[order], s=46, cmap=colours, vmin=ends[0], vmax=ends[1],
-            edgecolor=GREY, linewidth=0.5,
+            longitude, latitude, c=stations.value[order], s=50, cmap=colours, vmin=ends[0], vmax=ends[1],
+            edgecolor=np.where(ringed, INK, GREY), linewidth=np.where(ringed, 1.6, 0.5), zorder=3,
         )  # fmt: skip
-        figure.colorbar(dots, ax=axes, label=unit, fraction=0.05, aspect=32, pad=0.02)
-        # A degree of longitude is shorter than one of latitude; the axes keep the whole figure.
-        axes.set_aspect(1 / max(np.cos(np.radians(float(latitude.mean()))), 0.1), adjustable="datalim")
-        axes.set_xlabel("longitude (degrees)")
-        axes.set_ylabel("latitude (degrees)")
+        figure.colorbar(dots, ax=axes, label=unit.replace("degC", "°C"), fraction=0.05, aspect=32, pad=0.02)
+        if ring_means is not None:
+            ring = Line2D([], [], linestyle="", marker="o", markersize=7, markerfacecolor="white", markeredgecolor=INK,
+                          markeredgewidth=1.6, label=ring_means)  # fmt: skip
+            axes.legend(handles=[ring], loc="lower left", frameon=True, framealpha=0.9, edgecolor=FAINT)
+        _name_stations(axes, [stations.name[at] for at in order[::-1]], longitude[::-1], latitude[::-1])
+        axes.xaxis.set_major_formatter(lambda degrees, _: _degrees(degrees, "E", "W"))
+        axes.yaxis.set_major_formatter(lambda degrees, _: _degrees(degrees, "N", "S"))
         headline(figure, title)
         return png_of(figure)
+
+
+def _degrees(degrees: float, positive: str, negative: str) -> str:
+    side = positive if degrees > 0 else negative if degrees < 0 else ""
+    return f"{abs(degrees):g}°{side}"
+
+
+def _land(axes: "Axes", longitude_deg: NDArray[np.float64], latitude_deg: NDArray[np.float64]) -> None:
+    """Set the view around these places, and draw the land in it below everything else."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    # A degree of longitude is shorter than one of latitude; the axes keep their size and show more of the world.
+    shorter = max(np.cos(np.radians(float(latitude_deg.mean()))), 0.1)
+    box = axes.get_window_extent()
+    height = max(float(np.ptp(latitude_deg)) + 2 * _MAP_MARGIN_DEG, _MAP_LEAST_DEG)
+    width = max(float(np.ptp(longitude_deg)) + 2 * _MAP_MARGIN_DEG, _MAP_LEAST_DEG)
+    height = max(height, width * shorter * box.height / box.width)
+    width = height * box.width / box.height / shorter
+    west, south = (float((each.min() + each.max()) / 2) - size / 2
+                   for each, size in ((longitude_deg, width), (latitude_deg, height)))  # fmt: skip
+    axes.set(xlim=(west, west + width), ylim=(south, south + height), aspect="auto", facecolor=_SEA)
+    axes.grid(visible=False)
+    if rings := rings_within(west, west + width, south, south + height):
+        axes.add_patch(PathPatch(Path.make_compound_path(*(Path(ring, closed=True) for ring in rings)),
+                                 facecolor="white", edgecolor=GREY, linewidth=0.6, zorder=0))  # fmt: skip
+
+
+def _name_stations(
+    axes: "Axes", names: Sequence[str], longitude_deg: NDArray[np.float64], latitude_deg: NDArray[np.float64]
+) -> None:
+    """Write the names that fit beside their dots without touching another name or dot, in the order given."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+    from matplotlib.transforms import Bbox
+
+    font = FontProperties(family=STYLE["font.family"], size=_NAME_POINTS)
+    dots = axes.transData.transform(np.column_stack([longitude_deg, latitude_deg]))
+    frame = axes.get_window_extent()
+    scale = axes.figure.dpi / 72
+    high, gap = 1.25 * _NAME_POINTS * scale, 5.5 * scale
+    taken: list[Bbox] = []
+    for name, (x, y) in zip(names[:_NAMES_TRIED], dots, strict=False):
+        wide = _DRAWN_WIDER * scale * float(TextPath((0, 0), name, prop=font).get_extents().width)
+        for side, shift, box in (
+            ("left", (gap, 0), Bbox.from_bounds(x + gap, y - high / 2, wide, high)),
+            ("right", (-gap, 0), Bbox.from_bounds(x - gap - wide, y - high / 2, wide, high)),
+            ("center", (0, -gap - high / 2), Bbox.from_bounds(x - wide / 2, y - gap - high, wide, high)),
+            ("center", (0, gap + high / 2), Bbox.from_bounds(x - wide / 2, y + gap, wide, high)),
+        ):
+            inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
+            if inside and not box.count_overlaps(taken) and not box.padded(gap / 2).count_contains(dots):
+                taken.append(box)
+                axes.annotate(
+                    name, (x, y), shift, xycoords="figure pixels", textcoords="offset pixels",
+                    ha=side, va="center", fontsize=_NAME_POINTS, color=INK, zorder=4,
+                )  # fmt: skip
+                break
 
 
 def leaderboard_png(entries: Sequence[Entry], title: str) -> bytes:
@@ -399,7 +490,7 @@ def headline(figure: "Figure", text: str) -> None:
 
     bold = FontProperties(weight="bold", size=_HEADLINE_POINTS)
     points = max(float(TextPath((0, 0), line, prop=bold).get_extents().width) for line in text.splitlines())
-    room = 72 * 0.94 * figure.get_figwidth()  # letters of a drawn line are a little wider than their outlines
+    room = 72 / _DRAWN_WIDER * figure.get_figwidth()
     figure.suptitle(text, x=0.01, y=1 - 0.1 / figure.get_figheight(), ha="left", va="top", fontweight="bold",
                     fontsize=_HEADLINE_POINTS * min(1.0, room / points), color=INK)  # fmt: skip
 

@@ -1,15 +1,27 @@
 import struct
 import sys
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
+from matplotlib import rc_context
 
 from weather_platform import plots as plots_module
 from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.leaderboard import leaderboard
+from weather_platform.domain.stations import STATIONS
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import TrainedModel, TrainingConfig, train
-from weather_platform.plots import drift_png, importance_png, leaderboard_png, model_plots
+from weather_platform.plots import (
+    STYLE,
+    StationDots,
+    drift_png,
+    importance_png,
+    leaderboard_png,
+    model_plots,
+    station_map_png,
+)
 from weather_platform_tests.domain.learning import small_data, small_split, small_values
 from weather_platform_tests.domain.test_leaderboard import measured
 from weather_platform_tests.drift_reports import verdict_of
@@ -95,6 +107,65 @@ def test_the_picture_of_drift_is_a_small_png_whatever_the_month_was_like() -> No
         assert png.startswith(b"\x89PNG")
         assert len(png) < 150_000
         assert png == drift_png(verdict_of(status))
+
+
+def _dots(**changes: Any) -> StationDots:
+    catalogue = sorted(STATIONS, key=lambda station: station.id)
+    dots = StationDots(
+        name=[station.id for station in catalogue],
+        latitude_deg=np.array([station.latitude_deg for station in catalogue]),
+        longitude_deg=np.array([station.longitude_deg for station in catalogue]),
+        value=np.linspace(0, 1, len(catalogue)),
+        ringed=np.linspace(0, 1, len(catalogue)) > 0.9,
+    )
+    return replace(dots, **changes)
+
+
+def _map(dots: StationDots, monkeypatch: pytest.MonkeyPatch, ring_means: str | None = None) -> Any:
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots_module, "png_of", drawn.append)
+    station_map_png(dots, "t", unit="probability", colours="YlGnBu", ends=(0, 1), ring_means=ring_means)
+    return drawn[0]
+
+
+def test_the_map_has_the_coast_a_legend_for_its_rings_and_the_same_bytes_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    axes = _map(_dots(), monkeypatch, "yes: 0.36 or more").axes[0]
+    assert len(axes.patches) == 1
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["yes: 0.36 or more"]
+    without = _map(_dots(), monkeypatch).axes[0]
+    assert without.get_legend() is None
+    monkeypatch.undo()
+    pictures = {station_map_png(_dots(), "t", unit="degC", colours="YlGnBu", ends=(0, 1)) for _ in range(2)}
+    assert len(pictures) == 1
+
+
+def test_names_on_the_map_touch_neither_each_other_nor_the_frame_and_the_largest_values_come_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dots = _dots()
+    figure = _map(dots, monkeypatch)
+    axes, renderer = figure.axes[0], figure.canvas.get_renderer()
+    with rc_context(STYLE):
+        boxes = {text.get_text(): text.get_window_extent(renderer) for text in axes.texts}
+    assert len(boxes) >= 20
+    assert dots.name[-1] in boxes
+    frame = axes.get_window_extent()
+    for name, box in boxes.items():
+        assert frame.x0 <= box.x0
+        assert box.x1 <= frame.x1
+        assert not box.count_overlaps([other for also, other in boxes.items() if also != name])
+
+
+@pytest.mark.parametrize("place", [(-41.0, 174.0), (64.1, -21.9), (-16.6, 179.9)])
+def test_one_station_anywhere_gets_a_map_with_the_coast_around_it(
+    place: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = StationDots(["Here"], np.array([place[0]]), np.array([place[1]]), np.array([0.5]), np.array([False]))
+    axes = _map(one, monkeypatch).axes[0]
+    assert len(axes.patches) == 1
+    assert [text.get_text() for text in axes.texts] == ["Here"]
 
 
 def test_plots_leave_no_global_state_behind(model: TrainedModel) -> None:

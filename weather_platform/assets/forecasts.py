@@ -27,7 +27,7 @@ from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.lake import column_schema, read_from
 from weather_platform.lake.partitions import TablePartitions
 from weather_platform.lake.provenance import lake_source, made_from
-from weather_platform.plots import markdown_image, station_map_png
+from weather_platform.plots import StationDots, markdown_image, station_map_png
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import ModelRegistry, RegisteredModel
@@ -96,14 +96,18 @@ def forecast_map(
     shown = issued.filter(pc.equal(issued["day"], newest)).join(stations, "station", "id").sort_by("station")
     title = f"{target.title}\nissued {newest}{made_from(source)}"
     values = pc.coalesce(shown["probability"], shown["value"]).to_numpy()
-    if target.task == "classification":
-        colours, ends = "YlGnBu", (0.0, 1.0)
-    else:
-        colours, ends = "RdYlBu_r", (_below(values.min()), _below(values.max()) + _MAP_STEP)
-    latitude, longitude = (shown[name].to_pylist() for name in ("latitude_deg", "longitude_deg"))
-    return newest, station_map_png(
-        latitude, longitude, title, values=values.tolist(), unit=target.unit, colours=colours, ends=ends
+    dots = StationDots(
+        name=shown["station"].to_pylist(),
+        latitude_deg=shown["latitude_deg"].to_numpy(),
+        longitude_deg=shown["longitude_deg"].to_numpy(),
+        value=values,
+        ringed=pc.fill_null(shown["label"], False).to_numpy(),
     )
+    if target.task == "classification":
+        yes = f"yes: {float(shown['threshold'][0].as_py()):.2f} or more"
+        return newest, station_map_png(dots, title, unit=target.unit, colours="YlGnBu", ends=(0.0, 1.0), ring_means=yes)
+    ends = (_below(values.min()), _below(values.max()) + _MAP_STEP)
+    return newest, station_map_png(dots, title, unit=target.unit, colours="RdYlBu_r", ends=ends)
 
 
 _MAP_STEP = 5.0
