@@ -64,7 +64,8 @@ TARGETS: Mapping[str, ForecastTarget] = MappingProxyType(
                 description=(
                     "Whether more than 1.0 mm of rain is reported for the day after the issue day. "
                     "The Bureau's rain of a day is what fell in the 24 hours to 9 am of it, so 'tomorrow' "
-                    "runs from 9 am of the issue day to 9 am of the next."
+                    "runs from 9 am of the issue day to 9 am of the next. The forecast is made from the reports of "
+                    "the whole issue day, 3 pm and evening included: part of these 24 hours has passed by then."
                 ),
                 task="classification",
                 column="rainfall_mm",

@@ -33,6 +33,8 @@ Forecasts of tomorrow's weather by the models that were promoted.
 
 A forecast belongs to its issue day D, knows what is reported up to the end of D, and speaks of D+1. In the Bureau's
 convention rain and minimum temperature of a day are for the 24 hours to 9 am, the maximum for the 24 hours from 9 am.
+So rain "tomorrow" is that of 9 am of D to 9 am of D+1, part of which has passed at the end of D: do not compare it with
+forecasts that are issued the day before or in the morning.
 
 Get a token from `/v1/token` and send it as `Authorization: Bearer`. Refusals are problem details (RFC 9457): a 422
 names every faulty field by its path. Every answer says which model version gave it.
