@@ -70,8 +70,8 @@ def measure(sides: Sides, thresholds: Mapping[str, float]) -> Measured:
     )
 
 
-def page(measured: Measured, verdict: DriftVerdict) -> bytes:
-    """Evidently's page with the verdict on top."""
+def page(measured: Measured, verdict: DriftVerdict, note: str) -> bytes:
+    """Evidently's page with the verdict on top; the note stands behind it."""
     reference = (
         f"{verdict.reference_months[0]} to {verdict.reference_months[-1]}" if verdict.reference_months else "none"
     )
@@ -86,7 +86,8 @@ def page(measured: Measured, verdict: DriftVerdict) -> bytes:
     items = "".join(f"<li>{html.escape(fact)}</li>" for fact in facts)
     head = (
         '<div style="font-family: sans-serif; margin: 24px">'
-        f'<h2>Drift of {verdict.month}: <span style="color: {_COLOURS[verdict.status]}">{verdict.status}</span></h2>'
+        f'<h2>Drift of {verdict.month}: <span style="color: {_COLOURS[verdict.status]}">{verdict.status}</span>'
+        f"{html.escape(note)}</h2>"
         f"<ul>{items}</ul></div>"
     )
     return measured.page.replace("<body>", f"<body>{head}", 1).encode()

@@ -38,6 +38,8 @@ LINE, COLOUR_BAR = 0.19, 0.7
 _FARTHEST = 5.0
 """Thresholds that the axis of drift shows at most: one broken instrument would press all other bars flat."""
 
+_SMALL_WIDTH_PIXELS, _SMALL_COLOURS = 560, 64
+
 _SEA = "#eef3f8"
 _MAP_MARGIN_DEG, _MAP_LEAST_DEG = 2.0, 12.0
 """Degrees around the outermost stations of a map, and the least that it shows."""
@@ -403,7 +405,7 @@ def leaderboard_png(entries: Sequence[Entry], title: str) -> bytes:
         return png_of(figure)
 
 
-def drift_png(verdict: DriftVerdict) -> bytes:
+def drift_png(verdict: DriftVerdict, title: str) -> bytes:
     """Each column's distance from the reference as a share of its threshold; a column beyond the line drifted."""
     from matplotlib import rc_context
 
@@ -428,7 +430,7 @@ def drift_png(verdict: DriftVerdict) -> bytes:
         axes.set_xlim(0, min(_FARTHEST, max(1.1, *(share * 1.05 for share in shares))))
         axes.grid(visible=False, axis="y")
         axes.set_xlabel(f"distance from the reference, as a share of the threshold ({verdict.times_usual:g} x usual)")
-        headline(figure, f"Drift of {verdict.month}: {verdict.status}")
+        headline(figure, title)
         return png_of(figure)
 
 
@@ -443,7 +445,24 @@ def markdown_image(name: str, png: bytes) -> str:
         few = full.convert("RGB").quantize(256, Image.Quantize.FASTOCTREE)
     buffer = io.BytesIO()
     few.save(buffer, format="png")
-    return f"![{name}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
+    return f"![{name}]({data_address(buffer.getvalue())})"
+
+
+def data_address(png: bytes) -> str:
+    """The picture as an address that carries it."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+def small_png(png: bytes) -> bytes:
+    """A smaller copy in fewer colours, for the event log, which keeps every event for ever."""
+    from PIL import Image
+
+    with Image.open(io.BytesIO(png)) as full:
+        height = round(full.height * _SMALL_WIDTH_PIXELS / full.width)
+        small = full.convert("RGB").resize((_SMALL_WIDTH_PIXELS, height), Image.Resampling.HAMMING)
+    buffer = io.BytesIO()
+    small.quantize(_SMALL_COLOURS, Image.Quantize.FASTOCTREE).save(buffer, format="png")
+    return buffer.getvalue()
 
 
 def _f1_contours(axes: "Axes") -> None:
@@ -497,7 +516,12 @@ def headline(figure: "Figure", text: str) -> None:
 
 def width_of(labels: Sequence[str]) -> float:
     """Inches that tick labels on the left take, with the ticks."""
-    return 0.25 + 0.075 * max(map(len, labels), default=0)
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import TextPath
+
+    font = FontProperties(family=STYLE["font.family"], size=STYLE["font.size"])
+    points = max((float(TextPath((0, 0), label, prop=font).get_extents().width) for label in labels), default=0.0)
+    return 0.25 + _DRAWN_WIDER * points / 72
 
 
 def new_figure(

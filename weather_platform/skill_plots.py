@@ -118,8 +118,11 @@ def skill_by_month_png(target: ForecastTarget, skill: pa.Table, title: str) -> b
         return png_of(figure)
 
 
-def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entry]]) -> bytes:
-    """The primary metric on test year by year: candidates with their intervals, baselines dashed."""
+def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entry]], note: str) -> bytes:
+    """The primary metric on test year by year: candidates with their intervals, baselines dashed.
+
+    The note ends the title.
+    """
     from matplotlib import rc_context
 
     years = sorted(boards)
@@ -149,7 +152,7 @@ def skill_by_year_png(target: ForecastTarget, boards: Mapping[int, Sequence[Entr
         metric = {"f1": "F1", "r2": "R²"}.get(target.primary_metric, target.primary_metric)
         axes.set_xticks(years, [str(year) for year in years])
         axes.set_ylabel(f"{metric} on test")
-        headline(figure, f"{target.title}: {metric} by test year, 95 % intervals")
+        headline(figure, f"{target.title}: {metric} by test year, 95 % intervals{note}")
         axes.grid(axis="x", visible=False)
         figure.legend(loc="lower left", ncols=LEGEND_COLUMNS)
         return png_of(figure)

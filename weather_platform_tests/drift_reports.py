@@ -30,6 +30,7 @@ def drift_report(status: str = "none", month: str = MONTH, **changes: Any) -> Dr
     """A report as the asset gives it, with a page that Evidently did not have to draw."""
     values: dict[str, Any] = {
         "verdict": verdict_of(status, month),
+        "source": "csv",
         "models": {"rain_tomorrow": {"version": 1, "sha256": "a" * 64}},
         "features_lake_version": 3,
         "page": f"<html>{status}</html>".encode(),
@@ -48,4 +49,4 @@ def measured_report(columns: int = 4, shifted: int = 1) -> tuple[DriftReport, Me
     usual, sides = watch.usual(), watch.sides(MONTH)
     measured = measure(sides, usual.thresholds(sides))
     verdict = watch.judge(sides, usual, measured.distances)
-    return drift_report(verdict=verdict, page=page(measured, verdict), evidently=measured.values), measured
+    return drift_report(verdict=verdict, page=page(measured, verdict, ""), evidently=measured.values), measured

@@ -9,6 +9,7 @@ import numpy as np
 from weather_platform.domain.drift import Watch
 from weather_platform.evidently_report import measure, page, static_files
 from weather_platform.io_managers.reports import DriftReport
+from weather_platform.lake.provenance import made_from
 from weather_platform_tests.domain.drifting import LEARNED_THROUGH, SEED, in_month, judged, watched_rows
 from weather_platform_tests.drift_reports import MONTH, measured_report
 
@@ -35,7 +36,7 @@ def test_a_column_that_is_missing_all_month_is_left_out_of_the_page_and_named_on
     usual, sides = watch.usual(), watch.sides(MONTH)
     measured = measure(sides, usual.thresholds(sides))
     assert sorted(measured.distances) == ["column_1", "column_2", "column_3"]
-    assert b"Missing all month: column_0" in page(measured, watch.judge(sides, usual, measured.distances))
+    assert b"Missing all month: column_0" in page(measured, watch.judge(sides, usual, measured.distances), "")
 
 
 def test_the_page_is_small_and_finds_what_all_pages_share_beside_it() -> None:
@@ -43,6 +44,7 @@ def test_the_page_is_small_and_finds_what_all_pages_share_beside_it() -> None:
     text = report.page.decode()
     assert len(text) < 300_000
     assert text.index("Drift of 2014-07") < text.index("column_0: ")
+    assert "synthetic" not in text.partition("</ul>")[0]
     for name, data in static_files().items():
         assert f"../../static/{name}" in text
         assert len(data) > 50_000
@@ -54,16 +56,22 @@ def test_a_month_that_cannot_be_compared_has_a_page_that_says_why() -> None:
     watch = Watch(rows, LEARNED_THROUGH, SEED)
     usual, sides = watch.usual(), watch.sides(MONTH)
     measured = measure(sides, usual.thresholds(sides))
-    said = page(measured, watch.judge(sides, usual, measured.distances)).decode()
+    said = page(measured, watch.judge(sides, usual, measured.distances), "").decode()
     assert measured.values == {}
     assert "unknown" in said
     assert "0 of 2 observed columns could be compared" in said
 
 
+def test_the_page_of_generated_weather_says_so_in_its_headline() -> None:
+    report, measured = measured_report()
+    said = page(measured, report.verdict, made_from("synthetic")).decode()
+    assert "(synthetic weather)" in said.partition("</h2>")[0]
+
+
 def test_names_of_stations_cannot_change_the_page() -> None:
     report, measured = measured_report()
     strange = {"unseen_stations": ("<script>alert(1)</script>",)}
-    said = page(measured, type(report.verdict)(**(vars(report.verdict) | strange)))
+    said = page(measured, type(report.verdict)(**(vars(report.verdict) | strange)), "")
     assert b"&lt;script&gt;alert(1)&lt;/script&gt;" in said
 
 

@@ -69,6 +69,28 @@ def test_no_plot_cuts_the_end_of_its_title(model: TrainedModel, title: str, monk
         assert (headline.get_fontsize() < 11.5) == (len(title) > 40)
 
 
+def test_no_plot_cuts_a_label_of_its_axes(model: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names of features and algorithms are as long as people make them."""
+    drawn: list[Any] = []
+    monkeypatch.setattr(plots_module, "png_of", drawn.append)
+    wide = replace(model, importance={"W" * 60: 0.9, "i" * 60: 0.1})
+    model_plots(wide, "t")
+    entrants = [measured("W" * 40, validation_f1=0.7), measured("b", validation_f1=0.6)]
+    leaderboard_png(leaderboard(TARGETS["rain_tomorrow"], "2015", entrants), "t")
+    drift_png(verdict_of("drift"), "t")
+    for figure in drawn:
+        with rc_context(STYLE):
+            figure.canvas.draw()
+            renderer = figure.canvas.get_renderer()
+            for axes in figure.axes:
+                for text in (*axes.get_yticklabels(), *axes.get_xticklabels(), axes.xaxis.label, axes.yaxis.label):
+                    box = text.get_window_extent(renderer)
+                    if text.get_text() and text.get_visible():
+                        assert box.x0 >= 0, text
+                        assert box.y0 >= 0, text
+                        assert box.x1 <= figure.bbox.x1, text
+
+
 @pytest.mark.parametrize(
     ("name", "measure"),
     [
@@ -103,10 +125,10 @@ def test_the_leaderboard_is_a_png_that_grows_with_its_lines() -> None:
 
 def test_the_picture_of_drift_is_a_small_png_whatever_the_month_was_like() -> None:
     for status in ("none", "drift", "unknown"):
-        png = drift_png(verdict_of(status))
+        png = drift_png(verdict_of(status), f"Drift: {status}")
         assert png.startswith(b"\x89PNG")
         assert len(png) < 150_000
-        assert png == drift_png(verdict_of(status))
+        assert png == drift_png(verdict_of(status), f"Drift: {status}")
 
 
 def _dots(**changes: Any) -> StationDots:

@@ -36,11 +36,11 @@ def is_readable(png: bytes) -> bool:
 
 
 def test_the_course_of_test_years_is_drawn_with_models_and_baselines_that_come_and_go() -> None:
-    png = skill_by_year_png(RAIN, boards())
+    png = skill_by_year_png(RAIN, boards(), "")
     assert is_readable(png)
-    assert png == skill_by_year_png(RAIN, boards())
-    assert png != skill_by_year_png(RAIN, boards(0.71))
-    assert is_readable(skill_by_year_png(RAIN, boards() | {2016: [entry("linear", 1, 0.5)]}))
+    assert png == skill_by_year_png(RAIN, boards(), "")
+    assert png != skill_by_year_png(RAIN, boards(0.71), "")
+    assert is_readable(skill_by_year_png(RAIN, boards() | {2016: [entry("linear", 1, 0.5)]}, ""))
 
 
 @pytest.mark.parametrize("kinds", [["live"], ["live", "hindcast"]])

@@ -27,6 +27,7 @@ from weather_platform.evidently_report import measure, page
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.reports import DriftReport
 from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+from weather_platform.lake.provenance import lake_source, made_from
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import ModelRegistry
@@ -67,6 +68,7 @@ def drift_asset(settings: Settings, months: dg.TimeWindowPartitionsDefinition) -
         usual = watch.usual()
         told = {target: {"version": model.version, "sha256": model.digest} for target, model in models.items()}
         reported_at = run_created_at(context.instance, context.run.run_id)
+        source = lake_source(lake.lake()) or "unknown"
 
         def of_month(month: str) -> DriftReport:
             sides = watch.sides(month)
@@ -75,9 +77,10 @@ def drift_asset(settings: Settings, months: dg.TimeWindowPartitionsDefinition) -
             context.log.info(f"{month}: {verdict.status}, {verdict.reasons[0]}")
             return DriftReport(
                 verdict=verdict,
+                source=source,
                 models=told,
                 features_lake_version=features.version,
-                page=page(measured, verdict),
+                page=page(measured, verdict, made_from(source)),
                 evidently=measured.values,
                 dagster_run_id=context.run.run_id,
                 reported_at=reported_at,

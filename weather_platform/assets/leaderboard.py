@@ -19,8 +19,9 @@ from weather_platform.domain.targets import ForecastTarget
 from weather_platform.errors import PartitionMissingError
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake.partitions import TablePartitions
-from weather_platform.lake.provenance import made_from
+from weather_platform.lake.provenance import lake_source, made_from
 from weather_platform.plots import leaderboard_png, markdown_image
+from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import ModelReference
 from weather_platform.skill_plots import skill_by_year_png
@@ -45,6 +46,7 @@ def leaderboard_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefi
     def board(
         context: dg.AssetExecutionContext,
         database: dg.ResourceParam[Database],
+        lake: LakeResource,
         split: TablePartitions,
         **references: Mapping[str, ModelReference],
     ) -> None:
@@ -59,7 +61,8 @@ def leaderboard_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefi
             context.add_asset_metadata(told, partition_key=year)
         boards = database.leaderboards(target.name)
         if len(boards) > 1:
-            picture = markdown_image("skill by year", skill_by_year_png(target, boards))
+            png = skill_by_year_png(target, boards, made_from(lake_source(lake.lake())))
+            picture = markdown_image("skill by year", png)
             context.add_asset_metadata(
                 {"skill_by_year": dg.MetadataValue.md(picture)}, partition_key=context.partition_keys[-1]
             )

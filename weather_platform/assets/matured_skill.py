@@ -36,6 +36,7 @@ from weather_platform.errors import PartitionMissingError
 from weather_platform.io_managers.costs import metered
 from weather_platform.lake import Lake
 from weather_platform.lake.partitions import TablePartitions
+from weather_platform.lake.provenance import lake_source, made_from
 from weather_platform.partitions import days_of_month
 from weather_platform.plots import markdown_image
 from weather_platform.resources.lake import LakeResource
@@ -84,7 +85,11 @@ def matured_skill_asset(target: ForecastTarget, months: dg.TimeWindowPartitionsD
             context.add_asset_metadata(told(target, matured), partition_key=month)
         newest = context.partition_keys[-1]
         context.add_asset_metadata(
-            pictures_of(target, database.matured_skill(target.name, context.partition_keys[0], newest)),
+            pictures_of(
+                target,
+                database.matured_skill(target.name, context.partition_keys[0], newest),
+                lake_source(lake.lake()),
+            ),
             partition_key=newest,
         )
 
@@ -143,13 +148,13 @@ def skill_markdown(target: ForecastTarget, skill: pa.Table, by: tuple[str, ...])
     return "\n".join(lines)
 
 
-def pictures_of(target: ForecastTarget, matured: Matured) -> dict[str, dg.MetadataValue[Any]]:
+def pictures_of(target: ForecastTarget, matured: Matured, source: str | None) -> dict[str, dg.MetadataValue[Any]]:
     """Reliability of the months of a run and, when they are several, their skill; nothing when nothing has matured."""
     months = pc.unique(matured.reliability["month"]).sort().to_pylist()
     if not months:
         return {}
     span = months[0] if len(months) == 1 else f"{months[0]} to {months[-1]}"
-    title = f"{target.title}, issued {span}"
+    title = f"{target.title}, issued {span}{made_from(source)}"
     pictures = {"reliability": matured_reliability_png(target, matured.reliability, title)}
     if len(months) > 1:
         pictures["skill_by_month"] = skill_by_month_png(target, matured.skill, title)

@@ -4,7 +4,8 @@ What belongs here: the text, from plain values. What does not: measuring (`train
 kept. The same values give the same text.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from weather_platform.domain.algorithms import Algorithm
@@ -16,7 +17,7 @@ from weather_platform.domain.targets import ForecastTarget, Task
 from weather_platform.domain.training import Contract
 
 PLOTS = "plots"
-"""Folder of the run's pictures, beside the card."""
+"""Folder of the run's pictures, beside the card. The card names a picture as `plots/<name>.png`."""
 
 _SLICE_METRICS: Mapping[Task, tuple[str, ...]] = {
     "classification": ("f1", "roc_auc", "brier", "ece"),
@@ -50,6 +51,16 @@ def model_card(facts: CardFacts) -> str:
     """The card as Markdown."""
     sections = [_head(facts), _data(facts), _skill(facts), _slices(facts), _output(facts), _importance(facts)]
     return "\n\n".join([*sections, _recipe(facts), _limits(facts)]) + "\n"
+
+
+def card_summary(facts: CardFacts) -> str:
+    """What the page of a version shows without a click, as Markdown: what it is, its skill and its pictures."""
+    return "\n\n".join([_head(facts), _skill(facts), _pictures(facts)])
+
+
+def with_pictures(card: str, address: Callable[[str], str]) -> str:
+    """A card whose pictures have other addresses, made from their names."""
+    return re.sub(rf"\]\({PLOTS}/(\w+)\.png\)", lambda found: f"]({address(found[1])})", card)
 
 
 def _head(facts: CardFacts) -> str:
@@ -118,7 +129,7 @@ def _measured(part: Slice, names: Sequence[str]) -> list[str]:
 
 
 def _output(facts: CardFacts) -> str:
-    pictures = "\n".join(f"![{name}]({PLOTS}/{name}.png)" for name in facts.plots)
+    pictures = _pictures(facts)
     if facts.target.task == "classification":
         text = (
             "The probability is calibrated on validation days; its expected calibration error on test days is "
@@ -131,6 +142,10 @@ def _output(facts: CardFacts) -> str:
             f"On test days it held {facts.metrics['test_coverage_90']:.1%} of what was observed."
         )
     return f"## From the model to the forecast\n\n{text}" + (f"\n\n{pictures}" if pictures else "")
+
+
+def _pictures(facts: CardFacts) -> str:
+    return "\n\n".join(f"![{name}]({PLOTS}/{name}.png)" for name in facts.plots)
 
 
 def _importance(facts: CardFacts) -> str:
@@ -156,6 +171,9 @@ def _limits(facts: CardFacts) -> str:
         "that never occurred in them is outside of what was tested.",
         "The Bureau's rain of a day is what fell in the 24 hours to 9 am: rain 'tomorrow' is 9 am of the issue day to "
         "9 am of the next. The maximum temperature is of the 24 hours from 9 am.",
+        "A forecast is issued at the end of the issue day and uses its 3 pm and evening reports. Part of the 24 hours "
+        "of rain 'tomorrow' has passed by then. Do not compare the skill above with forecasts issued in the morning or "
+        "the day before; docs/measurements.md has the skill with what is known at 9 am.",
         "Its figures are averages over the test days, in which rare, extreme days weigh little: no warning service.",
         f"It was tested up to {facts.contract.tested_through}; this card does not know how it fares since.",
     ]

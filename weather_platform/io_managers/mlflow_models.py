@@ -9,8 +9,6 @@ before it was recorded, or one of another Dagster that shares the server. The ru
 the last thing written to it.
 """
 
-import base64
-import io
 import json
 import math
 import tempfile
@@ -37,7 +35,7 @@ from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.costs import tell_costs
 from weather_platform.io_managers.mlflow_formats import save_folder
 from weather_platform.lake.provenance import made_from
-from weather_platform.plots import model_plots
+from weather_platform.plots import data_address, model_plots, small_png
 from weather_platform.resources.mlflow_client import answering, run_url
 from weather_platform.resources.mlflow_tracking import NESTED_TAG, MlflowRun
 from weather_platform.resources.registry import DIGEST_TAG, GOLDEN_TAG, SOURCE_TAG, ModelReference, ModelRegistry
@@ -49,7 +47,6 @@ NO_CANDIDATE_KEY = "reason"
 """Metadata of a materialization without a model: why there is none."""
 
 _PLOTS_MAX_BYTES = 150_000
-_PLOT_WIDTH_PIXELS, _PLOT_COLOURS = 560, 64
 _MODEL_NAME = "model"
 
 
@@ -81,7 +78,7 @@ class Candidate:
     @cached_property
     def small_plots(self) -> Mapping[str, bytes]:
         """Copies for the event log, which keeps every event for ever; the full plots are in the run."""
-        return {name: _small(png) for name, png in self.plots.items()}
+        return {name: small_png(png) for name, png in self.plots.items()}
 
 
 @dataclass(frozen=True)
@@ -380,20 +377,8 @@ def _describe(candidate: Candidate) -> dict[str, str]:
     }
 
 
-def _small(png: bytes) -> bytes:
-    from PIL import Image
-
-    with Image.open(io.BytesIO(png)) as full:
-        height = round(full.height * _PLOT_WIDTH_PIXELS / full.width)
-        small = full.convert("RGB").resize((_PLOT_WIDTH_PIXELS, height), Image.Resampling.HAMMING)
-    buffer = io.BytesIO()
-    small.quantize(_PLOT_COLOURS, Image.Quantize.FASTOCTREE).save(buffer, format="png")
-    return buffer.getvalue()
-
-
 def _markdown(plots: Mapping[str, bytes]) -> dg.MetadataValue[Any]:
-    coded = {name: base64.b64encode(png).decode() for name, png in plots.items()}
-    images = [f"![{name}](data:image/png;base64,{code})" for name, code in coded.items()]
+    images = [f"![{name}]({data_address(png)})" for name, png in plots.items()]
     if sum(map(len, images)) > _PLOTS_MAX_BYTES:
         return dg.MetadataValue.md("Too large for an event; they are under `plots` in the MLflow run.")
     return dg.MetadataValue.md("\n\n".join(images))

@@ -22,6 +22,7 @@ from weather_platform.domain.drift import DriftVerdict
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.evidently_report import STATIC_FOLDER, static_files
 from weather_platform.io_managers.costs import tell_costs
+from weather_platform.lake.provenance import made_from
 from weather_platform.plots import drift_png, markdown_image
 from weather_platform.resources.reports import ReportStore
 
@@ -31,9 +32,11 @@ DRIFT_FOLDER = "drift_report"
 
 @dataclass(frozen=True, kw_only=True)
 class DriftReport:
-    """What the drift asset gives for one month: the verdict, who was asked, and Evidently's page and values."""
+    """What the drift asset gives for one month: the verdict, where the rows come from, which models were asked, and
+    Evidently's page and values."""
 
     verdict: DriftVerdict
+    source: str
     models: Mapping[str, Mapping[str, object]]
     features_lake_version: int
     page: bytes
@@ -60,9 +63,10 @@ class ReportIOManager(dg.IOManager):
         """Publish each month of the run, and tell what it says."""
         store: ReportStore = context.resources.reports
         for month in context.asset_partition_keys:
-            record = publish(store, context.resources.database, month, obj[month])
+            report = obj[month]
+            record = publish(store, context.resources.database, month, report)
             context.step_context.add_asset_metadata(
-                _told(record, store), asset_key=context.asset_key, partition_key=month
+                _told(record, store, report.source), asset_key=context.asset_key, partition_key=month
             )
         tell_costs(context.step_context)
 
@@ -111,15 +115,17 @@ def publish(store: ReportStore, database: Database, month: str, report: DriftRep
     return record
 
 
-def _told(record: DriftRecord, store: ReportStore) -> dict[str, Any]:
+def _told(record: DriftRecord, store: ReportStore, source: str) -> dict[str, Any]:
     verdict = record.verdict
     share: dict[str, Any] = {}
     if verdict.share is not None:
-        picture = markdown_image("drift", drift_png(verdict))
+        title = f"Drift of {verdict.month}: {verdict.status}{made_from(source)}"
+        picture = markdown_image("drift", drift_png(verdict, title))
         share = {"share": verdict.share, "columns": dg.MetadataValue.md(picture)}
     link = dg.MetadataValue.url if store.uri.startswith("s3://") else dg.MetadataValue.path
     return {
         "rows": verdict.rows,
+        "source": source,
         "status": verdict.status,
         "reasons": dg.MetadataValue.json(list(verdict.reasons)),
         "drifted_columns": dg.MetadataValue.json(verdict.named("drift")),

@@ -21,10 +21,11 @@ from weather_platform.database import AliasChange, Database, TargetLedger
 from weather_platform.domain.alias_moves import version_name
 from weather_platform.domain.canary import GOLDEN_FILE, golden_from_bytes
 from weather_platform.domain.features import FEATURE_VERSION, feature_names
+from weather_platform.domain.model_card import PLOTS, with_pictures
 from weather_platform.domain.reproduction import CodeVersion, Recipe
 from weather_platform.domain.training import CONTRACT_FILE, Contract, GoldenSample, Predictor, sha256
 from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
-from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow, run_url, store_file
+from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow, store_file
 from weather_platform.resources.sqlite_files import MlflowFile
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database, mlflow_tracking_uri
@@ -35,8 +36,8 @@ DIGEST_TAG = "sha256"
 GOLDEN_TAG = "golden_sha256"
 SOURCE_TAG = "source"
 """What the lake was filled from when the model was trained: csv or synthetic."""
-CARD_FILE = "model_card.md"
-"""The card of a registered version, among the artifacts of its run."""
+CARD_FILE, CARD_PAGE = "model_card.md", "model_card.html"
+"""The card of a registered version, among the artifacts of its run: as text, and as a page with its pictures."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,20 +221,25 @@ class ModelRegistry:
                 "only versions that were registered by this platform can be trained again"
             ) from error
 
-    def pictures(self, run_id: str) -> list[str]:
-        """Names of the plots that a run holds."""
-        with self._asking(f"listing the plots of run {run_id}"):
-            found = self._client.list_artifacts(run_id, "plots")
-        return sorted(Path(each.path).stem for each in found)
+    def pictures(self, run_id: str) -> dict[str, bytes]:
+        """The plots that a run holds, as PNG, by name."""
+        with self._asking(f"reading the plots of run {run_id}"), tempfile.TemporaryDirectory() as scratch:
+            found = sorted(each.path for each in self._client.list_artifacts(run_id, PLOTS))
+            files = [Path(self._client.download_artifacts(run_id, path, scratch)) for path in found]
+            return {file.stem: file.read_bytes() for file in files}
 
-    def keep_card(self, model: RegisteredModel, card: str) -> None:
-        """Put the card of a version into its run, with a link from the version's description."""
+    def keep_card(self, model: RegisteredModel, card: str, page: str, summary: str) -> None:
+        """Put the card of a version into its run as text and as a page, and the summary on the version's page.
+
+        Addresses in the summary are relative to MLflow's UI, wherever that is: a home has it on any port.
+        """
         with self._asking(f"writing the card of {model.name}"):
             self._client.log_text(model.run_id, card, CARD_FILE)
+            self._client.log_text(model.run_id, page, CARD_PAGE)
             experiment_id = self._client.get_run(model.run_id).info.experiment_id
-            page = run_url(self._uri, experiment_id, model.run_id).partition("?")[0]
-            described = f"[Model card]({page}/artifacts/{CARD_FILE}), in the artifacts of run {model.run_id}."
-            self._client.update_model_version(model.target, str(model.version), description=described)
+            shown = with_pictures(summary, lambda name: f"get-artifact?run_uuid={model.run_id}&path={PLOTS}/{name}.png")
+            link = f"[The whole model card](#/experiments/{experiment_id}/runs/{model.run_id}/artifacts/{CARD_PAGE})"
+            self._client.update_model_version(model.target, str(model.version), description=f"{shown}\n\n{link}")
 
     def register(self, reference: ModelReference, tags: Mapping[str, str] | None = None) -> RegisteredModel:
         """The version with this candidate's digest, made if there is none. Moves no alias."""
