@@ -13,7 +13,7 @@ from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weather_platform.errors import SettingsError
@@ -34,6 +34,8 @@ _SERVERS: Final = (
 """What the stack profile must have, and the embedded one may not."""
 _FIRST_YEAR: Final = 1700
 """Days are also told in nanoseconds of 64 bits, which begin in 1677."""
+_HOME_MARK: Final = "<home>"
+"""First part of a path inside the home, which stays right when the home is moved or copied."""
 _UNUSABLE: Final = re.compile(r"[?#%\\\x00-\x1f\x7f]")
 
 
@@ -72,7 +74,9 @@ class Settings(BaseSettings):
     )
 
     source: SourceName = Field("synthetic", description="Where raw observations come from.")
-    csv_path: Path | None = Field(None, description="File or folder of the csv source.")
+    csv_path: Path | None = Field(
+        None, description="File or folder of the csv source; `<home>/name` is one inside the home, wherever that is."
+    )
     synthetic_seed: int = Field(42, ge=0, lt=2**31, description="Seed of the weather generator.")
     synthetic_stations: int = Field(
         49, ge=1, le=20_000, description="Stations of the generator; beyond 49 they are placed at random."
@@ -218,6 +222,13 @@ class Settings(BaseSettings):
             raise ValueError(f"'{value}' is not a time zone; use a name such as Australia/Sydney") from error
         return value
 
+    @field_validator("csv_path")
+    @classmethod
+    def _inside_the_home(cls, value: Path | None, known: ValidationInfo) -> Path | None:
+        if value is None or value.parts[:1] != (_HOME_MARK,) or "home" not in known.data:
+            return value
+        return Path(known.data["home"], *value.parts[1:])
+
     @field_validator("home", "csv_path", "jwt_key_file")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
@@ -334,6 +345,8 @@ def remember_source(settings: Settings) -> None:
     chosen = settings.model_dump(
         include={name for name in Settings.model_fields if name.startswith(("source", "csv", "synthetic"))}
     )
+    if settings.csv_path is not None and settings.csv_path.is_relative_to(settings.home):
+        chosen["csv_path"] = Path(_HOME_MARK, settings.csv_path.relative_to(settings.home))
     lines = [f"WEATHER_{name.upper()}={_quoted(str(value))}\n" for name, value in chosen.items() if value is not None]
     scratch = settings.home / f"weather.env.{os.getpid()}"
     try:

@@ -356,6 +356,15 @@ def test_a_path_that_reads_like_a_variable_is_remembered_as_it_is(tmp_path: Path
     assert load_settings().csv_path == tmp_path / name
 
 
+def test_input_inside_the_home_is_found_there_after_the_home_was_moved(tmp_path: Path) -> None:
+    for place in ("rows.csv", "home/rows", "home"):
+        remember_source(load_settings(source="csv", csv_path=tmp_path / place))
+        assert load_settings().csv_path == tmp_path / place
+    remember_source(load_settings(source="csv", csv_path=tmp_path / "home" / "rows"))
+    (tmp_path / "home").rename(tmp_path / "moved")
+    assert load_settings(home=tmp_path / "moved").csv_path == tmp_path / "moved" / "rows"
+
+
 def test_a_remembered_choice_can_be_taken_back(tmp_path: Path) -> None:
     remember_source(load_settings(source="csv", csv_path=tmp_path / "rows.csv"))
     remember_source(load_settings(source="synthetic"))

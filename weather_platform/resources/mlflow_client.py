@@ -17,6 +17,11 @@ from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 from weather_platform.errors import RegistryUnreachableError, WeatherError
+from weather_platform.resources.mlflow_addresses import (
+    artifact_root,
+    follow_moved_home,
+    place_default_experiment,
+)
 
 LOCAL_UI = "http://127.0.0.1:5000"
 """Where `weather ui` shows the runs of an SQLite store."""
@@ -56,13 +61,15 @@ def ensure_store(tracking_uri: str) -> None:
     """Make the SQLite store of this address unless its file is there; of several processes at once, one does the work.
 
     MLflow commits its migrations one by one and can neither go on with some of them nor do them in two processes, so
-    they are done under another name, and the file gets its own when it is whole. A file that is there is never touched.
+    they are done under another name, and the file gets its own when it is whole. A file that is there is changed only
+    when it was moved: then it names the files beside it again.
     """
     path = store_file(tracking_uri)
     if path is None:
         return
     try:
         if path.exists():
+            follow_moved_home(path)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = path.with_name(f"{path.name}.lock").open("w")
@@ -88,6 +95,7 @@ def _make_store(path: Path) -> None:
     with _not_waiting_for_the_disk(scratch):
         made = MlflowClient(f"sqlite:///{scratch}", f"sqlite:///{scratch}")
     made._tracking_client.store.engine.dispose()  # closes the file: no journal is left, and nothing writes to it again
+    place_default_experiment(scratch, artifact_root(path))
     with scratch.open("rb") as file:
         os.fsync(file)
     scratch.rename(path)
@@ -173,20 +181,15 @@ def ensure_experiment(client: Any, tracking_uri: str, name: str) -> str:
 
     found = client.get_experiment_by_name(name)
     if found is None:
+        store = store_file(tracking_uri)
+        root = artifact_root(store) if store else None  # a server knows where it keeps files
         try:
-            return str(client.create_experiment(name, artifact_location=_artifact_location(tracking_uri)))
+            return str(client.create_experiment(name, artifact_location=root))
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
             found = client.get_experiment_by_name(name)  # another process was faster
     return str(found.experiment_id)
-
-
-def _artifact_location(tracking_uri: str) -> str | None:
-    if not tracking_uri.startswith("sqlite:///"):
-        return None  # a server knows where it keeps files
-    store = Path(tracking_uri.removeprefix("sqlite:///")).absolute()
-    return (store.parent / f"{store.stem}_artifacts").as_uri()
 
 
 def store_file(tracking_uri: str) -> Path | None:

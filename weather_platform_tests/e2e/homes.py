@@ -5,11 +5,10 @@ import io
 import json
 import os
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -189,17 +188,8 @@ def _copy(source: str, target: str) -> None:
 
 
 def copied(home: MadeHome, folder: Path) -> MadeHome:
-    """A copy of a home that may be spoiled. MLflow writes down where its files are, so that is written anew."""
+    """A copy of a home that may be spoiled."""
     shutil.copytree(home.folder, folder, copy_function=_copy)
-    with closing(sqlite3.connect(folder / "mlflow.db")) as store, store:
-        tables = [name for (name,) in store.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        for table in tables:
-            columns = [row[1] for row in store.execute(f"PRAGMA table_info({table})") if "CHAR" in row[2].upper()]
-            for column in columns:
-                store.execute(
-                    f"UPDATE {table} SET {column} = replace({column}, ?, ?) WHERE {column} LIKE ?",  # noqa: S608
-                    (str(home.folder), str(folder), f"%{home.folder}%"),
-                )
     return empty_home(folder)
 
 
