@@ -1,8 +1,9 @@
 """Stage processed: clean observations, and every rejected row with the rule it broke, one partition a year.
 
 Every raw row ends in exactly one of the two tables. A row is rejected whole when its date cannot be read,
-lies before the first month or after the day it was fetched, when its station is unknown, when its minimum
-temperature is above its maximum, or when a later line speaks of the same station and day. A cell that
+lies before the first month or after the day it was fetched, is outside of the month that its file names or far from
+all others, when its station is unknown, when its minimum temperature is above its maximum, or when a newer file, or a
+later line, has the same station and day. A cell that
 cannot be (not a number, outside the physical limits of its column, an unknown compass point) is made
 missing and counted, and the row stays.
 
@@ -25,7 +26,7 @@ from weather_platform.resources.dbt import BATCH_ROWS, CleanedYears, DbtCleaning
 from weather_platform.resources.lake import LakeResource
 from weather_platform.settings import PROJECT_DIR, Settings
 
-CODE_VERSION = "4"
+CODE_VERSION = "5"
 """Raise it whenever the same raw rows would be cleaned differently."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 from rich.console import Console
 from rich.tree import Tree
@@ -21,7 +22,9 @@ from weather_platform.database import Database
 from weather_platform.domain.lineage import Trace
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.domain.promotion import Verdict
+from weather_platform.domain.recognition import Recogniser
 from weather_platform.domain.splits import Split, split_from_manifest
+from weather_platform.domain.stations import stations_of
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import LakeError, PartitionMissingError
 from weather_platform.lake import Lake
@@ -146,12 +149,53 @@ def _add_rows(tree: Tree, lake: Lake, history: RunHistory, target: ForecastTarge
     branch = branch.add(
         f"raw row: {clean['source']} file {clean['file']}, line {clean['row_number']}; of {_where(received)}"
     )
-    if received.row is not None:
-        texts = [str(text) for name, text in received.row.items() if name not in _OF_OUR_OWN and text is not None]
-        branch.add(f"as received {received.row['fetched_at']:%Y-%m-%d %H:%M} UTC: {', '.join(texts)}", highlight=False)
+    if received.row is None:
+        return
+    texts = [str(text) for name, text in received.row.items() if name not in _OF_OUR_OWN and text is not None]
+    branch.add(f"as received {received.row['fetched_at']:%Y-%m-%d %H:%M} UTC: {', '.join(texts)}", highlight=False)
+    if made := _made(received.row):
+        branch.add(f"the file was {made}")
+    for other in _duplicates(lake, instance, received, station, day):
+        branch.add(
+            f"chosen over file {other['file']}, line {other['row_number']}, {_made(other)}: the newer file wins, then "
+            "the last name and line",
+            highlight=False,
+        )
 
 
-_OF_OUR_OWN = ("month", "day", "source", "file", "row_number", "fetched_at")
+def _made(row: Mapping[str, Any]) -> str:
+    """When the file of a raw row was made and how that is known, which decides between two rows of a day."""
+    if (prepared := row.get("prepared_at")) is not None:
+        return f"prepared {prepared:%Y-%m-%d %H:%M} UTC, as it says itself"
+    if (modified := row.get("modified_at")) is not None:
+        return f"last changed {modified:%Y-%m-%d %H:%M:%S} UTC and does not say when it was prepared"
+    return ""  # generated rows, and those of an earlier version
+
+
+def _duplicates(
+    lake: Lake, instance: dg.DagsterInstance, received: Trace, station: str, day: date
+) -> list[Mapping[str, Any]]:
+    """The raw rows of this station and day that were rejected as duplicates of the one that was received."""
+    table, year, read = "quarantined_observations", str(day.year), read_version_key("raw_observations")
+    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(table), asset_partitions=[year])
+    made = (
+        record.asset_materialization.metadata
+        for record in instance.fetch_materializations(wanted, limit=_NEWEST_RECORDS).records
+        if record.asset_materialization is not None
+    )
+    stored = next((told["lake_version"].value for told in made if told[read].value == received.version), None)
+    here = (pc.field("rule") == "duplicate") & (pc.field("day") == day)
+    try:
+        found = lake.snapshot(table, stored if isinstance(stored, int) else None).read(keys=[year], where=here)
+    except LakeError:  # that version was vacuumed
+        return []
+    ids = Recogniser(stations_of(lake.read("stations"))).ids(found)
+    return found.filter(pc.equal(ids.cast(pa.string()), station)).to_pylist()  # type: ignore[no-any-return]
+
+
+_OF_OUR_OWN = (
+    "month", "day", "source", "file", "row_number", "fetched_at", "prepared_at", "modified_at", "date_fault",
+)  # fmt: skip
 
 
 def _where(trace: Trace) -> str:

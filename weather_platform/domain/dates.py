@@ -15,33 +15,41 @@ SPELLINGS: tuple[str, ...] = (
     r"^(?P<day>[0-9]{1,2})/(?P<month>[0-9]{1,2})/(?P<year>[0-9]{4})$",
 )
 """2007-11-01 or 2007-11-1, 2007/11/01, and day first 1/11/2007. Nothing else is a day."""
+MONTH_FIRST_SPELLINGS: tuple[str, ...] = (
+    *SPELLINGS[:2],
+    r"^(?P<month>[0-9]{1,2})/(?P<day>[0-9]{1,2})/(?P<year>[0-9]{4})$",
+)
+"""The same for a file whose dates have the month first: 11/1/2007."""
 
 
-def parse_days(text: pa.Array | pa.ChunkedArray) -> pa.Array:
+def parse_days(text: pa.Array | pa.ChunkedArray, *, month_first: bool = False) -> pa.Array:
     """The calendar day of every text as date32; null where it is none of the spellings or an impossible date.
 
-    White space around the text is ignored. Each distinct text is read once, so the cost hardly grows with
-    rows.
+    `month_first` reads 11/1/2007 as the first of November; the order is decided once a file
+    (``domain.date_order``). White space around the text is ignored. Each distinct text is read once, so the cost
+    hardly grows with rows.
     """
     if pa.types.is_null(text.type):
         return pa.nulls(len(text), pa.date32())
     array = text.combine_chunks() if isinstance(text, pa.ChunkedArray) else text
     if pa.types.is_dictionary(array.type):
-        return parse_days(array.dictionary.cast(pa.string())).take(array.indices)
+        return parse_days(array.dictionary.cast(pa.string()), month_first=month_first).take(array.indices)
     encoded = array.cast(pa.string()).dictionary_encode()
-    return _parse_distinct(encoded.dictionary).take(encoded.indices)
+    spellings = MONTH_FIRST_SPELLINGS if month_first else SPELLINGS
+    return _parse_distinct(encoded.dictionary, spellings).take(encoded.indices)
 
 
 def is_day(text: str) -> bool:
-    """Whether a text is one of the spellings of a day that exists."""
-    return bool(parse_days(pa.array([text], pa.string())).is_valid()[0].as_py())
+    """Whether a text is one of the spellings of a day that exists, in either order of day and month."""
+    array = pa.array([text], pa.string())
+    return any(parse_days(array, month_first=order).null_count == 0 for order in (False, True))
 
 
-def _parse_distinct(text: pa.Array) -> pa.Array:
+def _parse_distinct(text: pa.Array, spellings: tuple[str, ...]) -> pa.Array:
     trimmed = pc.utf8_trim_whitespace(text)
     days = np.zeros(len(text), dtype="datetime64[D]")
     known = np.zeros(len(text), dtype=np.bool_)
-    for spelling in SPELLINGS:
+    for spelling in spellings:
         parts = pc.extract_regex(trimmed, pattern=spelling)
         matched = np.asarray(pc.is_valid(parts).to_numpy(zero_copy_only=False), dtype=np.bool_)
         if not matched.any():

@@ -96,6 +96,9 @@ RAW_SCHEMA: pa.Schema = pa.schema(
         pa.field("file", pa.string(), nullable=False),  # path below the source's folder, or the generator's name
         pa.field("row_number", pa.int64(), nullable=False),  # line in the file (1 is its first line), unique per file
         pa.field("fetched_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("prepared_at", pa.timestamp("us", tz="UTC")),  # when the file says that it was made; null: it does not
+        pa.field("modified_at", pa.timestamp("us", tz="UTC")),  # when the file was last changed on disk; null: no file
+        pa.field("date_fault", pa.string()),  # the rule of the quarantine that the date breaks within its file
     ]
 )
 """Rows exactly as received. Every column between `station` and `rain_tomorrow` is text, untouched."""
@@ -129,6 +132,8 @@ QUARANTINE_RULES: tuple[str, ...] = (
     "unreadable_date",
     "before_first_month",
     "future_date",
+    "outside_file_month",
+    "stray_date",
     "unknown_station",
     "contradictory",
     "duplicate",

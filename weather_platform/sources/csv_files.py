@@ -4,20 +4,21 @@ What belongs here: finding the files, telling the layouts apart, decoding, and g
 What does not: any judgement of a cell. Text stays exactly as received, and a file that cannot be read whole
 is not read at all.
 
-Overlapping files: every row of every file is kept here. The rule for cleaning is that for the same station
-and day the row of the LAST file in the order of the `file` text wins, and within one file the row with the
-highest `row_number`. Files are read, and rows given out, in that order, so a later download replaces an
-earlier one when its name sorts after it.
+Overlapping files: every row of every file is kept here, with the moment the file was prepared (`prepared_at`, where
+it says so) and last changed on disk (`modified_at`). The rule for cleaning is that for the same station and day the row
+of the newest file wins, by the first of the two moments that is known; of files of the same moment the LAST in the
+order of the `file` text, and within one file the row with the highest `row_number`. Rows are given out in the order of
+file and line.
 """
 
 import csv
 import gzip
 import hashlib
 import itertools
+import os
 import re
-import tempfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -30,13 +31,27 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyarrow import csv as arrow_csv
 
+from weather_platform.domain.date_order import DateOrder, UndecidedOrderError
 from weather_platform.domain.dates import parse_days
 from weather_platform.domain.observations import OBSERVATION_COLUMNS, RAW_SCHEMA
 from weather_platform.domain.stations import STATIONS, Station
+from weather_platform.domain.strays import FEW_DAYS, FEW_SHARE
 from weather_platform.errors import SourceError
 from weather_platform.sources import Coverage
 from weather_platform.sources.bureau import BUREAU, BUREAU_OPTIONAL, Preamble, columns_without_header
-from weather_platform.sources.input_files import InputFile, InputFiles, find_files
+from weather_platform.sources.input_files import InputFile, find_files
+from weather_platform.sources.issues import Issue, issue_of
+from weather_platform.sources.scratch import (
+    EPOCH,
+    HEAD,
+    NO_DAY,
+    SCRATCH_SCHEMA,
+    STRAY_DATE,
+    Scratch,
+    day_numbers,
+    month_of,
+    months_of,
+)
 
 BLOCK_BYTES = 8 << 20
 """Bytes read, checked and parsed at a time."""
@@ -44,9 +59,9 @@ LONGEST_ROW_BYTES = 1 << 20
 """A row may not be longer than this: it is a quote that was never closed."""
 PENDING_BYTES = 64 << 20
 """Parsed rows kept in memory before they are written to the scratch folder."""
-SILENT_MONTHS, FEW_DAYS, FEW_SHARE = 12, 28, 0.01
-"""Rows that so many months without any row part from all others are taken for mistyped dates when they are of fewer
-days and a smaller share of all rows than these. A network that paused has more of both before long."""
+OUTSIDE_FILE_MONTH = "outside_file_month"
+SHOWN = 5
+"""Files or rows that a remark names."""
 PREAMBLE_LINES = 100
 """The header of a Bureau file stands within so many lines."""
 
@@ -63,10 +78,6 @@ WEATHER_AUS_OPTIONAL = frozenset({"RISK_MM", "RainTomorrow"})
 SOUND_FIELDS = re.compile(r'(?:(?:"(?:[^"]|"")*+"|[^",][^,]*+|),)*+')
 """The fields of a line, each with its comma, up to the first one whose quotes are at fault."""
 LAYOUT_HINT = "expected a weatherAUS table (Date,Location,MinTemp,...) or a Bureau monthly file"
-
-TEXT_COLUMNS = tuple(name for name in RAW_SCHEMA.names[2:] if RAW_SCHEMA.field(name).type == pa.string())[:-2]
-"""The raw columns that a file can fill: `station` to `rain_tomorrow`."""
-SCRATCH_SCHEMA = pa.schema([RAW_SCHEMA.field(name) for name in ("day", *TEXT_COLUMNS, "file", "row_number")])
 
 NEWLINE, RETURN, COMMA, QUOTE = b"\n"[0], b"\r"[0], b","[0], b'"'[0]
 
@@ -88,9 +99,9 @@ class CsvSource:
     month of the last datable row before it in its file, else of the first one after it; its `day` stays what
     was read.
 
-    The newest (or oldest) rows are an error when twelve months or more without any row part them from all others
-    and they are a handful, of fewer than 28 days and less than 1 % of all: one mistyped year would otherwise cover
-    years without data. Larger parts may be as far apart as they like.
+    The order of day and month is decided once a file (``domain.date_order``). A row outside the month that a Bureau
+    file names, and a handful of rows far from all others (``domain.strays``), keep their day, carry the reason in
+    `date_fault`, go to the nearest month of the others, and are no part of the coverage.
     """
 
     name: str = "csv"
@@ -103,8 +114,9 @@ class CsvSource:
         self._path = path
         self._first_day = date.fromisoformat(f"{first_month}-01")
         self._fetched_at = fetched_at
-        self._scratch: _Scratch | None = None
-        self._files = InputFiles((), ())
+        self._scratch: Scratch | None = None
+        self._moments: dict[str, tuple[datetime | None, int]] = {}
+        self._remarks: tuple[str, ...] = ()
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -133,20 +145,19 @@ class CsvSource:
 
     def coverage(self) -> Coverage:
         """From the earliest to the latest datable day of all files."""
-        days = self._read_files().days
-        first, last = days.first, days.last
-        return Coverage(date.fromordinal(first + _EPOCH), date.fromordinal(last + _EPOCH))
+        scratch = self._read_files()
+        return Coverage(date.fromordinal(scratch.first + EPOCH), date.fromordinal(scratch.last + EPOCH))
 
     def remarks(self) -> tuple[str, ...]:
-        """What was passed over, a line each."""
+        """What was passed over, and which dates are not believed, a line each."""
         self._read_files()
-        return tuple(f"{self._path}: passed over {name}" for name in self._files.passed_over)
+        return self._remarks
 
     def rows(self, month: str) -> pa.Table:
         """The rows of one month (YYYY-MM), ordered by file and line."""
         scratch = self._read_files()
         index = _month_index(month)
-        if index is None or not _month_of(scratch.days.first) <= index <= _month_of(scratch.days.last):
+        if index is None or not month_of(scratch.first) <= index <= month_of(scratch.last):
             covered = self.coverage()
             raise SourceError(
                 f"{self._path} covers the months {covered.first_day:%Y-%m} to {covered.last_day:%Y-%m}, "
@@ -158,6 +169,11 @@ class CsvSource:
             "source": pa.repeat(pa.scalar(self.name), len(table)),
             "fetched_at": pa.repeat(pa.scalar(self._fetched_at, RAW_SCHEMA.field("fetched_at").type), len(table)),
         }
+        files = table["file"].combine_chunks().dictionary_encode()
+        moments = [self._moments[name] for name in files.dictionary.to_pylist()]
+        for at, name in enumerate(("prepared_at", "modified_at")):
+            of_files = pa.array([moment[at] for moment in moments], RAW_SCHEMA.field(name).type)
+            constants[name] = of_files.take(files.indices)
         columns = [constants[n] if n in constants else table.column(n) for n in RAW_SCHEMA.names]
         return pa.Table.from_arrays(columns, schema=RAW_SCHEMA)
 
@@ -168,26 +184,30 @@ class CsvSource:
             self._scratch.remove()
             self._scratch = None
 
-    def _read_files(self) -> "_Scratch":
+    def _read_files(self) -> Scratch:
         if self._closed:
             raise SourceError(f"{self._path} was closed by this run; open the source again")
         if self._scratch is None:
             files = find_files(self._path)
-            scratch = _Scratch()
+            last_day = self._fetched_at.date()
+            scratch = Scratch(PENDING_BYTES, self._first_day.toordinal() - EPOCH, last_day.toordinal() - EPOCH)
+            read: dict[str, _FileReader] = {}
             try:
-                last_day = self._fetched_at.date()
                 for file in files.files:
-                    _FileReader(file, self._first_day, last_day, scratch).read()
-                scratch.days.refuse_strays()
-                scratch.flush()
+                    reader = read[file.shown] = _FileReader(file, self._first_day, last_day, scratch)
+                    reader.read()
+                strays = scratch.settle()
             except BaseException:
                 scratch.remove()
                 raise
-            self._scratch, self._files = scratch, files
+            self._scratch = scratch
+            self._moments = {shown: (reader.issue.prepared_at, reader.modified_us) for shown, reader in read.items()}
+            self._remarks = (
+                *(f"{self._path}: passed over {name}" for name in files.passed_over),
+                *_of_other_months(read.values()),
+                *_of_strays(strays, scratch),
+            )
         return self._scratch
-
-
-_EPOCH = date(1970, 1, 1).toordinal()
 
 
 def _month_index(month: str) -> int | None:
@@ -213,7 +233,7 @@ class _Layout:
 class _FileReader:
     """Reads one file into the scratch folder, or raises SourceError naming file, line and column."""
 
-    def __init__(self, file: InputFile, first_day: date, last_day: date, scratch: "_Scratch") -> None:
+    def __init__(self, file: InputFile, first_day: date, last_day: date, scratch: Scratch) -> None:
         self.file = file
         self.path = file.path
         self.shown = file.shown
@@ -222,7 +242,16 @@ class _FileReader:
         self.last_day = last_day
         self.encoding: str | None = None
         self.date_column = 1
+        self.issue = Issue()
+        self.modified_us = 0  # since 1970
+        self.of_other_months: list[
+            tuple[int, str]
+        ] = []  # line and date of rows outside of the month that the file names
         self.month: int | None = None  # of the last datable row so far
+        self._days: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []  # of each block, with the rows of each day
+        self._depends = False  # whether a date of the block that is being read depends on the order
+        self._month_first: bool | None = None  # the order of day and month, once it is decided
+        self._waiting: list[pa.Table] = []  # rows since the first date that depends on the order
         self.first_date: tuple[str | None, int] | None = None  # its text and line, whether usable or not
 
     def read(self) -> None:
@@ -237,6 +266,9 @@ class _FileReader:
         self._refuse_bare_returns(data, 1)
         layout = self._layout(data)
         self.date_column = layout.columns.index("date") + 1
+        above = data[: layout.body_offset].decode("cp1252", errors="replace")
+        self.issue = issue_of([" ".join(line.split()) for line in above.splitlines()], self.path.name)
+        self._order = DateOrder(self.issue.month, self.issue.hint)
         line, data, rows = layout.body_line, data[layout.body_offset :], 0
         while True:
             chunk = next(chunks, b"")
@@ -247,7 +279,7 @@ class _FileReader:
                 cut = int(records.ends[-1]) + 1
                 table = self._parse(data[:cut], records, layout)
                 rows += len(table)
-                self._place(table)
+                self._place_in_order(table)
                 line += data.count(b"\n", 0, cut)
                 data = data[cut:]
             if not chunk:
@@ -262,14 +294,21 @@ class _FileReader:
                 "there is a header but no row below it; remove the file or fetch it again",
                 layout.body_line - 1,
             )
+        self._decide_order()
         if self.month is None and self.first_date is not None:
             text, at = self.first_date
+            wanted = f"between {self.first_day} and {self.last_day}"
+            if self.issue.month is not None:
+                wanted += f" of {_month_text(self.issue.month)}, the month that the file names"
             self._fail(
-                f"no row has a date between {self.first_day} and {self.last_day}; the first one reads {text!r:.40}. "
+                f"no row has a date {wanted}; the first one reads {text!r:.40}. "
                 "Write days as YYYY-MM-DD or change the first month",
                 at,
                 self.date_column,
             )
+        days, at_day = np.unique(np.concatenate([each for each, _ in self._days]), return_inverse=True)
+        counts = np.bincount(at_day, weights=np.concatenate([each for _, each in self._days])).astype(np.int64)
+        self.scratch.count(self.shown, days, counts, sure=self.issue.month is not None)
 
     def _fail(self, what: str, line: int | None = None, column: int | None = None) -> NoReturn:
         place = "".join(f", {name} {at}" for name, at in (("line", line), ("column", column)) if at is not None)
@@ -285,6 +324,7 @@ class _FileReader:
         packed = self.path.name.lower().endswith(".gz")
         try:
             with self.file.open() as raw, gzip.GzipFile(fileobj=raw) if packed else raw as stream:
+                self.modified_us = os.fstat(raw.fileno()).st_mtime_ns // 1000
                 while chunk := stream.read(BLOCK_BYTES):
                     yield chunk
         except PermissionError as error:
@@ -490,6 +530,7 @@ class _FileReader:
             )
         lines = records.lines[~records.blank]
         if not len(lines):
+            self._depends = False
             return SCRATCH_SCHEMA.empty_table()
         names = [str(i) for i in range(count)]
         try:
@@ -514,7 +555,9 @@ class _FileReader:
                     at = int(lines[pc.index(filled, True).as_py()])
                     self._fail("a value in the column without a name; give it a known header or empty it", at, i + 1)
         found |= {name: pa.repeat(pa.scalar(text), len(lines)) for name, text in layout.constants.items()}
-        found["day"] = parse_days(found["date"])
+        dates = found["date"].combine_chunks().dictionary_encode()
+        self._depends = self._order.add(dates, lines)
+        found["day"] = parse_days(dates, month_first=bool(self._month_first))
         found["file"] = pa.repeat(pa.scalar(self.shown), len(lines))
         found["row_number"] = pa.array(lines, pa.int64())
         columns = [
@@ -522,22 +565,52 @@ class _FileReader:
         ]
         return pa.Table.from_arrays(columns, schema=SCRATCH_SCHEMA)
 
+    def _place_in_order(self, table: pa.Table) -> None:
+        """Place rows whose day is known; those since the first date that depends on the order wait for it."""
+        if self._month_first is None and (self._waiting or self._depends):
+            self._waiting.append(table)
+            if sum(each.nbytes for each in self._waiting) > PENDING_BYTES:
+                self._decide_order()
+        else:
+            self._place(table)
+
+    def _decide_order(self) -> None:
+        """Decide the order of day and month from what was read, and place what waited for it.
+
+        At the end of the file it must be what was decided before.
+        """
+        try:
+            month_first = self._order.month_first()
+        except UndecidedOrderError as error:
+            self._fail(str(error), error.line, self.date_column)
+        if self._month_first not in (None, month_first):
+            self._fail("dates with the day first and with the month first; write all days as YYYY-MM-DD")
+        self._month_first = month_first
+        for table in self._waiting:
+            days = parse_days(table["date"], month_first=month_first)
+            self._place(table.set_column(table.schema.get_field_index("day"), SCRATCH_SCHEMA.field("day"), days))
+        self._waiting.clear()
+
     def _place(self, table: pa.Table) -> None:
         """Give every row its month and hand the rows on, month by month."""
-        days = pc.fill_null(table["day"].cast(pa.int32()), -(1 << 31)).to_numpy()
-        first, last = self.first_day.toordinal() - _EPOCH, self.last_day.toordinal() - _EPOCH
+        days = day_numbers(table)
+        first, last = self.first_day.toordinal() - EPOCH, self.last_day.toordinal() - EPOCH
         datable = (days >= first) & (days <= last)
         if self.first_date is None and len(table):
             self.first_date = table["date"][0].as_py(), table["row_number"][0].as_py()
+        if self.issue.month is not None:
+            outside = (days != NO_DAY) & (months_of(days) != self.issue.month)
+            if outside.any():
+                table = self._doubt(table, outside)
+                datable &= ~outside
         if self.month is None:
             if not datable.any():
-                self.scratch.add(_HEAD, table)
+                self.scratch.add(HEAD, table)
                 return
-            self.month = _month_of(days[np.argmax(datable)])
+            self.month = month_of(days[np.argmax(datable)])
             self.scratch.place_head(self.month)
-        lines = table["row_number"].to_numpy()
-        self.scratch.days.add(days[datable], lines[datable], self.path, self.date_column)
-        months = np.where(datable, days, 0).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
+        self._days.append(np.unique(days[datable].astype(np.int64), return_counts=True))
+        months = months_of(np.where(datable, days, 0))
         latest = np.maximum.accumulate(np.where(datable, np.arange(len(days)), -1))
         months = np.where(latest >= 0, months[latest], self.month)
         self.month = int(months[-1]) if len(months) else self.month
@@ -549,6 +622,49 @@ class _FileReader:
             if stop > start:
                 self.scratch.add(int(months[start]), table.slice(start, stop - start))
 
+    def _doubt(self, table: pa.Table, outside: NDArray[np.bool_]) -> pa.Table:
+        """The rows with those outside of the month that the file names marked."""
+        rows = table.filter(pa.array(outside))
+        self.of_other_months += zip(rows["row_number"].to_pylist(), rows["date"].to_pylist(), strict=True)
+        faults = pc.if_else(pa.array(outside), OUTSIDE_FILE_MONTH, pa.scalar(None, pa.string()))
+        return table.set_column(table.schema.get_field_index("date_fault"), SCRATCH_SCHEMA.field("date_fault"), faults)
+
+
+def _of_other_months(readers: Iterable[_FileReader]) -> Iterator[str]:
+    """What is said of rows outside of the month that their file names: the files at fault, five of them by name."""
+    found = [reader for reader in readers if reader.of_other_months]
+    for reader in found[:SHOWN]:
+        line, text = reader.of_other_months[0]
+        month = _month_text(reader.issue.month or 0)
+        yield (
+            f"{reader.path}: {_rows(len(reader.of_other_months))} outside of {month}, the month that the file names, "
+            f"quarantined (first: line {line}, {text!r:.40})"
+        )
+    if more := found[SHOWN:]:
+        rows = sum(len(reader.of_other_months) for reader in more)
+        yield f"{_rows(rows)} of {len(more)} more files outside of the month that their file names, quarantined"
+
+
+def _of_strays(strays: list[tuple[str, int, str]], scratch: Scratch) -> Iterator[str]:
+    """What is said of stray dates: how many rows, where the first ones are, and what to do."""
+    if strays:
+        first, last = (date.fromordinal(day + EPOCH) for day in (scratch.first, scratch.last))
+        named = ", ".join(f"{file} line {line} ({text!r:.40})" for file, line, text in strays[:SHOWN])
+        more = f" and {len(strays) - SHOWN:,} more" if len(strays) > SHOWN else ""
+        yield (
+            f"{_rows(len(strays))} far from all other dates ({first} to {last}), quarantined as {STRAY_DATE}: "
+            f"{named}{more}; correct the dates (after a true pause: bring at least {FEW_DAYS} days, or "
+            f"{FEW_SHARE:.0%} of all rows)"
+        )
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
+def _month_text(month: int) -> str:
+    return str(np.datetime64(month, "M"))
+
 
 def _column_of(data: bytes, at: int) -> int:
     """The column of the field that holds the byte at `at`, in data that start with a row.
@@ -557,10 +673,6 @@ def _column_of(data: bytes, at: int) -> int:
     """
     unquoted = b'"'.join(data[:at].split(b'"')[::2])
     return unquoted.count(b",", unquoted.rfind(b"\n") + 1) + 1
-
-
-def _month_of(day: int) -> int:
-    return int(np.datetime64(int(day), "D").astype("datetime64[M]").astype(np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -572,108 +684,3 @@ class _Records:
     lines: NDArray[np.int64]
     blank: NDArray[np.bool_]
     quoted: bool
-
-
-@dataclass(slots=True)
-class _Day:
-    """A day since 1970-01-01 with its rows, and where the first of them stands."""
-
-    day: int
-    rows: int
-    path: Path
-    line: int
-    column: int
-
-
-class _Days:
-    """The datable days of all files. Every file has at least one."""
-
-    def __init__(self) -> None:
-        self._days: dict[int, _Day] = {}
-        self.first, self.last = 1 << 31, -(1 << 31)
-
-    def add(self, days: NDArray[np.int32], lines: NDArray[np.int64], path: Path, column: int) -> None:
-        """Count the rows of a block."""
-        found, at, rows = np.unique(days, return_index=True, return_counts=True)
-        for day, line, count in zip(found.tolist(), lines[at].tolist(), rows.tolist(), strict=True):
-            known = self._days.setdefault(day, _Day(day, 0, path, line, column))
-            known.rows += count
-            self.first, self.last = min(self.first, day), max(self.last, day)
-
-    def refuse_strays(self) -> None:
-        """SourceError when the newest or the oldest rows are a handful, years away from all others."""
-        days = [self._days[day] for day in sorted(self._days)]
-        months = np.array([day.day for day in days]).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-        silences = np.flatnonzero(np.diff(months) > SILENT_MONTHS)
-        if not len(silences):
-            return
-        total = sum(day.rows for day in days)
-        oldest, newest = int(silences[0]) + 1, int(silences[-1]) + 1
-        for part, stray, other, order in (
-            (days[newest:], days[newest], days[newest - 1], "after the last one before it"),
-            (days[:oldest], days[oldest - 1], days[oldest], "before the next one"),
-        ):
-            rows = sum(day.rows for day in part)
-            if len(part) < FEW_DAYS and rows < FEW_SHARE * total:
-                apart = abs(_month_of(stray.day) - _month_of(other.day))
-                raise SourceError(
-                    f"{stray.path}, line {stray.line}, column {stray.column}: "
-                    f"{date.fromordinal(stray.day + _EPOCH)} comes {apart} months {order}, "
-                    f"{date.fromordinal(other.day + _EPOCH)}, and {rows:,} of {total:,} rows lie there; correct the "
-                    f"date (after a true pause: bring at least {FEW_DAYS} days, or {FEW_SHARE:.0%} of all rows)"
-                )
-
-
-_HEAD = -(1 << 31)
-"""In place of a month: rows of the file that is being read that wait for its first datable one."""
-
-
-class _Scratch:
-    """Rows sorted into months in a temporary folder: every flush writes one Arrow file for each month it holds."""
-
-    def __init__(self) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="weather-csv-", ignore_cleanup_errors=True)
-        self._pending: dict[int, list[pa.Table]] = {}
-        self._pending_bytes = 0
-        self._segments: dict[int, list[Path]] = {}
-        self._written = 0
-        self.days = _Days()
-
-    def add(self, month: int, table: pa.Table) -> None:
-        """Append rows to a month. Within a month they stay in the order in which they were added."""
-        self._pending.setdefault(month, []).append(table)
-        self._pending_bytes += table.nbytes
-        if self._pending_bytes > PENDING_BYTES:
-            self.flush()
-
-    def place_head(self, month: int) -> None:
-        """Append the rows that waited for their month to it."""
-        if _HEAD in self._segments:  # too many to wait in memory
-            self.flush()
-            self._segments.setdefault(month, []).extend(self._segments.pop(_HEAD))
-        elif waiting := self._pending.pop(_HEAD, None):
-            self._pending.setdefault(month, []).extend(waiting)
-
-    def flush(self) -> None:
-        """Write what is in memory."""
-        for month, tables in sorted(self._pending.items()):
-            path = Path(self._folder.name) / f"{self._written}.arrow"
-            self._written += 1
-            try:
-                with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, SCRATCH_SCHEMA) as writer:
-                    writer.write_table(pa.concat_tables(tables).combine_chunks())
-            except OSError as error:
-                raise SourceError(f"{path}: cannot be written ({error}); free disk space or set TMPDIR") from error
-            self._segments.setdefault(month, []).append(path)
-        self._pending.clear()
-        self._pending_bytes = 0
-
-    def read(self, month: int) -> pa.Table:
-        tables = []
-        for path in self._segments.get(month, []):
-            with pa.OSFile(str(path), "rb") as source:
-                tables.append(pa.ipc.open_file(source).read_all())
-        return pa.concat_tables(tables).combine_chunks() if tables else SCRATCH_SCHEMA.empty_table()
-
-    def remove(self) -> None:
-        self._folder.cleanup()

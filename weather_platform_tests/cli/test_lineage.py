@@ -1,5 +1,6 @@
 """`weather lineage`: the way back of a forecast, down to the very line of the file, and what changed on the way."""
 
+import os
 import re
 import shutil
 from datetime import date
@@ -118,6 +119,8 @@ def of_files(home: MadeHome, tmp_path: Path) -> tuple[MadeHome, Path]:
     ]
     (folder / "a.csv").write_text("\n".join([HEADER, "", *lines, ""]))
     (folder / "b.csv").write_text("\n".join([HEADER, row("Albury", NEWEST, "30.1"), row("Albury", NEWEST, "30.2"), ""]))
+    for name, moment in (("a.csv", 1435800000), ("b.csv", 1435900000)):  # 2 and 3 July 2015
+        os.utime(folder / name, (moment, moment))
     for table in ("raw_observations", "observations", "quarantined_observations", "features", "stations"):
         shutil.rmtree(home.folder / "lake" / table)
     settings = load_settings(home=home.folder, threads=1, source="csv", csv_path=folder)
@@ -138,6 +141,11 @@ def test_the_file_and_the_line_hold_the_very_row(of_files: tuple[MadeHome, Path]
         assert found.groups() == (file, str(number))
         written = (folder / file).read_text().splitlines()[number - 1]
         assert written == row(station, NEWEST, temp)
+        replaced = [line.partition("chosen over ")[2] for line in tree.splitlines() if "chosen over " in line]
+        assert [line.split(",")[:2] for line in replaced] == (
+            [] if station == "Cobar" else [["file a.csv", " line 15"], ["file b.csv", " line 2"]]
+        )
+        assert "last changed 2015-07-0" in line_with(tree, "the file was ")
         received = line_with(tree, "as received").partition("UTC: ")[2].strip().split(", ")
         assert sorted(received) == sorted(written.split(","))
         assert f"temp_3pm_c {float(temp)}" in line_with(tree, "min_temp_c")

@@ -25,7 +25,12 @@ from weather_platform.errors import InvariantError
 from weather_platform.resources.dbt import batches_of_years, column_contract
 from weather_platform_tests.processed.rows import CATALOGUE, PROJECT, Cleaned, cleaning, raw, raw_again
 
-SPOILED: list[tuple[str | None, dict[str, str | int | None], str | None]] = [
+
+def at(day: int) -> datetime:
+    return datetime(2015, 9, day, 1, tzinfo=UTC)
+
+
+SPOILED: list[tuple[str | None, dict[str, Any], str | None]] = [
     # station, cells, what becomes of the row (a rule, or None), why
     ("Albury", {}, None),
     ("badgerys creek", {}, None),
@@ -54,6 +59,23 @@ SPOILED: list[tuple[str | None, dict[str, str | int | None], str | None]] = [
         {"min_temp_c": "30", "file": "z.csv"},
         "contradictory",
     ),  # a rejected row never displaces a good one
+    ("Woomera", {"file": "a (1).csv", "prepared_at": at(4)}, None),  # the newer file, whatever its name
+    ("Woomera", {"file": "a.csv", "prepared_at": at(3)}, "duplicate"),
+    ("Watsonia", {"file": "a.csv", "prepared_at": at(4), "modified_at": at(1)}, None),  # what the file says comes first
+    ("Watsonia", {"file": "b.csv", "prepared_at": at(3), "modified_at": at(9)}, "duplicate"),
+    ("Uluru", {"file": "a.csv", "modified_at": at(4)}, None),
+    ("Uluru", {"file": "b.csv", "modified_at": at(3)}, "duplicate"),
+    ("Portland", {"file": "a.csv", "prepared_at": at(4), "modified_at": at(4)}, None),
+    ("Portland", {"file": "b.csv", "modified_at": at(3)}, "duplicate"),
+    ("Mildura", {"file": "a.csv", "prepared_at": at(3), "modified_at": at(9)}, "duplicate"),
+    ("Mildura", {"file": "b.csv", "modified_at": at(4)}, None),
+    ("Bendigo", {"file": "a.csv", "prepared_at": at(4)}, "duplicate"),  # of the same moment: the last name
+    ("Bendigo", {"file": "a.csv.gz", "prepared_at": at(4)}, None),
+    ("Ballarat", {"file": "b.csv", "prepared_at": None}, "duplicate"),  # rows stored before the moments were known
+    ("Ballarat", {"file": "a.csv", "modified_at": at(1)}, None),
+    ("Dartmoor", {"date": "2014-05-06", "month": "2015-03", "date_fault": "outside_file_month"}, "outside_file_month"),
+    ("Dartmoor", {"date": "2014-05-07", "month": "2015-03", "date_fault": "stray_date"}, "stray_date"),
+    ("Nowhere", {"date": "2014-05-07", "month": "2015-03", "date_fault": "stray_date"}, "stray_date"),
     ("Nowhere", {"date": "soon"}, "unreadable_date"),  # the first rule in the order
     ("Nowhere", {"date": "2016-02-03"}, "future_date"),
     ("Nowhere", {"min_temp_c": "30"}, "unknown_station"),
@@ -252,6 +274,9 @@ def _many_rows(odd_texts: Sequence[str], chance: random.Random) -> Iterator[dict
         }
         if row["date"] in ("2031-01-01", "2001-01-01"):
             row["month"] = "2015-01"  # where a source puts a date that cannot be: in a month that it has
+        elif chance.random() < 0.1:
+            row["date_fault"] = chance.choice(("outside_file_month", "stray_date"))
+        row |= {name: at(chance.randint(1, 4)) for name in ("prepared_at", "modified_at") if chance.random() < 0.5}
         for column in OBSERVATION_COLUMNS:
             draw = chance.random()
             if draw < 0.3:

@@ -4,7 +4,7 @@
 with texts as (
 
     select
-        row_id, year, month, station_id, day, fetched_day, source, file, row_number
+        row_id, year, month, station_id, day, fetched_day, source, file, row_number, prepared_at, modified_at, date_fault
         {%- for column in contract.columns %},
         {{ cell_text(column) }} as {{ column.name }}__text
         {%- endfor %}
@@ -52,7 +52,7 @@ agreed as (
 )
 
 select
-    row_id, year, month, station_id, day, fetched_day, source, file, row_number
+    row_id, year, month, station_id, day, fetched_day, source, file, row_number, prepared_at, modified_at, date_fault
     {%- for column in contract.columns %},
     case when {{ column.name }}__fault is null then {{ column.name }}__reading end as {{ column.name }},
     {{ column.name }}__fault

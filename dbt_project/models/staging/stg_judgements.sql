@@ -4,11 +4,13 @@ with placed as (
 
     select
         cells.row_id, cells.year, cells.month, cells.day, cells.file, cells.row_number,
+        coalesce(cells.prepared_at, cells.modified_at) as issued_at,
         cells.station_id as station,
         case
             when cells.day is null then 'unreadable_date'
             when cells.day < date '{{ var("first_day") }}' then 'before_first_month'
             when cells.day > cells.fetched_day then 'future_date'
+            when cells.date_fault is not null then cells.date_fault
             when cells.station_id is null then 'unknown_station'
             when cells.min_temp_c > cells.max_temp_c then 'contradictory'
         end as broken
@@ -16,14 +18,14 @@ with placed as (
 
 ),
 
--- Several rows for one station and day: the last line of the last file stands.
+-- Several rows for one station and day: the last line of the newest file wins, of equally new ones that of the last.
 ranked as (
 
     select
         row_id,
         row_number() over (
             partition by year, station, day
-            order by file desc, row_number desc, month desc, row_id desc
+            order by issued_at desc nulls last, file desc, row_number desc, month desc, row_id desc
         ) as place
     from placed
     where broken is null
