@@ -155,7 +155,7 @@ def _add_rows(tree: Tree, lake: Lake, history: RunHistory, target: ForecastTarge
     branch.add(f"as received {received.row['fetched_at']:%Y-%m-%d %H:%M} UTC: {', '.join(texts)}", highlight=False)
     if made := _made(received.row):
         branch.add(f"the file was {made}")
-    for other in _duplicates(lake, instance, received, station, day):
+    for other in _duplicates(lake, history, received, station, day):
         branch.add(
             f"chosen over file {other['file']}, line {other['row_number']}, {_made(other)}: the newer file wins, then "
             "the last name and line",
@@ -172,21 +172,14 @@ def _made(row: Mapping[str, Any]) -> str:
     return ""  # generated rows, and those of an earlier version
 
 
-def _duplicates(
-    lake: Lake, instance: dg.DagsterInstance, received: Trace, station: str, day: date
-) -> list[Mapping[str, Any]]:
+def _duplicates(lake: Lake, history: RunHistory, received: Trace, station: str, day: date) -> list[Mapping[str, Any]]:
     """The raw rows of this station and day that were rejected as duplicates of the one that was received."""
     table, year, read = "quarantined_observations", str(day.year), read_version_key("raw_observations")
-    wanted = dg.AssetRecordsFilter(asset_key=dg.AssetKey(table), asset_partitions=[year])
-    made = (
-        record.asset_materialization.metadata
-        for record in instance.fetch_materializations(wanted, limit=_NEWEST_RECORDS).records
-        if record.asset_materialization is not None
-    )
-    stored = next((told["lake_version"].value for told in made if told[read].value == received.version), None)
+    made = (each.numbers for each in history.materialisations([table], year, _NEWEST_RECORDS))
+    stored = next((numbers.get("lake_version") for numbers in made if numbers.get(read) == received.version), None)
     here = (pc.field("rule") == "duplicate") & (pc.field("day") == day)
     try:
-        found = lake.snapshot(table, stored if isinstance(stored, int) else None).read(keys=[year], where=here)
+        found = lake.snapshot(table, stored).read(keys=[year], where=here)
     except LakeError:  # that version was vacuumed
         return []
     ids = Recogniser(stations_of(lake.read("stations"))).ids(found)

@@ -9,7 +9,7 @@ or both, is not guessed: the month that the file names decides, or the file is r
 
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
@@ -18,6 +18,10 @@ from numpy.typing import NDArray
 
 from weather_platform.domain.dates import SPELLINGS, parse_days
 from weather_platform.domain.strays import is_handful
+
+_DAY_FIRST_PADDING: Final = r"^[1-9]/0[1-9]/[0-9]{4}$"
+"""1/08/2014, as a spreadsheet of Australia writes it (d/MM/yyyy); with the month first, none pads the day alone."""
+_OTHER_PADDING: Final = r"^(0[0-9]/[0-9]{1,2}|[0-9]{1,2}/[1-9])/[0-9]{4}$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class DateOrder:
         self._month, self._hint = month, hint
         self._in_month = [0, 0]  # rows of the month or of the hint, with the day first and with the month first
         self._dated = 0
+        self._padded_as = dict.fromkeys((_DAY_FIRST_PADDING, _OTHER_PADDING), 0)
         self._rows = {"day": 0, "month": 0, "either": 0}
         self._first: dict[str, Reading] = {}
 
@@ -73,6 +78,9 @@ class DateOrder:
                 )
         slashed = np.asarray(written.to_numpy(zero_copy_only=False), dtype=np.bool_)
         self._dated += int(rows[slashed].sum())
+        for pattern in self._padded_as:
+            padded = pc.match_substring_regex(pc.utf8_trim_whitespace(distinct), pattern)
+            self._padded_as[pattern] += int(rows[np.asarray(padded.to_numpy(zero_copy_only=False))].sum())
         wanted = self._hint if self._month is None else self._month
         if wanted is not None:
             for order, days in enumerate((day_first, month_first)):
@@ -99,6 +107,8 @@ class DateOrder:
             return False
         if max(self._in_month) == self._dated > min(self._in_month):  # all of them in one order alone
             return self._in_month[1] == self._dated
+        if self._padded_as[_DAY_FIRST_PADDING] and not self._padded_as[_OTHER_PADDING]:
+            return False
         first = self._first["either"]
         raise UndecidedOrderError(
             first.line,
