@@ -78,19 +78,21 @@ def open_instance(settings: Settings) -> Iterator["DagsterInstance"]:
 
 
 def _reference(folder: Path) -> "InstanceRef":
-    """As its `dagster.yaml` says, with an event log that opens its files once."""
+    """As its `dagster.yaml` says; in SQLite, with our classes over the same files."""
     from dagster._core.instance.ref import InstanceRef
 
     reference = InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT)
-    events = reference.event_storage_data
-    if events is None or events.class_name != "SqliteEventLogStorage":
-        return reference
-    quicker = {
-        "module": "weather_platform.cli.event_log",
-        "class": "OpenEventLogStorage",
-        "config": {"base_dir": events.config_dict["base_dir"]},
-    }
-    return InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT | {"event_log_storage": quicker})
+    ours = {
+        name: {"module": module, "class": name_of_class, "config": {"base_dir": stored.config_dict["base_dir"]}}
+        for name, stored, of_dagster, module, name_of_class in (
+            ("event_log_storage", reference.event_storage_data, "SqliteEventLogStorage",
+             "weather_platform.cli.event_log", "OpenEventLogStorage"),
+            ("run_storage", reference.run_storage_data, "SqliteRunStorage",
+             "weather_platform.cli.run_storage", "LocatedRunStorage"),
+        )
+        if stored is not None and stored.class_name == of_dagster
+    }  # fmt: skip
+    return InstanceRef.from_dir(str(folder), overrides=_NO_COPIES_OF_OUTPUT | ours) if ours else reference
 
 
 def _of_storage(folder: Path, error: "SQLAlchemyError") -> WeatherError:

@@ -3,7 +3,7 @@
 from weather_platform.automation.rollback import ROLLBACK_JOB, ROLLBACK_OP
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
-from weather_platform.cli.runs import QUIET, require_success
+from weather_platform.cli.runs import QUIET, require_success, tags_of_command
 from weather_platform.settings import Settings
 
 
@@ -17,7 +17,10 @@ def run_rollback(settings: Settings, target: str, to_version: int | None, reason
             build_definitions(settings)
             .resolve_job_def(ROLLBACK_JOB)
             .execute_in_process(
-                instance=instance, run_config=QUIET | {"ops": {ROLLBACK_OP: {"config": asked}}}, raise_on_error=False
+                instance=instance,
+                run_config=QUIET | {"ops": {ROLLBACK_OP: {"config": asked}}},
+                tags=tags_of_command(),
+                raise_on_error=False,
             )
         )
     require_success(result, result.run_id)

@@ -1,6 +1,7 @@
 """Starting one stage run on the real instance, and showing what it does from the event log."""
 
 import re
+import shlex
 import sys
 import threading
 import time
@@ -27,6 +28,7 @@ QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 _DELIBERATE = {
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.WeatherError)
 }
+COMMAND_TAG = "command"
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
@@ -65,7 +67,7 @@ def execute(
             asset_selection=selection,
             run_config=QUIET | dict(run_config or {}),
             run_id=run_id,
-            tags={RANGE_START: run.first, RANGE_END: run.last},
+            tags=tags_of_command() | {RANGE_START: run.first, RANGE_END: run.last},
             raise_on_error=False,
         )
     require_success(result, run_id)
@@ -76,6 +78,11 @@ def execute(
         time.perf_counter() - started,
         {key: event.step_success_data.duration_ms / 1000 for key, event in steps.items()},
     )
+
+
+def tags_of_command() -> dict[str, str]:
+    """The command that a run was started by, as it was typed: what the UI shows of the run, and filters by."""
+    return {COMMAND_TAG: shlex.join(["weather", *sys.argv[1:]])}
 
 
 def require_success(result: dg.ExecuteInProcessResult, run_id: str) -> None:

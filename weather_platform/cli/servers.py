@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from weather_platform.cli.home import dagster_home
+from weather_platform.cli.run_storage import LOCATION
 from weather_platform.errors import SettingsError, WeatherError
 from weather_platform.profiles import EXPERIMENT
 from weather_platform.resources.mlflow_client import ensure_store, experiment_path
@@ -26,8 +27,6 @@ _QUIET = {
     # Said by MLflow at every start, about its own code.
     "PYTHONWARNINGS": "ignore:starlette.middleware.wsgi is deprecated",
 }
-LOCATION = "weather_platform"
-"""The code location, as workspace.yaml names it."""
 _CODE, _DAGSTER, _DAEMON, _MLFLOW = "Dagster's code server", "Dagster", "Dagster's daemon", "MLflow"
 
 

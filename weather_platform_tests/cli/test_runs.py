@@ -1,6 +1,7 @@
 """A stage run that is ended by a signal, wherever Dagster is at that moment."""
 
 import signal
+import sys
 from collections.abc import Iterator
 
 import dagster as dg
@@ -9,11 +10,14 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from weather_platform.automation.plan import StageRun
 from weather_platform.cli.home import open_instance
-from weather_platform.cli.runs import console_of_errors, execute
+from weather_platform.cli.runs import COMMAND_TAG, console_of_errors, execute
 from weather_platform.errors import WeatherError
 from weather_platform.settings import Settings, load_settings
 from weather_platform_tests.e2e.homes import clean_environment, environment
 
+LABEL = ".dagster/repository"
+"""By this tag Dagster's pages of jobs find their runs."""
+LOCATED = "__repository__@weather_platform"
 RUN = StageRun("watch", "2015-05", "2015-05")
 
 
@@ -59,3 +63,19 @@ def test_a_step_that_fails_by_itself_is_no_interrupt(settings: Settings) -> None
 def test_what_dagster_raises_of_a_signal_outside_of_a_run_is_ctrl_c(settings: Settings) -> None:
     with pytest.raises(KeyboardInterrupt), open_instance(settings):
         raise DagsterExecutionInterruptedError
+
+
+def test_a_run_belongs_to_the_code_location_of_the_ui_and_names_its_command(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["/somewhere/weather", "watch", "--month", "2015-05", "a b"])
+    with open_instance(settings) as instance:
+        with pytest.raises(WeatherError):
+            execute(graph(signal.SIGINT, "nowhere"), instance, RUN, console_of_errors(), targets=[])
+        [run] = instance.get_runs(
+            dg.RunsFilter(
+                tags={COMMAND_TAG: "weather watch --month 2015-05 'a b'", LABEL: "__repository__@weather_platform"}
+            )
+        )
+    assert run.remote_job_origin is not None
+    assert (run.remote_job_origin.job_name, run.remote_job_origin.location_name) == ("watch", "weather_platform")

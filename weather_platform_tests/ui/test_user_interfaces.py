@@ -268,6 +268,29 @@ def test_a_websocket_opens_for_the_page_itself_and_for_no_other(interfaces: Inte
         assert refused.value.response.status_code == 403
 
 
+def test_runs_of_the_command_are_shown_with_their_job_and_the_command(interfaces: Interfaces, page: Page) -> None:
+    """Jobs lists runs by job of the code location, Overview by the origin of each run."""
+    query = """query($selector: PipelineSelector!) { pipelineOrError(params: $selector) { ... on Pipeline { runs {
+      status repositoryOrigin { repositoryName repositoryLocationName } tags { key value } } } } }"""
+    for job in ("ingest", "process", "learn", "forecast"):
+        selector = {
+            "repositoryLocationName": "weather_platform", "repositoryName": "__repository__", "pipelineName": job,
+        }  # fmt: skip
+        answer = httpx.post(
+            f"http://{interfaces.dagster}/graphql",
+            json={"query": query, "variables": {"selector": selector}}, timeout=60,
+        )  # fmt: skip
+        [run] = answer.raise_for_status().json()["data"]["pipelineOrError"]["runs"]
+        assert run["status"] == "SUCCESS"
+        assert run["repositoryOrigin"] == {
+            "repositoryName": "__repository__", "repositoryLocationName": "weather_platform",
+        }  # fmt: skip
+        tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+        assert tags["command"].startswith("weather run --source synthetic")
+    page.goto(f"http://{interfaces.dagster}/locations/weather_platform/jobs/learn/runs")
+    page.get_by_text("command: weather run").first.wait_for()
+
+
 def test_only_the_guard_listens(interfaces: Interfaces) -> None:
     """A browser reaches every port of its machine, so a server that listens beside the guard would have none."""
     parent = psutil.Process(interfaces.process.pid)
