@@ -15,6 +15,7 @@ LONG = (
     "e2e/test_killed.py",
     "e2e/test_third_target.py",
     "e2e/test_reruns.py",
+    "e2e/test_own_stations.py",
     "serving/test_bento.py",
     "ui/test_user_interfaces.py",
 )

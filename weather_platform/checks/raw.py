@@ -8,6 +8,7 @@ import dagster as dg
 import pyarrow as pa
 
 from weather_platform.checks.reporting import Findings, partitions_of_run, report
+from weather_platform.domain.stations import ELEVATION_M, LATITUDE_DEG, LONGITUDE_DEG
 from weather_platform.lake import Lake
 from weather_platform.resources.lake import LakeResource
 
@@ -45,14 +46,18 @@ def impossible_stations(stations: pa.Table) -> Findings:
         name = row["id"]
         if name in seen:
             findings[name] = "stands twice in the catalogue"
-        elif not (abs(row["latitude_deg"]) <= 90 and abs(row["longitude_deg"]) <= 180):  # so that NaN is none either
+        elif not (_within(row["latitude_deg"], LATITUDE_DEG) and _within(row["longitude_deg"], LONGITUDE_DEG)):
             findings[name] = f"latitude {row['latitude_deg']}, longitude {row['longitude_deg']}"
-        elif not -450 <= row["elevation_m"] <= 6000:
+        elif not _within(row["elevation_m"], ELEVATION_M):
             findings[name] = f"elevation {row['elevation_m']} m"
         elif row["timezone"] not in zones:
             findings[name] = f"time zone {row['timezone']}"
         seen.add(name)
     return findings
+
+
+def _within(value: float, bounds: tuple[float, float]) -> bool:
+    return bounds[0] <= value <= bounds[1]  # NaN is not
 
 
 def repeated_origins(lake: Lake, months: Sequence[str]) -> Findings:

@@ -242,6 +242,18 @@ def watch(
 
 
 @app.command()
+def stations(
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="What was met in rows and is not in the catalogue.")
+    ] = False,
+) -> None:
+    """List the catalogue with the days that each station has."""
+    from weather_platform.cli.stations import show_stations, show_unknown_stations
+
+    (show_unknown_stations if unknown else show_stations)(load_settings())
+
+
+@app.command()
 def status() -> None:
     """Say where this home stands: source, lake, Production models, newest forecasts, last runs."""
     from weather_platform.cli.show import show_status

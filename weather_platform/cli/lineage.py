@@ -22,7 +22,7 @@ from weather_platform.database import Database
 from weather_platform.domain.lineage import Trace
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.domain.promotion import Verdict
-from weather_platform.domain.recognition import Recogniser
+from weather_platform.domain.recognition import Recogniser, StationText, in_words
 from weather_platform.domain.splits import Split, split_from_manifest
 from weather_platform.domain.stations import stations_of
 from weather_platform.domain.targets import TARGETS, ForecastTarget
@@ -151,6 +151,9 @@ def _add_rows(tree: Tree, lake: Lake, history: RunHistory, target: ForecastTarge
     )
     if received.row is None:
         return
+    said = StationText.of(received.row)
+    found = Recogniser(stations_of(lake.read("stations"))).recognise(said)
+    branch.add(f"station: {in_words(found, said)}" if found else "station: not in the catalogue any more")
     texts = [str(text) for name, text in received.row.items() if name not in _OF_OUR_OWN and text is not None]
     branch.add(f"as received {received.row['fetched_at']:%Y-%m-%d %H:%M} UTC: {', '.join(texts)}", highlight=False)
     if made := _made(received.row):

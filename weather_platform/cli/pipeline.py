@@ -17,6 +17,7 @@ from weather_platform.cli.runs import StageResult, console_of_errors, execute
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import NotEnoughDataError
 from weather_platform.lake.provenance import refuse_other_source
+from weather_platform.lake.unknown_stations import in_words, unknown_stations
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings, remember_source
 from weather_platform.stores import open_lake
@@ -84,6 +85,7 @@ def run_pipeline(
             if stage.job == PROCESS:
                 updates.settle(instance, lake, stamp)
         learned = _learned(instance, [stage.run_id for stage in stages if stage.run.job == LEARN], chosen)
+    unknown = in_words(unknown_stations(lake))
     return Outcome(
         source=settings.source,
         synthetic=synthetic,
@@ -92,7 +94,7 @@ def run_pipeline(
         stages=stages,
         # Linux counts in kibibytes.
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        remarks=remarks,
+        remarks=remarks if synthetic or unknown is None else (*remarks, unknown),
     )
 
 

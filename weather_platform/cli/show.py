@@ -43,8 +43,6 @@ def show_outcome(settings: Settings, outcome: "Outcome") -> None:
         + ("   [yellow](synthetic weather, not observed)[/yellow]" if outcome.synthetic else ""),
         soft_wrap=True,
     )
-    for remark in outcome.remarks:
-        console.print(remark, style="yellow", markup=False, soft_wrap=True)
     for target, learned in outcome.targets.items():
         shown = METRICS[TARGETS[target].task]
         for year, algorithms in sorted(learned["years"].items()):
@@ -56,6 +54,8 @@ def show_outcome(settings: Settings, outcome: "Outcome") -> None:
             for reason in promotion["reasons"]:
                 console.print(f"  {reason}", soft_wrap=True)
         show_forecast(settings, [], None, targets=[target])
+    for remark in outcome.remarks:
+        console.print(remark, style="yellow", markup=False, soft_wrap=True)
     station = open_lake(settings).read("stations", columns=["id"])["id"][0]
     console.print(
         f"{sum(stage.seconds for stage in outcome.stages):.1f} s in {len(outcome.stages)} Dagster runs; "

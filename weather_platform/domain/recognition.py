@@ -10,9 +10,9 @@ row has one: Richmond in New South Wales is not Richmond in Queensland. Without 
 name only when one station alone has it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Any, Final, Literal, Self
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from weather_platform.errors import InvariantError
 STATION_COLUMNS: Final = ("station", "station_state", "bureau_product", "bureau_stations")
 """The columns of a raw row that say which station it is of, in the order of the fields of `StationText`."""
 
-_STATE_KEYS: Final = {match_key(words): match_key(code) for words, code in STATES.items()}
+_STATE_CODES: Final = {match_key(words): code for words, code in STATES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,11 @@ class StationText:
     state: str | None = None
     product: str | None = None
     numbers: str | None = None
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Self:
+        """What a raw row says; columns that an older table lacks count as not said."""
+        return cls(*(row.get(name) for name in STATION_COLUMNS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +152,36 @@ def _bureau_names(station_id: str) -> tuple[str, ...]:
     return (place.name, *(site.name for site in place.sites), *place.also) if place else ()
 
 
+def in_words(found: Recognised, said: StationText) -> str:
+    """How a row was recognised, which stations of the Bureau it was drawn from, and what is known of their moves."""
+    place = PLACES.get(found.id)
+    sites = {site.number: site for site in place.sites} if place else {}
+    main, *others = (said.numbers or "").split() or [""]
+    by = {
+        "number": f"the Bureau's number {main}" + (f" ({sites[main].name})" if main in sites else ""),
+        "product": f"the Bureau's product {said.product}",
+        "name": f"its name {said.name!r}" + (f" in {said.state}" if said.state else ""),
+    }
+    parts = [f"{found.id}, recognised by {by[found.by]}"]
+    if found.by != "product" and said.product:
+        parts.append(f"product {said.product}")
+    if others:
+        parts.append(f"some elements from {', '.join(others)}")
+    if main and sites and main not in sites:
+        parts.append(f"main station {main}, which is not one of those known here ({', '.join(sites)})")
+    if main in sites:
+        parts += [
+            f"the place was also {site.number}, {site.name}" + (f" ({site.remark})" if site.remark else "")
+            for site in sites.values()
+            if site.number != main
+        ]
+    return "; ".join(parts)
+
+
+def state_code(text: str) -> str:
+    """The state as the catalogue writes it (NSW for New South Wales); any other text as it is."""
+    return _STATE_CODES.get(match_key(text), text)
+
+
 def _state_key(text: str) -> str:
-    key = match_key(text)
-    return _STATE_KEYS.get(key, key)
+    return match_key(state_code(text))

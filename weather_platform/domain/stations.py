@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 EARTH_RADIUS_KM = 6371.0088
 
+LATITUDE_DEG, LONGITUDE_DEG, ELEVATION_M = (-90, 90), (-180, 180), (-450, 6000)
+"""Where a station on land can be, inclusive: from the shore of the Dead Sea to the highest permanent ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Station:

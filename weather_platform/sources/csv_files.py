@@ -41,6 +41,7 @@ from weather_platform.sources import Coverage
 from weather_platform.sources.bureau import BUREAU, BUREAU_OPTIONAL, Preamble, columns_without_header
 from weather_platform.sources.input_files import InputFile, find_files
 from weather_platform.sources.issues import Issue, issue_of
+from weather_platform.sources.own_stations import own_stations
 from weather_platform.sources.scratch import (
     EPOCH,
     HEAD,
@@ -117,6 +118,7 @@ class CsvSource:
         self._scratch: Scratch | None = None
         self._moments: dict[str, tuple[datetime | None, int]] = {}
         self._remarks: tuple[str, ...] = ()
+        self._own_stations: tuple[Station, ...] | None = None
         self._closed = False
 
     def __enter__(self) -> Self:
@@ -128,8 +130,10 @@ class CsvSource:
         self.close()
 
     def stations(self) -> tuple[Station, ...]:
-        """The 49 stations of the weatherAUS table; the Bureau's spelling is matched to them when cleaning."""
-        return STATIONS
+        """The 49 stations of the weatherAUS table, then those of the `stations.csv` beside the observations."""
+        if self._own_stations is None:
+            self._own_stations = own_stations(self._path)
+        return (*STATIONS, *self._own_stations)
 
     def stamp(self) -> str:
         """A digest of the name, size and times of every file. The time of the last change of a file's entry is among
@@ -188,6 +192,7 @@ class CsvSource:
         if self._closed:
             raise SourceError(f"{self._path} was closed by this run; open the source again")
         if self._scratch is None:
+            self.stations()  # its faults are named before the files are read
             files = find_files(self._path)
             last_day = self._fetched_at.date()
             scratch = Scratch(PENDING_BYTES, self._first_day.toordinal() - EPOCH, last_day.toordinal() - EPOCH)

@@ -14,6 +14,7 @@ from typing import BinaryIO, NoReturn
 
 from weather_platform.errors import SourceError
 from weather_platform.regular_files import NotRegularFileError, kind_of, open_regular
+from weather_platform.sources.own_stations import FILE_NAME as OWN_STATIONS
 
 SUFFIXES = (".csv", ".csv.gz")
 
@@ -84,8 +85,8 @@ def _below(path: Path, root: Path) -> InputFiles:
         # A folder before the links to it: its files keep their own names.
         folders[:] = sorted(set(folders) - outside, key=lambda name: ((here / name).is_symlink(), name))
         for name in names:
-            if name.lower().endswith(SUFFIXES):
-                shown = (shown_here / name).as_posix()
+            shown = (shown_here / name).as_posix()
+            if name.lower().endswith(SUFFIXES) and shown != OWN_STATIONS:
                 _refuse_unreadable_name(path, shown)
                 if reason := _why_not(here / name, root):
                     passed_over.append(f"{shown} ({reason})")

@@ -60,6 +60,7 @@ def test_every_step_back_is_what_was_recorded(first: MadeHome) -> None:
     clean = first.lake.snapshot("observations").read(keys=["2015"])
     [clean] = clean.filter(of_cobar(clean)).to_pylist()
     assert f"synthetic file {clean['file']}, line {clean['row_number']};" in line_with(tree, "raw row: ")
+    assert line_with(tree, "station: ").endswith("station: Cobar, recognised by its name 'Cobar'")
     assert f", max_temp_c {clean['max_temp_c']}, " in line_with(tree, "min_temp_c")
 
 

@@ -4,7 +4,14 @@ import pyarrow as pa
 import pytest
 
 from weather_platform.domain.bureau import PLACES
-from weather_platform.domain.recognition import STATION_COLUMNS, Recognised, Recogniser, StationText, clash
+from weather_platform.domain.recognition import (
+    STATION_COLUMNS,
+    Recognised,
+    Recogniser,
+    StationText,
+    clash,
+    in_words,
+)
 from weather_platform.domain.stations import STATIONS, Station
 from weather_platform.errors import InvariantError
 
@@ -146,6 +153,30 @@ def test_a_station_of_the_user_may_not_take_the_place_of_a_shipped_one() -> None
     assert clash(of("Yulara", "Mars", ""), STATIONS) == "Uluru"
     assert clash(RICHMOND_QLD, STATIONS) is None
     assert clash(DE_BILT, STATIONS) is None
+
+
+def test_the_way_back_names_how_a_row_was_recognised_and_the_moves_of_its_place() -> None:
+    def words(*fields: str | None) -> str:
+        said = StationText(*fields)
+        found = SHIPPED.recognise(said)
+        assert found is not None
+        return in_words(found, said)
+
+    assert words("Sydney", "New South Wales", "IDCJDW2124", "066214 066037") == (
+        "Sydney, recognised by the Bureau's number 066214 (Sydney (Observatory Hill)); product IDCJDW2124; some "
+        "elements from 066037; the place was also 066062, Sydney (Observatory Hill) (before 066214, in lists until "
+        "about 2018)"
+    )
+    assert words(None, None, "IDCJDW5002", "023090") == (
+        "Adelaide, recognised by the Bureau's number 023090 (Adelaide (Kent Town)); product IDCJDW5002; the place was "
+        "also 023000, Adelaide (West Terrace / Ngayirdapira) (reopened in May 2017)"
+    )
+    assert words("Cobar", None, "IDCJDW2029", "048999") == (
+        "Cobar, recognised by the Bureau's product IDCJDW2029; main station 048999, which is not one of those known "
+        "here (048027)"
+    )
+    assert words("Yulara", "Northern Territory") == "Uluru, recognised by its name 'Yulara' in Northern Territory"
+    assert words("Perth") == "Perth, recognised by its name 'Perth'"
 
 
 def test_rows_are_recognised_together_as_they_are_alone() -> None:
