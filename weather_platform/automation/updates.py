@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 
 from weather_platform.code_version import DISTRIBUTION
-from weather_platform.lake.provenance import RAW_TABLE
-from weather_platform.sources.changes import MonthChange, changed_months
+from weather_platform.domain.stations import stations_of
+from weather_platform.lake.provenance import RAW_TABLE, STATIONS_TABLE
+from weather_platform.sources.changes import MonthChange, all_months, changed_months
 
 if TYPE_CHECKING:
     from weather_platform.lake import Lake
@@ -68,9 +69,23 @@ def is_settled(known: Settled | None, lake: "Lake", stamp: str) -> bool:
 
 
 def new_in(source: "Source", lake: "Lake") -> list[MonthChange]:
-    """The months of the source that are new or have other rows than the stored ones, ascending. Reads the source."""
+    """The months of the source that are new or have other rows than the stored ones, ascending. Reads the source.
+
+    With another catalogue every month counts: rows that were of no known station may be of one now, and a station is a
+    neighbour of all others.
+    """
     stored = lake.row_counts(RAW_TABLE, "month")
+    if changed_stations(source, lake):
+        return list(all_months(source, stored))
     return list(changed_months(source, stored, lambda months: lake.snapshot(RAW_TABLE).read(keys=months)))
+
+
+def changed_stations(source: "Source", lake: "Lake") -> list[str]:
+    """Ids of the stations that are not in the stored catalogue, or are there with other facts."""
+    if not lake.exists(STATIONS_TABLE):
+        return []
+    known = set(stations_of(lake.read(STATIONS_TABLE)))
+    return [station.id for station in source.stations() if station not in known]
 
 
 def unsettled_months(instance: dg.DagsterInstance, known: Settled | None) -> dict[str, int]:

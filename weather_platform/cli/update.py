@@ -21,6 +21,7 @@ from weather_platform.cli.runs import console_of_errors, execute
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import PartitionMissingError
 from weather_platform.lake.provenance import RAW_TABLE, refuse_other_source
+from weather_platform.lake.unknown_stations import in_words, unknown_stations
 from weather_platform.partitions import days_of_month
 from weather_platform.resources.registry import PRODUCTION
 from weather_platform.resources.source import open_source
@@ -38,12 +39,16 @@ if TYPE_CHECKING:
 Span = tuple[str, str]
 """First and last partition key of a run."""
 
+MOST_NAMED = 5
+"""Stations that a line names."""
+
 
 @dataclass
 class Done:
     """What an update did."""
 
     changes: list[MonthChange] = field(default_factory=list)
+    stations: list[str] = field(default_factory=list)
     cleaned: list[Span] = field(default_factory=list)
     featured: list[Span] = field(default_factory=list)
     forecast: dict[str, list[Span]] = field(default_factory=dict)
@@ -111,6 +116,7 @@ class _Update:
             if updates.is_settled(known, self._lake, stamp):
                 return stamp, None
             with self._console.status("reading the source to see what is new"):
+                self.done.stations = updates.changed_stations(source, self._lake)
                 self.done.changes = updates.new_in(source, self._lake)
             for remark in source.remarks():
                 self._console.print(remark, style="yellow", markup=False, soft_wrap=True)
@@ -206,13 +212,22 @@ class _Update:
             until = f"; its last day is {last_day}" if last_day else ""
             console.print(f"nothing new: all that the {self._settings.source} source has is stored{until}")
         else:
-            if done.changes:
+            if done.stations:
+                more = f" and {len(done.stations) - MOST_NAMED:,} more" if len(done.stations) > MOST_NAMED else ""
+                console.print(
+                    f"new or changed stations: {', '.join(done.stations[:MOST_NAMED])}{more}; all months are made "
+                    "again",
+                    markup=False,
+                )
+            elif done.changes:
                 console.print(f"new or changed: {_counted(done.changes)}")
             for what, spans in (("cleaned", done.cleaned), ("features made of", done.featured)):
                 if spans:
                     console.print(f"{what} {_spans(spans)}")
             rows = row_totals(self._settings)
             console.print(f"{rows['raw']:,} raw rows = {rows['clean']:,} clean + {rows['quarantined']:,} quarantined")
+            if self._settings.source != "synthetic" and (line := in_words(unknown_stations(self._lake))):
+                console.print(line, style="yellow", markup=False)
             for target in TARGETS:
                 if issued := done.forecast.get(target):
                     console.print(f"{target}: forecasts issued {_spans(issued)} by version {self._production(target)}")

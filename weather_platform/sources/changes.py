@@ -7,7 +7,7 @@ reads no file), and what is done about a change (``automation.updates``).
 Where a row came from is not compared: a table that grows moves its lines, and a file may be renamed.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -58,6 +58,12 @@ def changed_months(
                 yield MonthChange(month, _days(rows), stored=False)
             elif not _content(rows).equals(_content(before)) and (days := _differing(rows, before)) is not None:
                 yield MonthChange(month, days, stored=True)
+
+
+def all_months(source: Source, stored: Collection[str]) -> Iterator[MonthChange]:
+    """Every month of the source's coverage as changed on all of its days."""
+    for month in months_of(source.coverage()):
+        yield MonthChange(month, _days(source.rows(month)), stored=month in stored)
 
 
 def months_of(coverage: Coverage) -> list[str]:

@@ -41,7 +41,7 @@ from weather_platform.sources import Coverage
 from weather_platform.sources.bureau import BUREAU, BUREAU_OPTIONAL, Preamble, columns_without_header
 from weather_platform.sources.input_files import InputFile, find_files
 from weather_platform.sources.issues import Issue, issue_of
-from weather_platform.sources.own_stations import own_stations
+from weather_platform.sources.own_stations import own_stations, stations_file
 from weather_platform.sources.scratch import (
     EPOCH,
     HEAD,
@@ -136,15 +136,19 @@ class CsvSource:
         return (*STATIONS, *self._own_stations)
 
     def stamp(self) -> str:
-        """A digest of the name, size and times of every file. The time of the last change of a file's entry is among
-        them, so that a file that was replaced by one of the same size and age is noticed, too."""
+        """A digest of the name, size and times of every file, `stations.csv` included. The time of the last change of
+        a file's entry is among them, so that a file that was replaced by one of the same size and age is noticed, too.
+        """
         digest = hashlib.sha256(str(self._path).encode())
-        for file in find_files(self._path).files:
+        files = [(file.shown, file.path, file.real) for file in find_files(self._path).files]
+        if os.path.lexists(own := stations_file(self._path)):
+            files.append((f"own {own.name}", own, own))
+        for shown, path, real in files:
             try:
-                found = file.real.stat()
+                found = real.stat()
             except OSError as error:
-                raise SourceError(f"{file.path}: cannot be read ({error.strerror}); check the disk") from error
-            digest.update(f"\0{file.shown}\0{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}".encode())
+                raise SourceError(f"{path}: cannot be read ({error.strerror}); check the disk") from error
+            digest.update(f"\0{shown}\0{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}".encode())
         return digest.hexdigest()
 
     def coverage(self) -> Coverage:

@@ -40,14 +40,18 @@ _ID = re.compile(r"[^\W_](?:[\w .-]*[^\W_])?")
 _NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?")
 
 
+def stations_file(observations: Path) -> Path:
+    """Where the own stations of a folder or file of observations are listed; it need not be there."""
+    return (observations if observations.is_dir() else observations.parent) / FILE_NAME
+
+
 def own_stations(observations: Path) -> tuple[Station, ...]:
     """The stations of the `stations.csv` in the folder of the observations, in its order; none without that file.
 
     Beside a single file of observations another kind of `stations.csv` may be found, with neither of the columns `id`
     and `name`: it is not meant. SourceError names every fault.
     """
-    alone = not observations.is_dir()
-    path = (observations.parent if alone else observations) / FILE_NAME
+    alone, path = not observations.is_dir(), stations_file(observations)
     if path == observations or not os.path.lexists(path):
         return ()
     if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(path.parent)):

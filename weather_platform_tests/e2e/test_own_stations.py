@@ -84,3 +84,17 @@ def test_the_endpoint_knows_the_own_station(ran: tuple[MadeHome, Done], tmp_path
     assert state.recent is not None
     stored = folder.table(state.recent.stations)
     assert OWN in stored["id"].to_pylist()
+
+
+def test_an_update_makes_a_station_known_and_does_nothing_the_second_time(ran: tuple[MadeHome, Done]) -> None:
+    home, _ = ran
+    assert home.run("update").out.startswith("nothing new")
+    with (home.settings.csv_path / "stations.csv").open("a") as file:  # type: ignore[operator]
+        file.write("Bathurst,,NSW,-33.43,149.56,713,Australia/Sydney\n")
+    done = home.run("update")
+    assert done.code == 0, done.err
+    assert "new or changed stations: Bathurst; all months are made again" in done.out
+    assert "unknown station" not in done.out
+    (line,) = [line for line in home.call("stations").out.splitlines() if line.startswith("Bathurst")]
+    assert line.split()[2:5] == ["3", "2014-08-01", "2014-08-03"]
+    assert home.run("update").out.startswith("nothing new")
