@@ -20,7 +20,7 @@ from weather_platform.sources import Coverage, Source
 MONTHS_AT_ONCE = 24
 """Stored months that are read in one scan: opening as many files one by one takes longer than reading them."""
 
-_PROVENANCE = ("file", "row_number", "fetched_at")
+_PROVENANCE = ("file", "row_number", "fetched_at", "prepared_at", "modified_at")
 _CONTENT = tuple(name for name in RAW_SCHEMA.names if name not in ("month", *_PROVENANCE))
 _FIELD_END, _MISSING = "\x1f", "\x00"
 
