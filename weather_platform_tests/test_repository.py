@@ -80,12 +80,17 @@ SHIPPED = {"weather_platform/reports/coastline.npz"}
 """What the product needs and has no other form: numbers that are read without executing anything."""
 
 
+OLD_HOMES = ROOT / "weather_platform_tests" / "old_homes"
+OLD_HOME_MAX_BYTES = 1_000_000
+
+
 def strays(paths: list[Path]) -> list[str]:
     """Files of no kind that is kept here, and pictures that are not of the documents."""
     return [
         path.name
         for path in paths
         if str(path.relative_to(ROOT)) not in SHIPPED
+        and not (path.parent == OLD_HOMES and path.name.endswith(".tar.xz"))
         and (path.suffix not in KEPT or (path.suffix == ".png" and not path.is_relative_to(ROOT / "docs" / "images")))
     ]
 
@@ -94,7 +99,13 @@ def test_no_tracked_file_is_a_table_of_data_a_pickle_or_a_package() -> None:
     assert strays(tracked()) == []
 
 
-@pytest.mark.parametrize("name", ["model.pkl", "rows.csv.gz", "rows.parquet", "weather.db", "a-1.0.whl", "plot.png"])
+def test_the_home_kept_of_a_version_is_small() -> None:
+    assert [path.name for path in OLD_HOMES.glob("*.tar.xz") if path.stat().st_size > OLD_HOME_MAX_BYTES] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["model.pkl", "rows.csv.gz", "rows.parquet", "weather.db", "a-1.0.whl", "plot.png", "home.tar.xz"]
+)
 def test_a_file_that_does_not_belong_is_found(name: str) -> None:
     assert strays([ROOT / name]) == [name]
 

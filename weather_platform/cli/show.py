@@ -14,10 +14,10 @@ from weather_platform.cli.reading import no_home, reading_database, reading_hist
 from weather_platform.domain.recognition import Recogniser, StationText
 from weather_platform.domain.stations import stations_of
 from weather_platform.domain.targets import TARGETS, ForecastTarget, Task
-from weather_platform.errors import PartitionMissingError, SourceError
+from weather_platform.errors import PartitionMissingError, RegistryError, RegistryUnreachableError, SourceError
 from weather_platform.lake import Lake
 from weather_platform.lake.provenance import SYNTHETIC, lake_source, made_from
-from weather_platform.resources.registry import PRODUCTION, ModelRegistry
+from weather_platform.resources.registry import PRODUCTION, SOURCE_TAG, ModelRegistry
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database, open_lake
 
@@ -152,20 +152,30 @@ def show_models(settings: Settings) -> None:
                 no_wrap=not long,
                 overflow="fold" if long else "ellipsis",
             )
+        old = []
         for model in reversed(registry.versions(target)):
-            reference = registry.reference(model.run_id)
-            if reference.source == SYNTHETIC:
-                table.title = f"{target}{made_from(reference.source)}"
+            try:
+                reference = registry.reference(model.run_id)
+                measured = [f"{reference.metric(f'test_{name}'):.3f}" for name in metrics]
+            except RegistryUnreachableError:
+                raise
+            except RegistryError as error:
+                measured = ["old", *[""] * (len(metrics) - 1)]
+                old.append(f"old: {model.name} lacks what this version of the package records of a model: {error}")
+            if model.tags.get(SOURCE_TAG) == SYNTHETIC:
+                table.title = f"{target}{made_from(SYNTHETIC)}"
             table.add_row(
                 str(model.version),
                 ", ".join(sorted(alias for alias, version in aliases.items() if version == model.version)),
                 model.tags["algorithm"],
                 model.tags["year"],
                 *([model.tuned_through.isoformat()] if wide else []),
-                *(f"{reference.metric(f'test_{name}'):.3f}" for name in metrics),
+                *measured,
                 *([model.digest[:7]] if wide else []),
             )
         console.print(table if table.row_count else f"{target}: no version is registered yet; `weather run` trains one")
+        for line in old:
+            console.print(line, soft_wrap=True, markup=False)
 
 
 def show_status(settings: Settings) -> None:

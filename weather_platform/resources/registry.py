@@ -36,6 +36,11 @@ DIGEST_TAG = "sha256"
 GOLDEN_TAG = "golden_sha256"
 SOURCE_TAG = "source"
 """What the lake was filled from when the model was trained: csv or synthetic."""
+_RECORDED = (
+    DIGEST_TAG, GOLDEN_TAG, "target", "algorithm", "year", "model_id", "model_uri", "feature_version",
+    "tuned_through", "tested_through",
+)  # fmt: skip
+"""Tags without which a run is no reference to a model."""
 CARD_FILE, CARD_PAGE = "model_card.md", "model_card.html"
 """The card of a registered version, among the artifacts of its run: as text, and as a page with its pictures."""
 
@@ -169,8 +174,13 @@ class ModelRegistry:
         with self._asking(f"reading run {run_id}"):
             run = self._client.get_run(run_id)
         tags, status = run.data.tags, run.info.status
-        if status != "FINISHED" or DIGEST_TAG not in tags or GOLDEN_TAG not in tags:
+        if status != "FINISHED":
             raise RegistryError(f"run {run_id} holds no finished model (status {status}); train it again")
+        if lacking := [name for name in _RECORDED if name not in tags]:
+            raise RegistryError(
+                f"run {run_id} has no tag {', '.join(lacking)}, as an earlier version of this package did not record "
+                "it; train it again"
+            )
         return ModelReference(
             target=tags["target"],
             algorithm=tags["algorithm"],

@@ -11,7 +11,7 @@ import pytest
 
 from weather_platform.domain.targets import TARGETS
 from weather_platform.resources.mlflow_client import mlflow_client
-from weather_platform.resources.registry import PRODUCTION
+from weather_platform.resources.registry import GOLDEN_TAG, PRODUCTION
 from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome, clean_environment, files_of
 from weather_platform_tests.small_models import TARGET
@@ -130,6 +130,19 @@ def test_models_are_listed_with_alias_metrics_and_digest(first: MadeHome) -> Non
     for name in ("r2", "rmse", "mae", "coverage_90"):
         assert name in done.out
         assert f"{metrics[name]:.3f}" in done.out
+
+
+def test_a_version_of_which_an_earlier_package_recorded_less_is_listed_and_marked(home: MadeHome) -> None:
+    client, run_id = mlflow_client(mlflow_tracking_uri(home.settings)), home.registry.production(TARGET).run_id
+    client.delete_tag(run_id, GOLDEN_TAG)
+    done = home.call("models")
+    assert done.code == 0, done.err
+    table, _, other = done.out.partition(f"old: {TARGET} version 1 lacks ")
+    assert f"run {run_id} has no tag {GOLDEN_TAG}" in other.splitlines()[0]
+    [line] = [line.split() for line in table.splitlines() if "Production" in line]
+    assert (line[:2], "old" in line) == (["1", "Production"], True)
+    [whole] = [line for line in other.splitlines() if "Production" in line]
+    assert "old" not in whole.split(), "the versions of the other target are shown as ever"
 
 
 def test_the_status_says_source_rows_model_and_last_runs(first: MadeHome) -> None:
