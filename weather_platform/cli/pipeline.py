@@ -1,11 +1,14 @@
 """`weather run`: the plan, one stage after the other, and what came out of it."""
 
 import resource
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+import pyarrow.compute as pc
 
 from weather_platform.assets.raw import letting_go
 from weather_platform.assets.splits import REASON
@@ -16,6 +19,7 @@ from weather_platform.cli.home import open_instance
 from weather_platform.cli.runs import StageResult, console_of_errors, execute
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import NotEnoughDataError
+from weather_platform.lake import Lake
 from weather_platform.lake.provenance import refuse_other_source
 from weather_platform.lake.unknown_stations import in_words, unknown_stations
 from weather_platform.resources.source import open_source
@@ -84,6 +88,7 @@ def run_pipeline(
             stages.append(execute(definitions, instance, stage, console, targets=chosen, run_config=config))
             if stage.job == PROCESS:
                 updates.settle(instance, lake, stamp)
+                _refuse_without_clean_rows(lake, row_totals(settings))
         learned = _learned(instance, [stage.run_id for stage in stages if stage.run.job == LEARN], chosen)
     unknown = in_words(unknown_stations(lake))
     return Outcome(
@@ -96,6 +101,29 @@ def run_pipeline(
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         remarks=remarks if synthetic or unknown is None else (*remarks, unknown),
     )
+
+
+def _refuse_without_clean_rows(lake: Lake, rows: Mapping[str, int]) -> None:
+    """NotEnoughDataError, with the reasons and the unknown stations, when cleaning left nothing to train on."""
+    if rows["clean"]:
+        return
+    rejected = lake.read("quarantined_observations", columns=["rule", "station"])
+    counts = Counter(rejected["rule"].to_pylist())
+    rules = ", ".join(f"{rule} {count:,}" for rule, count in counts.most_common())
+    unknown = Counter(rejected.filter(pc.equal(rejected["rule"], "unknown_station"))["station"].to_pylist())
+    named = ", ".join(f"{name} ({count:,})" for name, count in unknown.most_common(_SHOWN_STATIONS))
+    more = f" and {len(unknown) - _SHOWN_STATIONS:,} more" if len(unknown) > _SHOWN_STATIONS else ""
+    remedy = (
+        f"the catalogue has no station {named}{more}; name the stations as the catalogue does"
+        if unknown
+        else "correct the rows"
+    )
+    raise NotEnoughDataError(
+        f"none of {rows['raw']:,} rows can be used ({rules}), so nothing is trained: {remedy}, then run again"
+    )
+
+
+_SHOWN_STATIONS = 5
 
 
 def row_totals(settings: Settings) -> dict[str, int]:

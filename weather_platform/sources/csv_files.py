@@ -36,6 +36,7 @@ from weather_platform.domain.dates import parse_days
 from weather_platform.domain.observations import OBSERVATION_COLUMNS, RAW_SCHEMA
 from weather_platform.domain.stations import STATIONS, Station
 from weather_platform.domain.strays import FEW_DAYS, FEW_SHARE
+from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import SourceError
 from weather_platform.sources import Coverage
 from weather_platform.sources.bureau import BUREAU, BUREAU_OPTIONAL, Preamble, columns_without_header
@@ -60,6 +61,9 @@ LONGEST_ROW_BYTES = 1 << 20
 """A row may not be longer than this: it is a quote that was never closed."""
 PENDING_BYTES = 64 << 20
 """Parsed rows kept in memory before they are written to the scratch folder."""
+INDEX_HEADERS = ("Unnamed: 0",)
+"""What the first, unnamed column of a weatherAUS table is called once pandas has read and written it."""
+LABEL_COLUMNS = frozenset(target.column for target in TARGETS.values())
 OUTSIDE_FILE_MONTH = "outside_file_month"
 SHOWN = 5
 """Files or rows that a remark names."""
@@ -73,7 +77,7 @@ WEATHER_AUS: dict[str, str] = {
     "RISK_MM": "risk_mm",
     "RainTomorrow": "rain_tomorrow",
 }
-"""Header to raw column. RISK_MM and RainTomorrow may be absent, each for itself."""
+"""Header to raw column. Date, Location and the label of one target must be there; the others may be absent."""
 WEATHER_AUS_OPTIONAL = frozenset({"RISK_MM", "RainTomorrow"})
 
 SOUND_FIELDS = re.compile(r'(?:(?:"(?:[^"]|"")*+"|[^",][^,]*+|),)*+')
@@ -213,6 +217,7 @@ class CsvSource:
             self._moments = {shown: (reader.issue.prepared_at, reader.modified_us) for shown, reader in read.items()}
             self._remarks = (
                 *(f"{self._path}: passed over {name}" for name in files.passed_over),
+                *_of_missing(read.values()),
                 *_of_other_months(read.values()),
                 *_of_strays(strays, scratch),
             )
@@ -253,6 +258,8 @@ class _FileReader:
         self.date_column = 1
         self.issue = Issue()
         self.modified_us = 0  # since 1970
+        self.missing: tuple[str, ...] = ()  # headers of quantities that the file does not have
+        self.without_label: tuple[str, ...] = ()  # the columns of targets' labels among them
         self.of_other_months: list[
             tuple[int, str]
         ] = []  # line and date of rows outside of the month that the file names
@@ -466,11 +473,18 @@ class _FileReader:
                     column,
                 )
             seen[cell] = column
-            if cell not in known and not (bureau and cell == "" and column == 1):
+            if cell not in known and not (column == 1 and cell in ("", *(() if bureau else INDEX_HEADERS))):
                 self._fail(f"unknown header {cell!r:.60}; remove or rename the column", line, column)
-        for wanted in known:
-            if wanted not in seen and wanted not in optional:
-                self._fail(f"the header {wanted!r} is missing; {LAYOUT_HINT}, complete", line)
+        missing = [wanted for wanted in known if wanted not in seen and wanted not in optional]
+        labels = [wanted for wanted, name in known.items() if name in LABEL_COLUMNS]
+        needed = [wanted for wanted in missing if known[wanted] in ("date", "station")]
+        if needed or not set(labels) & set(seen):
+            are = "header {} is" if len(missing) == 1 else "headers {} are"
+            must = " and ".join([*needed, *([] if set(labels) & set(seen) else [f"one of {' and '.join(labels)}"])])
+            named = ", ".join(repr(wanted) for wanted in missing)
+            self._fail(f"the {are.format(named)} missing, and {must} must be there; {LAYOUT_HINT}", line)
+        self.missing = tuple(missing)
+        self.without_label = tuple(known[wanted] for wanted in labels if wanted in missing)
         return tuple(known.get(cell) for cell in header)
 
     # Rows
@@ -559,7 +573,9 @@ class _FileReader:
         found = {name: cells.column(i) for i, name in enumerate(layout.columns) if name is not None}
         for i, name in enumerate(layout.columns):
             if name is None:
-                filled = pc.not_equal(cells.column(i), "")
+                # An index, which pandas and R write, says nothing; anything else would be lost.
+                index = r"^[0-9]*$" if "station" in layout.columns else "^$"
+                filled = pc.invert(pc.match_substring_regex(cells.column(i), index))
                 if pc.any(filled).as_py():
                     at = int(lines[pc.index(filled, True).as_py()])
                     self._fail("a value in the column without a name; give it a known header or empty it", at, i + 1)
@@ -639,6 +655,23 @@ class _FileReader:
         return table.set_column(table.schema.get_field_index("date_fault"), SCRATCH_SCHEMA.field("date_fault"), faults)
 
 
+def _of_missing(readers: Iterable[_FileReader]) -> Iterator[str]:
+    """What is said of quantities that files do not have: once for all files that lack the same ones."""
+    alike: dict[tuple[str, ...], list[_FileReader]] = {}
+    for reader in readers:
+        alike.setdefault(reader.missing, []).append(reader)
+    for missing, found in sorted(alike.items()):
+        if missing:
+            more = f" and {_counted(len(found) - 1, 'more file')}" if len(found) > 1 else ""
+            lost = [target.name for target in TARGETS.values() if target.column in found[0].without_label]
+            others = " ".join(f"--target {name}" for name in TARGETS if name not in lost)
+            unlabelled = f"; no label of {' and '.join(lost)}: `weather run {others}` trains without" if lost else ""
+            yield (
+                f"{found[0].path}{more} without {', '.join(missing)}: not observed there, and forecasts are less "
+                f"certain for it{unlabelled}"
+            )
+
+
 def _of_other_months(readers: Iterable[_FileReader]) -> Iterator[str]:
     """What is said of rows outside of the month that their file names: the files at fault, five of them by name."""
     found = [reader for reader in readers if reader.of_other_months]
@@ -668,7 +701,11 @@ def _of_strays(strays: list[tuple[str, int, str]], scratch: Scratch) -> Iterator
 
 
 def _rows(count: int) -> str:
-    return f"{count:,} row{'' if count == 1 else 's'}"
+    return _counted(count, "row")
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
 
 
 def _month_text(month: int) -> str:

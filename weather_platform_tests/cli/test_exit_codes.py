@@ -5,7 +5,7 @@ import gzip
 import os
 import shutil
 import signal
-from datetime import date
+from datetime import date, timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,21 @@ def test_a_pipe_among_the_observations_is_named_and_does_not_stop_a_command(noth
     (folder / "rows.csv").write_text(f"{HEADER}\n2015-01-01{ROW}\n")
     few = nothing.run("run", "--source", "csv", "--path", str(folder))
     assert f"{folder}: passed over pipe.csv (a named pipe)" in few.lines
+
+
+def test_a_table_of_unknown_stations_stops_before_training_and_names_them(nothing: MadeHome, tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    days = [date(2010, 1, 1) + timedelta(days=n) for n in range(900)]
+    lines = [f"{day}{ROW}".replace("Albury", "De Bilt" if n else "Cabauw") for n, day in enumerate(days)]
+    path.write_text("\n".join([HEADER, *lines, ""]))
+    done = nothing.run("run", "--source", "csv", "--path", str(path))
+    assert done.code == 1
+    assert done.lines[-1].startswith(
+        "weather: none of 900 rows can be used (unknown_station 900), so nothing is trained: the catalogue has no "
+        "station De Bilt (899), Cabauw (1); name"
+    )
+    assert "learn" not in done.err
+    assert len(nothing.lake.read("quarantined_observations")) == 900
 
 
 def test_the_real_command_gives_the_same_codes(nothing: MadeHome) -> None:

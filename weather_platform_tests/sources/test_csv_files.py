@@ -206,6 +206,60 @@ def test_quotes_line_breaks_and_blank_lines_keep_the_line_numbers(opened: Callab
     assert got["row_number"].to_pylist() == [2, 5, 6, 9]
 
 
+OPTIONAL = [name for name in QUANTITIES if name not in ("MaxTemp", "Rainfall")]
+
+
+def test_quantities_that_a_table_does_not_have_are_not_observed_and_named(
+    opened: Callable[..., CsvSource], tmp_path: Path
+) -> None:
+    lean = ["Date", "Location", "MaxTemp", "Rainfall"]
+    source = opened({"a.csv": table(row("2009-11-03"), header=lean), "b.csv": table(row("2009-11-04"), header=lean)})
+    first, _ = source.rows("2009-11").to_pylist()
+    assert (first["max_temp_c"], first["rainfall_mm"]) == ("22.9", "0.6")
+    assert {first[c.name] for c in OBSERVATION_COLUMNS if c.weather_aus in OPTIONAL} == {None}
+    assert source.remarks() == (
+        f"{tmp_path / 'observations' / 'a.csv'} and 1 more file without {', '.join(OPTIONAL)}: not observed there, and "
+        "forecasts are less certain for it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("missing", "target"), [("Rainfall", "rain_tomorrow"), ("MaxTemp", "max_temp_tomorrow"), ("Sunshine", None)]
+)
+def test_a_table_without_the_label_of_one_target_serves_the_other(
+    opened: Callable[..., CsvSource], missing: str, target: str | None
+) -> None:
+    source = opened({"a.csv": table(row("2009-11-03"), header=[name for name in HEADER if name != missing])})
+    (said,) = source.remarks()
+    other = {"rain_tomorrow": "max_temp_tomorrow", "max_temp_tomorrow": "rain_tomorrow"}.get(target or "")
+    said_of_it = f"for it; no label of {target}: `weather run --target {other}` trains without" if target else "for it"
+    assert said.endswith(said_of_it)
+    assert f"a.csv without {missing}: " in said
+    assert len(source.rows("2009-11")) == 1
+
+
+def test_a_bureau_file_may_lack_a_quantity(opened: Callable[..., CsvSource]) -> None:
+    text = "\n".join(
+        ",".join(cell for at, cell in enumerate(line.split(",")) if len(line.split(",")) < 22 or at != 6)
+        for line in bureau("2009-11-1").splitlines()
+    )
+    source = opened({"a.csv": text})
+    (got,) = source.rows("2009-11").to_pylist()
+    assert (got["sunshine_hours"], got["evaporation_mm"], got["max_temp_c"]) == (None, "NA", "22.9")
+    assert "a.csv without Sunshine (hours): not observed" in source.remarks()[0]
+
+
+@pytest.mark.parametrize("name", ["", '""', "Unnamed: 0"])
+def test_an_index_in_an_unnamed_first_column_is_ignored(opened: Callable[..., CsvSource], name: str) -> None:
+    lines = table(row("2009-11-03"), row("2009-11-04"), row("2009-11-05")).splitlines()
+    text = "\n".join([f"{name},{lines[0]}", f"0,{lines[1]}", f'"1",{lines[2]}', f",{lines[3]}"])
+    source = opened({"a.csv": text})
+    assert [(r["day"].day, r["station"], r["rain_tomorrow"]) for r in everything(source)] == [
+        (3, "Albury", "No"), (4, "Albury", "No"), (5, "Albury", "No"),
+    ]  # fmt: skip
+    assert source.remarks() == ()
+
+
 BLOCKS = [8 << 20, *range(400, 420), 1000]
 """So many bytes at a time: the whole file at once, and borders at every byte of a sequence."""
 
@@ -566,10 +620,18 @@ POISON: dict[str, tuple[dict[str, str | bytes], str]] = {
         {"p.csv": ROWS.replace("Sunshine", "Sunshin")},
         r"line 1, column 7: unknown header 'Sunshin'",
     ),
-    "unnamed column": ({"p.csv": ROWS.replace("Date,", ",Date,", 1)}, r"line 1, column 1: unknown header ''"),
-    "missing quantity": (
-        {"p.csv": without("Humidity3pm")},
-        r"p\.csv, line 1: the header 'Humidity3pm' is missing",
+    "unnamed column": ({"p.csv": ROWS.replace("Date,", "Date,,", 1)}, r"line 1, column 2: unknown header ''"),
+    "unnamed first column that is no index": (
+        {"p.csv": ROWS.replace("Date,", ",Date,", 1).replace("2009-11-0", "x,2009-11-0")},
+        r"p\.csv, line 2, column 1: a value in the column without a name",
+    ),
+    "missing label": (
+        {"p.csv": without("Rainfall", "MaxTemp", "Cloud9am")},
+        r"p\.csv, line 1: the headers 'MaxTemp', 'Rainfall', 'Cloud9am' are missing, and one of MaxTemp and Rainfall",
+    ),
+    "missing date and more": (
+        {"p.csv": without("Date", "Location", "Sunshine")},
+        r"p\.csv, line 1: the headers 'Date', 'Location', 'Sunshine' are missing, and Date and Location must be there",
     ),
     "missing date": ({"p.csv": without("Date")}, r"p\.csv, line 1: the header 'Date' is missing"),
     "missing station": ({"p.csv": without("Location")}, r"p\.csv, line 1: the header 'Location' is missing"),
@@ -639,10 +701,6 @@ POISON: dict[str, tuple[dict[str, str | bytes], str]] = {
         r"p\.csv, line 1: a Bureau preamble without a header",
     ),
     "bureau header only": ({"p.csv": bureau()}, r"p\.csv, line 6: there is a header but no row"),
-    "bureau column missing": (
-        {"p.csv": bureau("2009-11-1").replace('"Sunshine (hours)",', "")},
-        r"p\.csv, line 6: the header 'Sunshine \(hours\)' is missing",
-    ),
     "bureau first column filled": (
         {"p.csv": bureau("2009-11-1", "2009-11-2").replace(",2009-11-2", "x,2009-11-2")},
         r"p\.csv, line 8, column 1: a value in the column without a name",
