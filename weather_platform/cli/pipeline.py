@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-import pyarrow.compute as pc
 
 from weather_platform.assets.raw import letting_go
 from weather_platform.assets.splits import REASON
@@ -107,23 +106,10 @@ def _refuse_without_clean_rows(lake: Lake, rows: Mapping[str, int]) -> None:
     """NotEnoughDataError, with the reasons and the unknown stations, when cleaning left nothing to train on."""
     if rows["clean"]:
         return
-    rejected = lake.read("quarantined_observations", columns=["rule", "station"])
-    counts = Counter(rejected["rule"].to_pylist())
+    counts = Counter(lake.read("quarantined_observations", columns=["rule"])["rule"].to_pylist())
     rules = ", ".join(f"{rule} {count:,}" for rule, count in counts.most_common())
-    unknown = Counter(rejected.filter(pc.equal(rejected["rule"], "unknown_station"))["station"].to_pylist())
-    named = ", ".join(f"{name} ({count:,})" for name, count in unknown.most_common(_SHOWN_STATIONS))
-    more = f" and {len(unknown) - _SHOWN_STATIONS:,} more" if len(unknown) > _SHOWN_STATIONS else ""
-    remedy = (
-        f"the catalogue has no station {named}{more}; name the stations as the catalogue does"
-        if unknown
-        else "correct the rows"
-    )
-    raise NotEnoughDataError(
-        f"none of {rows['raw']:,} rows can be used ({rules}), so nothing is trained: {remedy}, then run again"
-    )
-
-
-_SHOWN_STATIONS = 5
+    remedy = in_words(unknown_stations(lake)) or "correct the rows and run again"
+    raise NotEnoughDataError(f"none of {rows['raw']:,} rows can be used ({rules}), so nothing is trained; {remedy}")
 
 
 def row_totals(settings: Settings) -> dict[str, int]:

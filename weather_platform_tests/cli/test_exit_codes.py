@@ -205,8 +205,8 @@ def test_a_table_of_unknown_stations_stops_before_training_and_names_them(nothin
     done = nothing.run("run", "--source", "csv", "--path", str(path))
     assert done.code == 1
     assert done.lines[-1].startswith(
-        "weather: none of 900 rows can be used (unknown_station 900), so nothing is trained: the catalogue has no "
-        "station De Bilt (899), Cabauw (1); name"
+        "weather: none of 900 rows can be used (unknown_station 900), so nothing is trained; 900 rows of 2 unknown "
+        "stations cannot be used: De Bilt (899); Cabauw (1); `weather stations --unknown` lists them"
     )
     assert "learn" not in done.err
     assert len(nothing.lake.read("quarantined_observations")) == 900
