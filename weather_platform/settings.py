@@ -2,7 +2,8 @@
 
 What belongs here: names, types, bounds and defaults of settings. What does not: building anything from them
 (``resources``). Every field is read from `WEATHER_<FIELD>`, then from `<home>/weather.env`, which holds what
-`weather run` was last told about its source, so that the UI goes on with the same one.
+the last `weather run` or `weather demo` used as its source, and whether it trained quickly, so that later commands and
+the UI go on with the same.
 """
 
 import os
@@ -70,7 +71,8 @@ class Settings(BaseSettings):
 
     quick: bool = Field(
         False,
-        description="Train with the quick parameters of each algorithm, as `weather demo` does: a trial in seconds.",
+        description="Train with the quick parameters of each algorithm, as `weather demo` does: a trial in seconds. "
+        "Kept for later commands of the home.",
     )
 
     source: SourceName = Field("synthetic", description="Where raw observations come from.")
@@ -341,10 +343,9 @@ def otlp_endpoint() -> str | None:
 
 
 def remember_source(settings: Settings) -> None:
-    """Write the choice of source to the home, so that every later process of this home uses the same one."""
-    chosen = settings.model_dump(
-        include={name for name in Settings.model_fields if name.startswith(("source", "csv", "synthetic"))}
-    )
+    """Write source and `quick` to the home, so that every later process of it reads and trains the same way."""
+    kept = {name for name in Settings.model_fields if name.startswith(("source", "csv", "synthetic"))}
+    chosen = settings.model_dump(include=kept | ({"quick"} if settings.quick else set()))
     if settings.csv_path is not None and settings.csv_path.is_relative_to(settings.home):
         chosen["csv_path"] = Path(_HOME_MARK, settings.csv_path.relative_to(settings.home))
     lines = [f"WEATHER_{name.upper()}={_quoted(str(value))}\n" for name, value in chosen.items() if value is not None]

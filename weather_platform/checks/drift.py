@@ -34,7 +34,11 @@ def drift_checks() -> list[dg.AssetChecksDefinition]:
     )  # fmt: skip
     def no_drift(context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]) -> dg.AssetCheckResult:
         months = partitions_of_run(context, KEY)
-        return report(of_status(database.drift(months), "drift", "unknown"), looked_at=len(months), severity=WARN)
+        return report(
+            of_status(database.drift(months), "drift", "unknown"), looked_at=len(months), severity=WARN,
+            meaning="The month differs from those that the models learned from, or could not be compared. The "
+            "drift report shows the columns; if their instruments are right, train on newer data.",
+        )  # fmt: skip
 
     @dg.asset_check(
         asset=KEY, name="drift_status_known", description="There was enough to compare each month with its reference."
@@ -43,7 +47,10 @@ def drift_checks() -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
     ) -> dg.AssetCheckResult:
         months = partitions_of_run(context, KEY)
-        return report(of_status(database.drift(months), "unknown"), looked_at=len(months), severity=WARN)
+        return report(
+            of_status(database.drift(months), "unknown"), looked_at=len(months), severity=WARN,
+            meaning="There are too few reports to say whether the month drifted. Report it again when its days are in.",
+        )  # fmt: skip
 
     @dg.asset_check(
         asset=KEY, name="every_column_reported",
@@ -53,7 +60,11 @@ def drift_checks() -> list[dg.AssetChecksDefinition]:
         context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
     ) -> dg.AssetCheckResult:
         months = partitions_of_run(context, KEY)
-        return report(columns_nobody_reported(database.drift(months)), looked_at=len(months), severity=WARN)
+        return report(
+            columns_nobody_reported(database.drift(months)), looked_at=len(months), severity=WARN,
+            meaning="No station reported these columns, which the models learned from; they take them as missing, and "
+            "forecasts are less sure. Look whether the source still has them.",
+        )  # fmt: skip
 
     return [report_is_stored, no_drift, drift_status_known, every_column_reported]
 

@@ -35,7 +35,11 @@ def features_checks() -> list[dg.AssetChecksDefinition]:
     )  # fmt: skip
     def no_empty_feature(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         years = partitions_of_run(context, dg.AssetKey("features"))
-        return report(empty_features(lake.lake(), years), looked_at=len(years), severity=WARN)
+        return report(
+            empty_features(lake.lake(), years), looked_at=len(years), severity=WARN,
+            meaning="No station reported what these features are made of in that year, so models do without them "
+            "there. If the source has these columns, look at its files; else there is nothing to do.",
+        )  # fmt: skip
 
     return [columns_of_the_contract, a_row_per_observation, no_empty_feature]
 

@@ -67,7 +67,10 @@ def forecasts_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
         database: dg.ResourceParam[Database],
     ) -> dg.AssetCheckResult:
         forecasts, days = issued(context, registry, database)
-        return report(silent_days(forecasts, days), looked_at=len(days), severity=WARN)
+        return report(
+            silent_days(forecasts, days), looked_at=len(days), severity=WARN,
+            meaning="Without a report there is no forecast of the day. Ingest its observations and forecast it again.",
+        )  # fmt: skip
 
     return [a_forecast_per_report, forecasts_possible, some_station_reported]
 

@@ -42,7 +42,11 @@ def leaderboard_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]
         context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database], lake: LakeResource
     ) -> dg.AssetCheckResult:
         stored = boards(context, database, lake)
-        return report(beaten_challengers(stored), looked_at=len(stored), severity=WARN)
+        return report(
+            beaten_challengers(stored), looked_at=len(stored), severity=WARN,
+            meaning="The best candidate is no better than a simple rule, so the promotion rejects it. Train on more "
+            "years, or look at the features of the newest one.",
+        )  # fmt: skip
 
     return [ranked_by_validation, challenger_beats_the_baselines]
 

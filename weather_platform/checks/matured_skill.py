@@ -38,7 +38,11 @@ def matured_skill_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinitio
     ) -> dg.AssetCheckResult:
         months = partitions_of_run(context, key)
         stored = database.matured_skill(target.name, min(months, default=""), max(months, default=""))
-        return report(unskilled_months(target, stored), looked_at=len(months), severity=WARN)
+        return report(
+            unskilled_months(target, stored), looked_at=len(months), severity=WARN,
+            meaning="Live forecasts of the month were no better than the long-term mean of the station and month. "
+            "`weather watch` shows whether the data drifted; a run over the newest year trains a challenger.",
+        )  # fmt: skip
 
     return [counts_add_up, beats_climatology]
 

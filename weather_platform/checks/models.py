@@ -38,7 +38,11 @@ def model_checks(target: ForecastTarget, algorithm: Algorithm) -> list[dg.AssetC
         context: dg.AssetCheckExecutionContext, registry: dg.ResourceParam[ModelRegistry]
     ) -> dg.AssetCheckResult:
         made = candidates(context, registry)
-        return report(unbeaten_baselines(target, made), looked_at=len(made), severity=WARN)
+        return report(
+            unbeaten_baselines(target, made), looked_at=len(made), severity=WARN,
+            meaning="The candidate is no better than a simple rule on the test days. There is nothing to do while "
+            "another candidate of the year is better: the leaderboard shows it.",
+        )  # fmt: skip
 
     return [digest_verifies, beats_the_baselines]
 

@@ -116,6 +116,8 @@ def _quarantined_share_check() -> dg.AssetChecksDefinition:
         return _shares(
             quarantined_shares(lake.lake(), partitions_of_run(context, OBSERVATIONS)),
             MAX_QUARANTINED_SHARE,
+            "Many raw rows of the year were rejected. The table quarantined_observations has each with the rule it "
+            "broke: correct the source and ingest it again, or go on without these rows.",
         )
 
     return check
@@ -126,12 +128,17 @@ def _faulty_cells_check() -> dg.AssetChecksDefinition:
 
     @dg.asset_check(asset="observations", name="faulty_cells_share", description=description)
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        return _shares(faulty_shares(context.instance, partitions_of_run(context, OBSERVATIONS)), MAX_FAULTY_SHARE)
+        return _shares(
+            faulty_shares(context.instance, partitions_of_run(context, OBSERVATIONS)),
+            MAX_FAULTY_SHARE,
+            "Many values of the year are outside what can be measured and count as missing. Look at the units and the "
+            "columns of the source.",
+        )
 
     return check
 
 
-def _shares(shares: Mapping[str, float | None], limit: float) -> dg.AssetCheckResult:
+def _shares(shares: Mapping[str, float | None], limit: float, meaning: str) -> dg.AssetCheckResult:
     findings = {
         year: "not known, as its materialisation counts none; materialise it again"
         if share is None
@@ -140,4 +147,4 @@ def _shares(shares: Mapping[str, float | None], limit: float) -> dg.AssetCheckRe
         if share is None or share > limit
     }
     largest = max((share for share in shares.values() if share is not None), default=0.0)
-    return report(findings, looked_at=len(shares), severity=WARN, largest_share=largest, limit=limit)
+    return report(findings, looked_at=len(shares), severity=WARN, meaning=meaning, largest_share=largest, limit=limit)

@@ -15,23 +15,41 @@ RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_e
 ONE = "dagster/partition"
 """Tags that name the partitions of a run."""
 
+_NAMED, _FINDING_CHARACTERS = 5, 200
+"""Findings that a description names, and how much it says of each; the metadata has all."""
+
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
 
 def report(
-    findings: Findings, *, looked_at: int = 1, severity: dg.AssetCheckSeverity = ERROR, **more: float
+    findings: Findings,
+    *,
+    looked_at: int = 1,
+    severity: dg.AssetCheckSeverity = ERROR,
+    meaning: str = "",
+    **more: float,
 ) -> dg.AssetCheckResult:
     """The result of a check over `looked_at` partitions, with more numbers to tell.
 
-    Only ERROR of a blocking check stops what comes after it.
+    Only ERROR of a blocking check stops what comes after it. WARN stops nothing, so its `meaning` says in a sentence
+    what follows from the findings and what to do; terminal and UI show it after them.
     """
-    said = "; ".join(f"{name}: {what}" for name, what in list(findings.items())[:5])
+    named = (f"{name}: {shorten(str(what), _FINDING_CHARACTERS)}" for name, what in list(findings.items())[:_NAMED])
+    more_of_them = f" and {len(findings) - _NAMED} more" if len(findings) > _NAMED else ""
+    said = "; ".join(named) + more_of_them
+    if findings and meaning:
+        said = f"{said}. {meaning}"
     return dg.AssetCheckResult(
         passed=not findings,
         severity=severity,
         description=said or None,
         metadata={"partitions": looked_at, "failing_partitions": dict(findings), **more},
     )
+
+
+def shorten(text: str, characters: int) -> str:
+    """The beginning of a text, with a mark where the rest was."""
+    return text if len(text) <= characters else f"{text[: characters - 4].rstrip(' ,;')} ..."
 
 
 def partitions_of_run(context: dg.AssetCheckExecutionContext, asset: dg.AssetKey) -> Sequence[str]:

@@ -30,7 +30,10 @@ def split_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
     )  # fmt: skip
     def enough_data(context: dg.AssetCheckExecutionContext, lake: LakeResource) -> dg.AssetCheckResult:
         years = partitions_of_run(context, key)
-        return report(unsplit_years(lake.lake(), "__".join(key.path), years), looked_at=len(years), severity=WARN)
+        return report(
+            unsplit_years(lake.lake(), "__".join(key.path), years), looked_at=len(years), severity=WARN,
+            meaning="Nothing is trained for these years. Ingest earlier observations, or take a later year.",
+        )  # fmt: skip
 
     return [time_order, enough_data]
 

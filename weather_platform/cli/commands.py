@@ -11,9 +11,16 @@ from typing import Annotated
 
 import typer
 
+from weather_platform.cli.progress import doing
 from weather_platform.errors import SourceError, WeatherError
 from weather_platform.regular_files import DEVICE, kind_of, replace_file
 from weather_platform.settings import Settings, SourceName, load_settings
+
+START = "Begin"
+READ = "Look at forecasts and models"
+KEEP = "Keep an eye on it"
+SERVE = "Serve over HTTP"
+"""Panels of `weather --help`, in the order in which the commands below name them."""
 
 app = typer.Typer(
     name="weather",
@@ -24,7 +31,7 @@ app = typer.Typer(
 )
 
 user_app = typer.Typer(name="user", help="Who may ask the endpoint.", no_args_is_help=True)
-app.add_typer(user_app)
+app.add_typer(user_app, rich_help_panel=SERVE)
 
 DEMO_YEARS = 4
 """Calendar years of the demo: two and a half to train on, one to validate, 90 days to test."""
@@ -54,7 +61,18 @@ def options_of_all(
     context.ensure_object(dict)["traceback"] = traceback
 
 
-@app.command()
+@app.command(rich_help_panel=START)
+def demo(
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", dir_okay=False, writable=True, help="Write the results there as one JSON object."),
+    ] = None,
+) -> None:
+    """Run the whole graph on a few years of synthetic weather: offline, no account, about a minute."""
+    _run(load_settings(source="synthetic", synthetic_years=DEMO_YEARS, quick=True), [], [], FORECAST_DAYS, json_file)
+
+
+@app.command(rich_help_panel=START)
 def run(
     source: Annotated[
         SourceName | None, typer.Option(help="Where raw rows come from; kept for later commands.")
@@ -63,6 +81,10 @@ def run(
     target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
     year: Annotated[list[int] | None, typer.Option(help="Test year (repeatable); default: the newest.")] = None,
     forecast_days: Annotated[int, typer.Option(min=1, max=366, help="Newest days that are forecast.")] = FORECAST_DAYS,
+    quick: Annotated[
+        bool | None,
+        typer.Option("--quick/--no-quick", help="Train as quickly as the demo, or in full; kept for later commands."),
+    ] = None,
     let_go: Annotated[
         bool, typer.Option("--let-go", help="Let go of stored station-days that the source no longer has.")
     ] = False,
@@ -81,46 +103,59 @@ def run(
         overrides["source"] = source
     if path is not None:
         overrides["csv_path"] = path
+    if quick is not None:
+        overrides["quick"] = quick
     _run(load_settings(**overrides), target or [], year or [], forecast_days, json_file, let_go=let_go)
 
 
-@app.command()
-def demo(
-    json_file: Annotated[
-        Path | None,
-        typer.Option("--json", dir_okay=False, writable=True, help="Write the results there as one JSON object."),
-    ] = None,
-) -> None:
-    """Run the whole graph on a few years of synthetic weather: offline, no account, about a minute."""
-    _run(load_settings(source="synthetic", synthetic_years=DEMO_YEARS, quick=True), [], [], FORECAST_DAYS, json_file)
-
-
-@app.command()
+@app.command(rich_help_panel=START)
 def update(
     let_go: Annotated[
         bool, typer.Option("--let-go", help="Let go of stored station-days that the source no longer has.")
     ] = False,
 ) -> None:
     """Bring in what is new in the source: new or changed months, their years, skill and forecasts. Trains nothing."""
-    from weather_platform.cli.update import update as bring_in
+    with doing("loading Dagster and the asset graph"):
+        from weather_platform.cli.update import update as bring_in
 
     with _sigterm_like_ctrl_c(), _whole_when_interrupted():
         bring_in(load_settings(), FORECAST_DAYS, let_go=let_go)
 
 
-@app.command()
+@app.command(rich_help_panel=READ)
 def forecast(
-    station: Annotated[list[str] | None, typer.Option(help="Only this station (repeatable).")] = None,
+    station: Annotated[
+        list[str] | None, typer.Option(help="Only this station (repeatable); case and blanks do not matter.")
+    ] = None,
     date: Annotated[str | None, typer.Option(help="Issue day D, YYYY-MM-DD; default: the newest observed day.")] = None,
     target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
+    map_file: Annotated[
+        Path | None,
+        typer.Option("--map", dir_okay=False, writable=True, help="Draw the first target on a map there, as PNG."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, a record a station and target.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print the same records as CSV.")] = False,
 ) -> None:
     """Print the Production models' forecasts of one issue day; makes them first if need be."""
-    from weather_platform.cli.show import show_forecast
+    from weather_platform.cli.forecast import draw_map, find_forecast, print_for_programs, show_forecast
 
-    show_forecast(load_settings(), station or [], date, _known(target or []))
+    if as_json and as_csv:
+        raise typer.BadParameter("--json and --csv exclude each other")
+    if map_file is not None:
+        if map_file.suffix.lower() != ".png":
+            raise typer.BadParameter(f"--map draws a PNG; give {map_file.name} the ending .png")
+        _require_place(map_file, "--map")
+    settings = load_settings()
+    found = find_forecast(settings, station or [], date, _known(target or []))
+    if as_json or as_csv:
+        print_for_programs(found, as_csv=as_csv)
+    else:
+        show_forecast(found)
+    if map_file is not None:
+        typer.echo(draw_map(settings, found, map_file), err=as_json or as_csv)
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def predict(
     station: Annotated[str, typer.Argument(help="Station, as in the service's catalogue.")],
     date: Annotated[str | None, typer.Option(help="Issue day D, YYYY-MM-DD; default: the newest observed day.")] = None,
@@ -137,7 +172,7 @@ def predict(
     show_prediction(load_settings(), url, station, date, _known(target or []), observed or [])
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def loadtest(
     target: Annotated[str | None, typer.Option(help="What is asked for; default: the first that is served.")] = None,
     connections: Annotated[
@@ -152,11 +187,11 @@ def loadtest(
     """Ask a running service again and again: req/s, p50, p95, p99, errors. Exit code 1 if a request failed."""
     from weather_platform.cli.loadtest import Load, run_loadtest
 
-    _known([target] if target else [])
-    run_loadtest(load_settings(), url, target, Load(connections, seconds, rate))
+    asked = _known([target])[0] if target else None
+    run_loadtest(load_settings(), url, asked, Load(connections, seconds, rate))
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def rollback(
     target: Annotated[str, typer.Argument(help="The target whose Production alias goes back.")],
     reason: Annotated[str, typer.Option(help="Why, for the audit that nobody can change.")],
@@ -170,9 +205,11 @@ def rollback(
 ) -> None:
     """Take Production back to a version that served before. Only a newer DEPLOY moves it again."""
     from weather_platform.automation.rollback import REASON_MAX_CHARACTERS, REASON_MIN_CHARACTERS
-    from weather_platform.cli.rollback import run_rollback
 
-    _known([target])
+    with doing("loading Dagster"):
+        from weather_platform.cli.rollback import run_rollback
+
+    [target] = _known([target])
     if not REASON_MIN_CHARACTERS <= len(reason.strip()) <= REASON_MAX_CHARACTERS:
         raise typer.BadParameter(f"--reason takes {REASON_MIN_CHARACTERS} to {REASON_MAX_CHARACTERS} characters")
     if nowhere and to is not None:
@@ -180,7 +217,7 @@ def rollback(
     typer.echo(run_rollback(load_settings(), target, to, reason, nowhere=nowhere))
 
 
-@app.command()
+@app.command(rich_help_panel=READ)
 def models() -> None:
     """List model versions with their aliases and test metrics."""
     from weather_platform.cli.show import show_models
@@ -188,19 +225,20 @@ def models() -> None:
     show_models(load_settings())
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def reproduce(
     target: Annotated[str, typer.Argument(help="Target of the version, e.g. rain_tomorrow.")],
     version: Annotated[int, typer.Argument(min=1, help="Registered version; `weather models` lists them.")],
 ) -> None:
     """Train a registered version again from what was recorded with it; 0 if the same bytes come out."""
-    from weather_platform.cli.reproduce import show_reproduction
+    with doing("loading what trains models"):
+        from weather_platform.cli.reproduce import show_reproduction
 
-    _known([target])
+    [target] = _known([target])
     show_reproduction(load_settings(), target, version)
 
 
-@app.command()
+@app.command(rich_help_panel=READ)
 def lineage(
     target: Annotated[str, typer.Argument(help="Target of the forecast, e.g. rain_tomorrow.")],
     station: Annotated[str, typer.Argument(help="Station of the forecast.")],
@@ -210,11 +248,11 @@ def lineage(
     """Print the way back of one forecast: model, decision, split, features, observation, line of the source file."""
     from weather_platform.cli.lineage import show_lineage
 
-    _known([target])
+    [target] = _known([target])
     show_lineage(load_settings(), target, station, date, version)
 
 
-@app.command()
+@app.command(rich_help_panel=READ)
 def skill(
     target: Annotated[list[str] | None, typer.Option(help="Only this target (repeatable).")] = None,
 ) -> None:
@@ -224,14 +262,15 @@ def skill(
     show_skill(load_settings(), _known(target or []))
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def watch(
     month: Annotated[
         list[str] | None, typer.Option(help="Month, YYYY-MM (repeatable); default: the newest whole one.")
     ] = None,
 ) -> None:
     """Report drift of a month, and what its forecasts were worth."""
-    from weather_platform.cli.watch import show_watch
+    with doing("loading Dagster and the asset graph"):
+        from weather_platform.cli.watch import show_watch
     from weather_platform.partitions import month_partitions
 
     settings = load_settings()
@@ -241,7 +280,7 @@ def watch(
     show_watch(settings, month or [])
 
 
-@app.command()
+@app.command(rich_help_panel=READ)
 def stations(
     unknown: Annotated[
         bool, typer.Option("--unknown", help="What was met in rows and is not in the catalogue.")
@@ -253,7 +292,7 @@ def stations(
     (show_unknown_stations if unknown else show_stations)(load_settings())
 
 
-@app.command()
+@app.command(rich_help_panel=START)
 def status() -> None:
     """Say where this home stands: source, lake, Production models, newest forecasts, last runs."""
     from weather_platform.cli.show import show_status
@@ -261,7 +300,7 @@ def status() -> None:
     show_status(load_settings())
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def env() -> None:
     """Print what `dagster` and `dg` need to use this home, and which days its source covers: eval "$(weather env)"."""
     import shlex
@@ -281,14 +320,15 @@ def env() -> None:
         typer.echo(f"export {name}={shlex.quote(value)}")
 
 
-@app.command()
+@app.command(rich_help_panel=KEEP)
 def ui(
     host: Annotated[str, typer.Option(help="Address to listen on. Neither UI has a login.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = 5000,
 ) -> None:
     """Open the Dagster UI with its daemon and the MLflow UI, behind a guard against pages from elsewhere."""
-    from weather_platform.cli.servers import serve_user_interfaces
+    with doing("loading Dagster and MLflow"):
+        from weather_platform.cli.servers import serve_user_interfaces
 
     serve_user_interfaces(load_settings(), host, port, mlflow_port)
 
@@ -368,7 +408,7 @@ def user_unlock(
     typer.echo(unlock_user(load_settings(), name, address))
 
 
-@app.command()
+@app.command(rich_help_panel=SERVE)
 def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8000,
@@ -382,6 +422,15 @@ def serve(
     run_service(load_settings(**({} if workers is None else {"serving_workers": workers})), host, port)
 
 
+def _require_place(file: Path, option: str) -> None:
+    """A wrong use when the option cannot write there: said before anything is done."""
+    if not file.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {file.absolute().parent} for {option}")
+    kind = kind_of(file.stat().st_mode) if file.exists() else None
+    if kind not in (None, DEVICE):
+        raise typer.BadParameter(f"{file} is {kind}; {option} writes a regular file")
+
+
 def _known_scopes(scopes: list[str]) -> list[str]:
     from weather_platform.serving.users import SCOPES
 
@@ -391,11 +440,14 @@ def _known_scopes(scopes: list[str]) -> list[str]:
 
 
 def _known(targets: list[str]) -> list[str]:
+    """The targets of these names, however they are written; a wrong use when there is no such target."""
+    from weather_platform.cli.names import did_you_mean, near, target_named
     from weather_platform.domain.targets import TARGETS
 
-    if unknown := [name for name in targets if name not in TARGETS]:
-        raise typer.BadParameter(f"no target {', '.join(unknown)}; there is {', '.join(TARGETS)}")
-    return targets
+    if unknown := [name for name in targets if target_named(name) is None]:
+        meant = list(dict.fromkeys(each for name in unknown for each in near(name, TARGETS)))
+        raise typer.BadParameter(f"no target {', '.join(unknown)}; there is {', '.join(TARGETS)}{did_you_mean(meant)}")
+    return [found for name in targets if (found := target_named(name)) is not None]
 
 
 @contextmanager
@@ -445,15 +497,16 @@ def _run(
     *,
     let_go: bool = False,
 ) -> None:
-    from weather_platform.cli.pipeline import run_pipeline
-    from weather_platform.cli.show import show_outcome
-
     targets = _known(targets)
-    if json_file is not None and not json_file.absolute().parent.is_dir():
-        raise typer.BadParameter(f"there is no folder {json_file.absolute().parent} for --json")
-    kind = kind_of(json_file.stat().st_mode) if json_file is not None and json_file.exists() else None
-    if kind not in (None, DEVICE):
-        raise typer.BadParameter(f"{json_file} is {kind}; --json writes a regular file")
+    if json_file is not None:
+        _require_place(json_file, "--json")
+    if settings.csv_path is not None and settings.source == "csv":
+        from weather_platform.sources.input_files import find_files
+
+        find_files(settings.csv_path)  # a wrong path is named before anything heavy is loaded
+    with doing("loading Dagster and the asset graph"):
+        from weather_platform.cli.pipeline import run_pipeline
+        from weather_platform.cli.show import show_outcome
     with _whole_when_interrupted():
         outcome = run_pipeline(settings, targets, years, forecast_days, let_go)
     show_outcome(settings, outcome)

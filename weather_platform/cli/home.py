@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from weather_platform.cli.progress import doing
 from weather_platform.errors import SettingsError, WeatherError
 from weather_platform.settings import PROJECT_DIR, Settings
 
@@ -62,14 +63,17 @@ def open_instance(settings: Settings) -> Iterator["DagsterInstance"]:
     Output of steps goes to the terminal alone: the helper processes that would copy it answer Ctrl-C with a traceback.
     What its storage raises in the block is one line, and a signal that Dagster took for its own is Ctrl-C again.
     """
-    from dagster import DagsterInstance
-    from dagster._core.errors import DagsterExecutionInterruptedError
-    from sqlalchemy.exc import SQLAlchemyError
+    with doing("loading Dagster"):
+        from dagster import DagsterInstance
+        from dagster._core.errors import DagsterExecutionInterruptedError
+        from sqlalchemy.exc import SQLAlchemyError
 
     folder = dagster_home(settings)
     os.environ["DAGSTER_HOME"] = str(folder)
     try:
-        with DagsterInstance.from_ref(_reference(folder)) as instance:
+        with doing("opening the history of Dagster"):
+            opened = DagsterInstance.from_ref(_reference(folder))
+        with opened as instance:
             yield instance
     except DagsterExecutionInterruptedError:
         raise KeyboardInterrupt from None

@@ -16,8 +16,9 @@ import pyarrow.compute as pc
 from rich.console import Console
 from rich.tree import Tree
 
+from weather_platform.cli.names import catalogue_of, stations_named
 from weather_platform.cli.reading import RunHistory, reading_database, reading_history
-from weather_platform.cli.show import parse_day, stations_asked
+from weather_platform.cli.show import parse_day
 from weather_platform.database import Database
 from weather_platform.domain.lineage import Trace
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
@@ -39,7 +40,7 @@ def show_lineage(settings: Settings, target_name: str, station_text: str, day_te
     target, day = TARGETS[target_name], parse_day(day_text)
     with reading_database(settings) as database, reading_history(settings) as history:
         lake, registry = open_lake(settings), ModelRegistry.for_reading(settings)
-        [station] = stations_asked(lake, [station_text])
+        [station] = stations_named([station_text], catalogue_of(lake))
         forecast = _forecast(database, registry, target, station, day, version)
         model = registry.version(target.name, forecast["model_version"])
         tree = Tree(_told(target, forecast))

@@ -19,7 +19,7 @@ import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from weather_platform.cli.runs import console_of_errors
+from weather_platform.cli.progress import console_of_errors
 from weather_platform.cli.sign_in import signed_in
 from weather_platform.client import PRODUCTION, WeatherClient
 from weather_platform.errors import PartitionMissingError, WeatherError

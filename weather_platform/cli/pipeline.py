@@ -15,7 +15,8 @@ from weather_platform.automation import updates
 from weather_platform.automation.plan import INGEST, LEARN, PROCESS, plan_runs, refuse_years_without_split
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
-from weather_platform.cli.runs import StageResult, console_of_errors, execute
+from weather_platform.cli.progress import console_of_errors, doing
+from weather_platform.cli.runs import StageResult, execute
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import NotEnoughDataError
 from weather_platform.lake import Lake
@@ -24,6 +25,11 @@ from weather_platform.lake.unknown_stations import in_words, unknown_stations
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings, remember_source
 from weather_platform.stores import open_lake
+
+_TRAINING = {
+    True: "training is quick, a trial in seconds (kept for this home; `weather run --no-quick` trains in full)",
+    False: "training is in full (kept for this home; `weather run --quick` makes a trial in seconds)",
+}
 
 
 @dataclass(frozen=True)
@@ -63,8 +69,9 @@ def run_pipeline(
     """Materialise the whole graph (or some targets of it) on the instance of the home."""
     console = console_of_errors()
     with closing(open_source(settings, settings.now())) as source:
-        stamp = source.stamp()  # before its rows, as they may change meanwhile
-        coverage, remarks = source.coverage(), source.remarks()
+        with doing("reading the source"):
+            stamp = source.stamp()  # before its rows, as they may change meanwhile
+            coverage, remarks = source.coverage(), source.remarks()
         for remark in remarks:  # now too: a run that fails has no last lines
             console.print(remark, style="yellow", markup=False, soft_wrap=True)
         plan = plan_runs(coverage, years, forecast_days)
@@ -75,7 +82,9 @@ def run_pipeline(
     remember_source(settings)
     if synthetic:
         console.print("[yellow]synthetic weather: generated, not observed[/yellow]")
-    definitions = build_definitions(settings)
+    console.print(_TRAINING[settings.quick], soft_wrap=True)
+    with doing("making the asset graph"):
+        definitions = build_definitions(settings)
     chosen = targets or list(TARGETS)
     configs = {INGEST: letting_go()} if let_go else {}
     with open_instance(settings) as instance:
@@ -121,8 +130,11 @@ def row_totals(settings: Settings) -> dict[str, int]:
 
 
 def _learned(instance: dg.DagsterInstance, run_ids: list[str], targets: list[str]) -> dict[str, dict[str, Any]]:
-    """Test metrics of every year and algorithm, and the newest promotion decision, from the runs' materializations."""
-    found: dict[str, dict[str, Any]] = {name: {"years": {}, "promotion": None} for name in targets}
+    """Test metrics of every year and algorithm and the decision of every year, from the runs' materializations.
+
+    `promotion` is the decision of the newest year.
+    """
+    found: dict[str, dict[str, Any]] = {name: {"years": {}, "promotion": None, "decisions": {}} for name in targets}
     for run_id in run_ids:
         for record in instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION).records:
             event = record.event_log_entry.dagster_event
@@ -133,11 +145,14 @@ def _learned(instance: dg.DagsterInstance, run_ids: list[str], targets: list[str
             if metrics := {k.removeprefix("test_"): v.value for k, v in metadata.items() if k.startswith("test_")}:
                 found[target]["years"].setdefault(event.partition, {})[name] = metrics
             elif "decision" in metadata:
-                found[target]["promotion"] = {
+                found[target]["decisions"][event.partition] = {
                     "decision": metadata["decision"].value,
                     "reasons": metadata["reasons"].value,
                     "version": metadata["version"].value,
                 }
             elif REASON in metadata and name == "split":
                 raise NotEnoughDataError(f"{target} {event.partition}: {metadata[REASON].value} (run {run_id})")
+    for learned in found.values():
+        if decisions := learned["decisions"]:
+            learned["promotion"] = decisions[max(decisions)]
     return found

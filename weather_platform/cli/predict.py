@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.table import Table
 
+from weather_platform.cli.names import near, unknown_stations
 from weather_platform.cli.show import parse_day
 from weather_platform.cli.sign_in import signed_in
 from weather_platform.client import PRODUCTION
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
+from weather_platform.domain.stations import match_key
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import PartitionMissingError, SourceError
 from weather_platform.settings import Settings
 
 if TYPE_CHECKING:
-    from weather_platform.client import Observation, PredictAnswer, StationForecast
+    from weather_platform.client import Observation, PredictAnswer, StationForecast, WeatherClient
 
     Answer = PredictAnswer | StationForecast
 
@@ -34,6 +36,7 @@ def show_prediction(
     observation = observation_of(observed)
     answers: list[Answer]
     with signed_in(settings, url) as client:
+        station = _in_the_words_of(client, station)
         if observation:
             day = day or client.stations().last_day
             if day is None:
@@ -61,6 +64,16 @@ def show_prediction(
             answer.kind,
         )
     console.print(table)
+
+
+def _in_the_words_of(client: "WeatherClient", station: str) -> str:
+    """The id of a station as the service writes it; what it does not know is left for it to refuse."""
+    known = {match_key(each.id): each.id for each in client.stations().stations}
+    if (found := known.get(match_key(station))) is not None:
+        return found
+    if meant := near(station, known.values()):
+        raise unknown_stations([station], meant, sorted(known.values()))
+    return station
 
 
 def observation_of(fields: Sequence[str]) -> "Observation":

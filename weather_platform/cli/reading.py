@@ -5,8 +5,11 @@ They import neither MLflow nor Dagster where the store is a file of the home. Wh
 and commands that write (those use ``cli.home.open_instance`` and ``Database.migrate``).
 """
 
+import errno
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from weather_platform.cli.home import dagster_folder, open_instance
@@ -33,13 +36,27 @@ def no_home(settings: Settings) -> str | None:
 
     The stores of the stack are servers, so it always has one.
     """
-    made = any((settings.home / name).exists() for name in ("weather.env", "weather.db", "lake"))
-    if made or settings.profile == "stack":
+    if settings.profile == "stack":
+        return None
+    _require_usable(settings.home)
+    if any((settings.home / name).exists() for name in ("weather.env", "weather.db", "lake")):
         return None
     return (
-        f"there is no home at {settings.home} yet; `weather demo` makes one with synthetic weather, "
-        "`weather run` trains one on your own rows, and WEATHER_HOME names another folder"
+        f"{settings.home} is not a home yet; `weather demo` makes one with synthetic weather, `weather run` trains one "
+        "on your own rows, and WEATHER_HOME names another folder"
     )
+
+
+def _require_usable(home: Path) -> None:
+    """SettingsError when no home can be there: below a file, or on a file system that holds no files (/proc)."""
+    there = next(folder for folder in (home, *home.parents) if folder.exists())
+    reason = None
+    if not there.is_dir():
+        reason = os.strerror(errno.ENOTDIR)
+    elif there != home and os.statvfs(there).f_blocks == 0:
+        reason = "no folder can be made there"
+    if reason is not None:
+        raise SettingsError(f"{home} cannot be used: {reason}; set WEATHER_HOME to a writable folder")
 
 
 def require_home(settings: Settings) -> None:

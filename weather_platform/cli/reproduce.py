@@ -9,7 +9,7 @@ import os
 from rich.console import Console
 
 from weather_platform.assets.models import rows_up_to
-from weather_platform.cli.runs import console_of_errors
+from weather_platform.cli.progress import console_of_errors, doing
 from weather_platform.code_version import code_version
 from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.features import FEATURE_VERSION
@@ -43,9 +43,10 @@ def show_reproduction(settings: Settings, target: str, version: int) -> None:
 def reproduce(lake: Lake, registry: ModelRegistry, target: str, version: int) -> Reproduction:
     """Train a registered version again from exactly the rows, seed and parameters recorded with it."""
     console = console_of_errors()
-    model = registry.existing_version(target, version)
-    recipe = registry.recipe(model.run_id)
-    recorded_contract, _ = registry.verified_files(model)
+    with doing("reading what was recorded with the version"):
+        model = registry.existing_version(target, version)
+        recipe = registry.recipe(model.run_id)
+        recorded_contract, _ = registry.verified_files(model)
     tables = ", ".join(f"{table} v{number}" for table, number in sorted(recipe.lake_versions.items()))
     console.print(f"{model.name}: {recipe.algorithm} for test year {recipe.year}, run {model.run_id}", soft_wrap=True)
     console.print(f"  from {tables}; seed {recipe.seed}, threads {recipe.threads}; {recipe.code}", soft_wrap=True)
@@ -55,7 +56,7 @@ def reproduce(lake: Lake, registry: ModelRegistry, target: str, version: int) ->
         return Reproduction(name=model.name, digest=model.digest, made_digest=None, differences=tuple(known))
     if gone := _gone(lake, recipe):
         return Reproduction(name=model.name, digest=model.digest, made_digest=None, differences=(*gone, *known))
-    with console.status(f"training {recipe.algorithm} again"):
+    with doing(f"training {recipe.algorithm} again"):
         made = _trained_again(lake, recipe)
     return Reproduction(
         name=model.name,

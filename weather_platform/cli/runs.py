@@ -13,13 +13,13 @@ from typing import Any
 import dagster as dg
 from dagster._core.utils import make_new_run_id
 from dagster_shared.error import SerializableErrorInfo
-from rich.console import Console, RenderableType
-from rich.progress import Progress, SpinnerColumn, Task, TaskID, TextColumn, TimeElapsedColumn
-from rich.text import Text
+from rich.console import Console
 from sqlalchemy.exc import SQLAlchemyError
 
 from weather_platform import errors
 from weather_platform.automation.plan import StageRun
+from weather_platform.cli.progress import Steps, steps_shown
+from weather_platform.cli.progress import console_of_errors as console_of_errors
 from weather_platform.errors import WeatherError
 
 _POLL_SECONDS = 0.5
@@ -141,18 +141,9 @@ def _progress(instance: dg.DagsterInstance, run: StageRun, run_id: str, console:
     """Show each asset of the run while it goes on, from the event log, in a thread of its own."""
     span = run.first if run.first == run.last else f"{run.first} to {run.last}"
     console.print(f"[bold]{run.job}[/bold] {span}")
-    progress = Progress(
-        TextColumn(" "),
-        _Mark(),
-        TextColumn("{task.description:<34}"),
-        TimeElapsedColumn(),
-        TextColumn("[dim]{task.fields[said]}[/dim]"),
-        console=console,
-        transient=False,
-    )
     stop = threading.Event()
-    watcher = threading.Thread(target=_watch, args=(instance, run_id, progress, stop), daemon=True)
-    with progress:
+    with steps_shown(console) as steps:
+        watcher = threading.Thread(target=_watch, args=(instance, run_id, steps, stop), daemon=True)
         watcher.start()
         try:
             yield
@@ -161,8 +152,8 @@ def _progress(instance: dg.DagsterInstance, run: StageRun, run_id: str, console:
             watcher.join()
 
 
-def _watch(instance: dg.DagsterInstance, run_id: str, progress: Progress, stop: threading.Event) -> None:
-    tasks: dict[str, TaskID] = {}
+def _watch(instance: dg.DagsterInstance, run_id: str, steps: Steps, stop: threading.Event) -> None:
+    shown = _Shown(steps)
     cursor: str | None = None
     last_look = False
     while not last_look:
@@ -173,40 +164,38 @@ def _watch(instance: dg.DagsterInstance, run_id: str, progress: Progress, stop: 
             return  # the run writes there too, and ends with the reason
         cursor = connection.cursor
         for record in connection.records:
-            _show(record.event_log_entry, progress, tasks)
+            shown.show(record.event_log_entry)
+        if not last_look:
+            steps.tick()
 
 
-def _show(entry: dg.EventLogEntry, progress: Progress, tasks: dict[str, TaskID]) -> None:
-    step = entry.step_key
-    if step is None:
-        return
-    event = entry.dagster_event
-    if step not in tasks and event is not None and event.is_step_start:
-        tasks[step] = progress.add_task(step.replace("__", "/"), total=1, said="", mark="")
-    if step not in tasks:
-        return
-    if event is None:
-        progress.update(tasks[step], said=entry.user_message.splitlines()[0][:100])
-    elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
-        if not event.asset_check_evaluation_data.passed:
-            progress.update(tasks[step], mark="[yellow]![/yellow]")
-    elif event.is_step_success:
-        shown = progress.tasks[tasks[step]].fields["mark"]
-        said = "did not pass; the Dagster UI says why" if shown else ""
-        progress.update(tasks[step], completed=1, mark=shown or "[green]✓[/green]", said=said)
-    elif event.is_step_failure:
-        name = f"[red]{step.replace('__', '/')} failed[/red]"
-        progress.update(tasks[step], description=name, mark="[red]✗[/red]", said="")
-        progress.stop_task(tasks[step])
+class _Shown:
+    """Turns events of a run into steps that begin, say something and end."""
 
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._open: dict[str, str] = {}
+        """What a failed check of each running step said; empty when none failed."""
 
-class _Mark(SpinnerColumn):
-    """How a step ended: well, with a check that did not pass, or not at all; a spinner while it goes on."""
-
-    def render(self, task: Task) -> RenderableType:
-        return Text.from_markup(task.fields["mark"]) if task.fields["mark"] else super().render(task)
-
-
-def console_of_errors() -> Console:
-    """Progress goes to stderr, so that stdout holds results only."""
-    return Console(file=sys.stderr, highlight=False)
+    def show(self, entry: dg.EventLogEntry) -> None:
+        event, key = entry.dagster_event, entry.step_key
+        if key is None:
+            return
+        step = key.replace("__", "/")
+        if event is not None and event.is_step_start and step not in self._open:
+            self._open[step] = ""
+            self._steps.begin(step)
+        if step not in self._open:
+            return
+        if event is None:
+            self._steps.say(step, entry.user_message.splitlines()[0][:100])
+        elif event.event_type == dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            evaluation = event.asset_check_evaluation_data
+            if not evaluation.passed:
+                self._open[step] = evaluation.description or "did not pass; the Dagster UI says why"
+        elif event.is_step_success:
+            warning = self._open.pop(step)
+            self._steps.end(step, "[yellow]![/yellow]" if warning else "[green]✓[/green]", warning)
+        elif event.is_step_failure:
+            del self._open[step]  # the last line of the command says why
+            self._steps.end(step, "[red]✗[/red]")

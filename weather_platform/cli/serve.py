@@ -10,6 +10,7 @@ import signal
 
 import typer
 
+from weather_platform.cli.progress import doing
 from weather_platform.cli.servers import require_free
 from weather_platform.errors import SettingsError
 from weather_platform.serving.lean import starting
@@ -33,7 +34,7 @@ def serve(settings: Settings, host: str, port: int) -> None:
     os.environ |= environment(settings, port)
     begin(settings)
     logging.getLogger("bentoml.serve").setLevel(logging.WARNING)  # the address is told below
-    with starting():
+    with doing("loading the service"), starting():
         from _bentoml_impl.server.serving import serve_http
         from bentoml.exceptions import BentoMLException
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from weather_platform.cli.home import dagster_home
+from weather_platform.cli.progress import doing
 from weather_platform.cli.run_storage import LOCATION
 from weather_platform.errors import SettingsError, WeatherError
 from weather_platform.profiles import EXPERIMENT
@@ -42,7 +43,8 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
     for name, wanted in ports.items():
         require_free(name, host, wanted, "--port" if name == _DAGSTER else "--mlflow-port")
     if _MLFLOW in ports:
-        ensure_store(mlflow_tracking_uri(settings))  # MLflow's own command would make it under its name, in pieces
+        with doing("opening the store of MLflow"):
+            ensure_store(mlflow_tracking_uri(settings))  # MLflow's own command would make it under its name, in pieces
     # Started in the background by a script, SIGINT is ignored, and the children would inherit that and never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -53,14 +55,15 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
         commands = _commands(settings, host, ports, code)
         environment = _QUIET | os.environ | {"WEATHER_HOME": str(settings.home), "DAGSTER_HOME": str(folder)}
         try:
-            for name, command in commands.items():
-                if name == _DAGSTER:
-                    _wait_until(lambda: _listens(code), servers)
-                named = ",".join(filter(None, (settings.ui_hosts, f"{_in_address(host)}:{ports.get(name, port)}")))
-                servers[name] = subprocess.Popen(
-                    command, cwd=folder, env=environment | {"WEATHER_UI_HOSTS": named}, start_new_session=True
-                )
-            _wait_until(lambda: all(_answers(host, wanted) for wanted in ports.values()), servers)
+            with doing(f"starting {' and '.join(ports)}", silent_seconds=0):
+                for name, command in commands.items():
+                    if name == _DAGSTER:
+                        _wait_until(lambda: _listens(code), servers)
+                    named = ",".join(filter(None, (settings.ui_hosts, f"{_in_address(host)}:{ports.get(name, port)}")))
+                    servers[name] = subprocess.Popen(
+                        command, cwd=folder, env=environment | {"WEATHER_UI_HOSTS": named}, start_new_session=True
+                    )
+                _wait_until(lambda: all(_answers(host, wanted) for wanted in ports.values()), servers)
             for name, wanted in ports.items():
                 page = _experiment_page(host, wanted) if name == _MLFLOW else ""
                 console.print(f"{name:<8} http://{_in_address(host)}:{wanted}{page}", soft_wrap=True)

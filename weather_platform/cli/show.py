@@ -1,25 +1,20 @@
 """What the commands print: tables for people, on stdout."""
 
 from collections.abc import Mapping
-from contextlib import closing
-from datetime import date, timedelta
-from typing import TYPE_CHECKING, Any
+from datetime import date
+from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from weather_platform.cli.reading import no_home, reading_database, reading_history
-from weather_platform.domain.recognition import Recogniser, StationText
-from weather_platform.domain.stations import stations_of
-from weather_platform.domain.targets import TARGETS, ForecastTarget, Task
-from weather_platform.errors import PartitionMissingError, RegistryError, RegistryUnreachableError, SourceError
-from weather_platform.lake import Lake
+from weather_platform.domain.targets import TARGETS, Task
+from weather_platform.errors import RegistryError, RegistryUnreachableError
 from weather_platform.lake.provenance import SYNTHETIC, lake_source, made_from
 from weather_platform.resources.registry import PRODUCTION, SOURCE_TAG, ModelRegistry
 from weather_platform.settings import Settings
-from weather_platform.stores import application_database, open_lake
+from weather_platform.stores import open_lake
 
 if TYPE_CHECKING:
     from weather_platform.cli.pipeline import Outcome
@@ -35,7 +30,9 @@ METRICS: Mapping[Task, tuple[str, ...]] = {
 
 
 def show_outcome(settings: Settings, outcome: "Outcome") -> None:
-    """The end of `weather run`: rows, skill, decision, and the forecasts of the newest day."""
+    """The end of `weather run`: rows, skill, decisions, and the forecasts of the newest day."""
+    from weather_platform.cli.forecast import find_forecast, show_forecast
+
     console = _console()
     rows = outcome.rows
     console.print(
@@ -49,85 +46,21 @@ def show_outcome(settings: Settings, outcome: "Outcome") -> None:
             for algorithm, metrics in algorithms.items():
                 said = "  ".join(f"{name} {metrics[name]:.4f}" for name in shown if name in metrics)
                 console.print(f"{target} {algorithm}, test {year}: {said}", soft_wrap=True)
-        if promotion := learned["promotion"]:
-            console.print(f"{target}: [bold]{promotion['decision']}[/bold] version {promotion['version']}")
-            for reason in promotion["reasons"]:
+        for year, decided in sorted(learned["decisions"].items()):
+            console.print(
+                f"{target}: [bold]{decided['decision']}[/bold] version {decided['version']}, by test year {year}"
+            )
+            for reason in decided["reasons"]:
                 console.print(f"  {reason}", soft_wrap=True)
-        show_forecast(settings, [], None, targets=[target])
+    forecast = find_forecast(settings, [], None, list(outcome.targets))
+    show_forecast(forecast)
     for remark in outcome.remarks:
         console.print(remark, style="yellow", markup=False, soft_wrap=True)
-    station = open_lake(settings).read("stations", columns=["id"])["id"][0]
     console.print(
         f"{sum(stage.seconds for stage in outcome.stages):.1f} s in {len(outcome.stages)} Dagster runs; "
-        f"`weather ui` shows them, `weather forecast --station {station}` asks again",
+        f"`weather ui` shows them, `weather forecast --station {forecast.stations[0]}` asks again",
         soft_wrap=True,
     )
-
-
-def show_forecast(
-    settings: Settings, stations: list[str], day_text: str | None, targets: list[str] | None = None
-) -> None:
-    """The Production models' forecasts of one issue day. Days that were never forecast are materialised first."""
-    console = _console()
-    lake = open_lake(settings)
-    day = _issue_day(lake, day_text)
-    chosen = stations_asked(lake, stations)
-    _require_reports(lake, day, chosen)
-    registry = ModelRegistry.for_reading(settings)
-    with closing(application_database(settings)) as database:
-        database.migrate()
-        learned = [name for name in TARGETS if registry.versions(name)]
-        # A target that was never learned here is not meant unless it is named; one that lost its alias is an error.
-        for target in [TARGETS[name] for name in targets or learned or TARGETS]:
-            model = registry.production(target.name)
-            if database.forecasts(target.name, day, day, model_version=model.version).num_rows == 0:
-                from weather_platform.automation.plan import StageRun
-                from weather_platform.build import build_definitions
-                from weather_platform.cli.home import open_instance
-                from weather_platform.cli.runs import console_of_errors, execute
-
-                stage = StageRun("forecast", day.isoformat(), day.isoformat())
-                with open_instance(settings) as instance:
-                    execute(
-                        build_definitions(settings),
-                        instance,
-                        stage,
-                        console_of_errors(),
-                        targets=[target.name],
-                    )
-            found = database.forecasts(target.name, day, day, model_version=model.version)
-            rows = [row for row in found.to_pylist() if not chosen or row["station"] in chosen]
-            if not rows:
-                raise PartitionMissingError(
-                    f"version {model.version} of {target.name} has no forecast of {day} for a station that reported; "
-                    "materialise the features of that year again"
-                )
-            kind = "" if rows[0]["kind"] == "live" else ", hindcast: the day lies in the model's own data"
-            synthetic = ", [yellow]synthetic weather[/yellow]" if lake_source(lake) == SYNTHETIC else ""
-            console.print(
-                f"{target.title}: issued {day}, for {day + timedelta(days=1)} "
-                f"(version {model.version}{kind}{synthetic})",
-                soft_wrap=True,
-            )
-            console.print(_forecast_table(target, rows))
-            console.print(f"[dim]{target.description}[/dim]")
-
-
-def _forecast_table(target: ForecastTarget, rows: list[dict[str, Any]]) -> Table:
-    """One line per station, the largest probability or value first."""
-    yes_or_no = target.task == "classification"
-    forecast = "probability" if yes_or_no else "value"
-    table = Table()
-    table.add_column("station")
-    table.add_column(target.unit, justify="right")
-    table.add_column(f"yes from {rows[0]['threshold']:.2f}" if yes_or_no else "90 % interval", justify="center")
-    for row in sorted(rows, key=lambda row: (-row[forecast], row["station"])):
-        if yes_or_no:
-            table.add_row(row["station"], f"{row['probability']:.2f}", "yes" if row["label"] else "no")
-        else:
-            interval = f"{row['value_low']:.1f} to {row['value_high']:.1f}"
-            table.add_row(row["station"], f"{row['value']:.1f}", interval)
-    return table
 
 
 def show_models(settings: Settings) -> None:
@@ -227,45 +160,6 @@ def parse_day(text: str) -> date:
         return date.fromisoformat(text)
     except ValueError:
         raise typer.BadParameter(f"'{text}' is not a day; write it as YYYY-MM-DD") from None
-
-
-def _issue_day(lake: Lake, text: str | None) -> date:
-    day = None
-    if text is not None:
-        day = parse_day(text)
-    years = [year for year, rows in lake.row_counts("observations", "year").items() if rows]
-    if not years:
-        raise PartitionMissingError("there are no observations yet; `weather run` or `weather demo` makes them")
-    newest: date = pc.max(lake.snapshot("observations").read(keys=[max(years)], columns=["day"])["day"]).as_py()
-    if day is not None and day > newest:
-        raise PartitionMissingError(f"no station has reported {day} yet; the newest day is {newest}")
-    return day or newest
-
-
-def _require_reports(lake: Lake, day: date, chosen: set[str]) -> None:
-    """Refuse before anything is materialised: without a report there is no forecast."""
-    reports = lake.snapshot("observations").read(
-        keys=[str(day.year)], columns=["station", "day"], where=pc.field("day") == day
-    )
-    reported = set(reports["station"].to_pylist())
-    if not (reported & chosen if chosen else reported):
-        asked = ", ".join(sorted(chosen)) or "any station"
-        years = [year for year, rows in lake.row_counts("observations", "year").items() if rows]
-        raise PartitionMissingError(
-            f"no report of {asked} on {day}; choose another day or station (there are observations of "
-            f"{min(years)} to {max(years)})"
-        )
-
-
-def stations_asked(lake: Lake, asked: list[str]) -> set[str]:
-    """Catalogue ids of what people type (`alice springs`); SourceError names what is not in the catalogue."""
-    catalogue = stations_of(lake.read("stations"))
-    recogniser = Recogniser(catalogue)
-    found = {name: recogniser.recognise(StationText(name)) for name in asked}
-    if unknown := [name for name, station in found.items() if station is None]:
-        known = ", ".join(sorted(station.id for station in catalogue))
-        raise SourceError(f"no station {', '.join(unknown)}; the catalogue has {known}")
-    return {station.id for station in found.values() if station is not None}
 
 
 def _console() -> Console:

@@ -17,7 +17,8 @@ from rich.console import Console
 from weather_platform.automation import plan, updates
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.pipeline import row_totals
-from weather_platform.cli.runs import console_of_errors, execute
+from weather_platform.cli.progress import console_of_errors
+from weather_platform.cli.runs import execute
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import PartitionMissingError
 from weather_platform.lake.provenance import RAW_TABLE, refuse_other_source

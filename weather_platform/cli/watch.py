@@ -11,7 +11,8 @@ from rich.console import Console
 from weather_platform.automation.plan import StageRun
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
-from weather_platform.cli.runs import console_of_errors, execute
+from weather_platform.cli.progress import console_of_errors, doing
+from weather_platform.cli.runs import execute
 from weather_platform.domain.matured import HEADINGS, combine, with_scores
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import PartitionMissingError
@@ -27,7 +28,8 @@ def show_watch(settings: Settings, months: list[str]) -> None:
     """Report on these months, or on the newest one that the source covers whole; print the verdicts."""
     asked = sorted(set(months)) or [newest_whole_month(_last_day(settings))]
     _require_features(settings, asked)
-    definitions = build_definitions(settings)
+    with doing("making the asset graph"):
+        definitions = build_definitions(settings)
     with open_instance(settings) as instance:
         for month in asked:
             run = StageRun("watch", month, month)

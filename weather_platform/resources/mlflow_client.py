@@ -130,13 +130,13 @@ def _remove_unfinished(path: Path) -> None:
 @contextmanager
 def answering(tracking_uri: str, doing: str) -> Iterator[None]:
     """Turn whatever MLflow raises into one RegistryUnreachableError line that says what was going on."""
+    prepare_mlflow()
     try:
         yield
     except WeatherError:
         raise
     except Exception as error:
         # Imported only now: reading the file of a home needs no MLflow.
-        prepare_mlflow()
         from mlflow.exceptions import MlflowException, RestException
         from requests import RequestException
         from sqlalchemy.exc import SQLAlchemyError

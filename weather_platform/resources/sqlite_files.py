@@ -25,16 +25,25 @@ DAGSTER_REVISION: Final = "29b539ebc72a"
 _BUSY_SECONDS: Final = 60
 
 
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """How messages call a store, and what they advise when its file is damaged."""
+
+    name: str
+    damaged: str
+
+
 class MlflowFile:
     """The reading half of `MlflowClient` that `ModelRegistry` uses, on the SQLite file of a home."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._store = _Store(f"MLflow at sqlite:///{path}", "put a copy of the file back")
 
     @property
     def known(self) -> bool:
         """Whether there is nothing to read yet, or a layout that this module was compared with."""
-        return _revision(self._path) in (None, MLFLOW_REVISION)
+        return _revision(self._path, self._store) in (None, MLFLOW_REVISION)
 
     def get_run(self, run_id: str) -> SimpleNamespace:
         """Status, tags, params and newest metrics of a run."""
@@ -98,7 +107,7 @@ class MlflowFile:
         ]
 
     def _rows(self, query: str, *values: str) -> list[tuple[Any, ...]]:
-        return _rows(self._path, query, *values)
+        return _rows(self._path, self._store, query, *values)
 
 
 class _Page(list[SimpleNamespace]):
@@ -135,13 +144,19 @@ class DagsterFiles:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._store = _Store(
+            f"the storage of Dagster in {folder}",
+            "put a copy of it back, or move it away: the history of runs goes with it, data and models stay",
+        )
         self._runs, self._events = folder / "history" / "runs.db", folder / "history" / "runs" / "index.db"
+        self._schedules = folder / "schedules" / "schedules.db"
 
     @property
     def known(self) -> bool:
         """Whether the history is in these files (no other storage is configured), in a layout that is known here."""
         return not self._configured_elsewhere() and all(
-            _revision(path) in (None, DAGSTER_REVISION) for path in (self._runs, self._events)
+            _revision(path, self._store) in (None, DAGSTER_REVISION)
+            for path in (self._runs, self._events, self._schedules)
         )
 
     def newest_runs(self, limit: int) -> list[RunSeen]:
@@ -154,7 +169,7 @@ class DagsterFiles:
                 status.lower(),
                 datetime.fromisoformat(created).replace(tzinfo=UTC),
             )
-            for run_id, name, status, created in _rows(self._runs, query, limit)
+            for run_id, name, status, created in _rows(self._runs, self._store, query, limit)
         ]
 
     def materialisations(self, asset: Sequence[str], partition: str, limit: int) -> Iterator[Materialised]:
@@ -163,7 +178,7 @@ class DagsterFiles:
             "SELECT run_id, event FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION' "
             "AND asset_key = ? AND partition = ? ORDER BY id DESC LIMIT ?"
         )
-        for run_id, event in _rows(self._events, query, json.dumps(list(asset)), partition, limit):
+        for run_id, event in _rows(self._events, self._store, query, json.dumps(list(asset)), partition, limit):
             made = json.loads(event)["dagster_event"]["event_specific_data"]["materialization"]
             values = {entry["label"]: entry["entry_data"].get("value") for entry in made["metadata_entries"]}
             yield Materialised(run_id, {name: value for name, value in values.items() if isinstance(value, int)})
@@ -189,31 +204,33 @@ def job_of(name: str) -> str | None:
     return None if name.startswith("__") else name
 
 
-def _revision(path: Path) -> str | None:
+def _revision(path: Path, of: _Store) -> str | None:
     """The layout of a file by its one Alembic revision; None when the file is not there, '' when it is not one."""
     if not path.exists():
         return None
-    with _opened(path) as connection:
+    with _opened(path, of) as connection:
         if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone():
             return ""
         found = [version for (version,) in connection.execute("SELECT version_num FROM alembic_version")]
     return str(found[0]) if len(found) == 1 else ""
 
 
-def _rows(path: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
+def _rows(path: Path, of: _Store, query: str, *values: object) -> list[tuple[Any, ...]]:
     if not path.exists():
         return []
-    with _opened(path) as connection:
+    with _opened(path, of) as connection:
         return connection.execute(query, values).fetchall()
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+def _opened(path: Path, of: _Store) -> Iterator[sqlite3.Connection]:
     """The file, for reading alone. WeatherError, one line, for whatever SQLite raises."""
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)) as connection:
             yield connection
     except sqlite3.Error as error:
-        raise WeatherError(
-            f"{path} cannot be read: {error}; make sure that it is whole and that you may read it, or put a backup back"
-        ) from error
+        locked = isinstance(error, sqlite3.OperationalError)
+        remedy = (
+            "make sure that it can be read and that nothing else holds it, then run again" if locked else of.damaged
+        )
+        raise WeatherError(f"{of.name} failed: {error}; {remedy}") from error

@@ -1,14 +1,22 @@
 """What the commands print about a home that was run: forecasts, models, status, environment."""
 
+import csv
+import io
+import json
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import pyarrow.compute as pc
 import pytest
 
+from weather_platform.cli.forecast import COLUMNS
+from weather_platform.cli.pipeline import Outcome
+from weather_platform.cli.show import show_outcome
 from weather_platform.domain.targets import TARGETS
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.registry import GOLDEN_TAG, PRODUCTION
@@ -26,23 +34,83 @@ def stations_of(out: str) -> set[str]:
     return {line.split("│")[1].strip() for line in out.splitlines() if line.startswith("│")}
 
 
-def test_the_forecast_of_the_newest_day_has_every_station_the_wettest_first(first: MadeHome) -> None:
-    done = first.call("forecast")
+def cells(out: str) -> dict[str, list[str]]:
+    """The lines of the printed table by station."""
+    lines = [[cell.strip() for cell in line.split("│")[1:-1]] for line in out.splitlines() if line.startswith("│")]
+    return {station: rest for station, *rest in lines}
+
+
+def test_the_forecast_of_the_newest_day_is_one_table_of_both_targets_the_wettest_first(first: MadeHome) -> None:
+    done = first.call("forecast", COLUMNS="80")
     assert done.code == 0, done.err
-    rain, warmth = done.out.split(TARGETS[VALUES].title)
-    stored = first.database.forecasts(TARGET, NEWEST, NEWEST).to_pylist()
-    assert stations_of(rain) == {row["station"] for row in stored}
-    shown = [float(line.split("│")[2]) for line in rain.splitlines() if line.startswith("│")]
-    assert shown == sorted(shown, reverse=True)
-    assert shown[0] == pytest.approx(max(row["probability"] for row in stored), abs=0.005)
-    stored = first.database.forecasts(VALUES, NEWEST, NEWEST).to_pylist()
-    lines = {line.split("│")[1].strip(): line for line in warmth.splitlines() if line.startswith("│")}
-    assert set(lines) == {row["station"] for row in stored}
-    for row in stored:
-        assert f"{row['value']:.1f}" in lines[row["station"]]
-        assert f"{row['value_low']:.1f} to {row['value_high']:.1f}" in lines[row["station"]]
-    assert "degC" in warmth
-    assert "90 % interval" in warmth
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert done.out.count("━┓") == 1, "one table"
+    assert "Sorted by the chance of rain tomorrow, the highest first." in done.out
+    rain = first.database.forecasts(TARGET, NEWEST, NEWEST).to_pylist()
+    warmth = {row["station"]: row for row in first.database.forecasts(VALUES, NEWEST, NEWEST).to_pylist()}
+    shown = cells(done.out)
+    assert list(shown) == [
+        row["station"] for row in sorted(rain, key=lambda row: (-row["probability"], row["station"]))
+    ]
+    for row in rain:
+        chance, yes, value, interval = shown[row["station"]]
+        assert chance == ("<1 %" if row["probability"] < 0.005 else f"{100 * row['probability']:.0f} %")
+        assert yes == ("yes" if row["label"] else "no")
+        other = warmth[row["station"]]
+        assert value == f"{other['value']:.1f}"
+        assert interval == f"{other['value_low']:.1f} to {other['value_high']:.1f}"
+    assert f"{100 * rain[0]['threshold']:.0f} %" in done.out
+    assert "degC" in done.out
+    assert "90 % interval" in done.out
+
+
+def test_programs_get_the_stored_numbers_as_json_and_as_csv(first: MadeHome) -> None:
+    asked = ("forecast", "--station", "cobar", "--station", "cairns")
+    records = json.loads(first.call(*asked, "--json").out)
+    assert [list(record) for record in records] == [list(COLUMNS)] * 4
+    stored = {
+        (name, row["station"]): row
+        for name in (TARGET, VALUES)
+        for row in first.database.forecasts(name, NEWEST, NEWEST).to_pylist()
+    }
+    for record in records:
+        row = stored[record["target"], record["station"]]
+        assert record["station"] in ("Cobar", "Cairns")
+        assert (record["issue_day"], record["forecast_day"]) == ("2015-06-30", "2015-07-01")
+        for name in ("probability", "threshold", "value", "value_low", "value_high", "kind", "model_version"):
+            assert record[name] == row[name]
+        assert (record["yes"], record["model_sha256"]) == (row["label"], row["model_digest"])
+        of_value = record["target"] == VALUES
+        assert (record["unit"], record["interval_pct"]) == (("degC", 90) if of_value else ("probability", None))
+        assert record["source"] == "synthetic"
+    lines = list(csv.DictReader(io.StringIO(first.call(*asked, "--csv").out)))
+    texts = {True: "true", False: "false", None: ""}
+    assert lines == [
+        {name: texts[value] if value in (True, False, None) and name == "yes" else str("" if value is None else value)
+         for name, value in record.items()}
+        for record in records
+    ]  # fmt: skip
+    assert first.call(*asked, "--csv", "--json").code == 2
+
+
+def test_a_map_is_drawn_to_the_file_and_the_output_says_where(first: MadeHome, tmp_path: Path) -> None:
+    file = tmp_path / "map.png"
+    done = first.call("forecast", "--map", str(file))
+    assert f"map of rain tomorrow: {file} (`--target {VALUES}` draws another)" in done.out
+    rain = file.read_bytes()
+    assert rain.startswith(b"\x89PNG")
+    done = first.call("forecast", "--target", VALUES, "--map", str(file), "--json")
+    assert json.loads(done.out), "stdout is for the program alone"
+    assert f"map of maximum temperature tomorrow: {file}" in done.err
+    assert file.read_bytes() not in (rain, b"")
+    for wrong, said in ((tmp_path / "map.gif", "--map draws a PNG"), (tmp_path / "none" / "map.png", "no folder")):
+        refused = first.call("forecast", "--map", str(wrong))
+        assert refused.code == 2
+        assert said in " ".join(refused.err.replace("│", " ").split())
+    (tmp_path / "full.png").symlink_to("/dev/full")
+    full = first.call("forecast", "--map", str(tmp_path / "full.png"))
+    assert full.code == 1
+    assert full.err.splitlines()[-1].endswith("full.png: No space left on device; choose another file")
 
 
 @pytest.mark.parametrize("asked", ["AliceSprings", "alice springs", "Alice-Springs", "ALICESPRINGS"])
@@ -102,8 +170,8 @@ def test_a_target_that_was_never_learned_is_left_out_unless_it_is_asked_for(home
     client.delete_registered_model(VALUES)
     done = home.call("forecast")
     assert done.code == 0, done.err
-    assert TARGETS[TARGET].title in done.out
-    assert TARGETS[VALUES].title not in done.out
+    assert "rain tomorrow" in done.out
+    assert "temperature" not in done.out
     assert f"{VALUES} has no Production model" in home.call("forecast", "--target", VALUES).err
     client.delete_registered_model_alias(TARGET, PRODUCTION)
     refused = home.call("forecast")
@@ -111,9 +179,28 @@ def test_a_target_that_was_never_learned_is_left_out_unless_it_is_asked_for(home
     assert f"{TARGET} has no Production model" in refused.err
 
 
-def test_the_run_ends_by_naming_a_station_of_its_own_catalogue(first: MadeHome) -> None:
-    [asked] = re.findall(r"`weather forecast --station (\S+)`", first.first_output.out)
-    assert asked in first.lake.read("stations", columns=["id"])["id"].to_pylist()
+def hint(out: str) -> str:
+    """The station that the last line of a run names."""
+    found: str = re.findall(r"`weather forecast --station (\S+)`", out.splitlines()[-1])[0]
+    return found
+
+
+def test_the_run_ends_by_naming_a_station_that_has_a_forecast(first: MadeHome, home: MadeHome) -> None:
+    assert first.call("forecast", "--station", hint(first.first_output.out)).code == 0
+    # Only one station, not the first of the catalogue, reported the newest day.
+    [*_, last] = sorted(home.lake.read("stations", columns=["id"])["id"].to_pylist())
+    for target in (TARGET, VALUES):
+        version = home.registry.production(target).version
+        rows = home.database.forecasts(target, NEWEST, NEWEST)
+        rows = rows.filter(pc.field("station") == last)
+        assert home.database.replace_forecasts(target, version, NEWEST, NEWEST, rows) == 1
+    outcome = Outcome(
+        "synthetic", True, home.json["rows"], {name: {"years": {}, "decisions": {}} for name in TARGETS}, [], 0
+    )
+    out = io.StringIO()
+    with redirect_stdout(out):
+        show_outcome(home.settings, outcome)
+    assert hint(out.getvalue()) == last
 
 
 def test_models_are_listed_with_alias_metrics_and_digest(first: MadeHome) -> None:

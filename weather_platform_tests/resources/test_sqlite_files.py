@@ -68,7 +68,7 @@ def test_no_file_holds_no_versions_and_none_is_made(tmp_path: Path) -> None:
 
 def test_a_file_that_is_not_a_database_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"no database at all" * 100)
-    with pytest.raises(WeatherError, match=r"mlflow\.db cannot be read: file is not a database"):
+    with pytest.raises(WeatherError, match=r"MLflow at sqlite:///.*/mlflow\.db failed: file is not a database"):
         ModelRegistry.for_reading(load_settings(home=tmp_path))
 
 
