@@ -9,11 +9,12 @@ user, and tokens from before its password changed, end within that time. While t
 read last holds and nobody can log in, so that all tokens end within their lifetime.
 """
 
+import asyncio
 import hmac
 import json
 import logging
 import uuid
-from asyncio import get_running_loop
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from math import ceil
 from threading import Event, Lock, Thread
-from time import time
+from time import monotonic, time
 from typing import Any, Literal
 from urllib.parse import parse_qsl
 
@@ -43,10 +44,13 @@ MAX_LOGIN_BYTES = 8_192
 
 _MAX_TOKEN_CHARACTERS = 4_096
 _MAX_CACHED_TOKENS = 4_096
-_LOGINS_PER_SECOND, _LOGINS_IN_A_ROW = 1.0, 60.0
-"""Of one address, at one worker."""
+_LOGINS_PER_SECOND, _LOGINS_IN_A_ROW = 10.0, 60.0
+"""Of one worker: what passwords may take of its cores. None for an address, which a guesser shares with others."""
 
-_LOGINS_AT_ONCE = 16
+_LOGINS_AT_ONCE, _LOGINS_OF_AN_ACCOUNT = 64, 16
+LONGEST_LOGIN_SECONDS = 25.0
+"""How long a login may wait for its turn; clients wait for 30 seconds."""
+
 _CLAIMS = ("iss", "aud", "sub", "iat", "exp", "jti", "scope", "gen")
 _GENERATIONS = 2**31
 
@@ -77,8 +81,8 @@ _REFUSALS: Mapping[Reason, tuple[int, str]] = {
     "login_size": (413, f"a login has at most {MAX_LOGIN_BYTES} bytes"),
     "login_scope": (400, "the user does not have every scope that was asked for"),
     "credentials": (401, "user name or password is wrong"),
-    "locked": (429, "too many failed logins in a row; wait before the next one"),
-    "logins": (429, "too many logins from this address; slow down, and keep tokens until they expire"),
+    "locked": (429, "too many failed logins in a row; try again in a few seconds"),
+    "logins": (429, "too many logins at once; slow down, and keep tokens until they expire"),
     "busy": (503, "too many logins at once; try again in a few seconds"),
     "unavailable": (503, "users cannot be looked up at the moment; try again later"),
 }
@@ -204,7 +208,8 @@ class Authenticator:
         self._logins = RateLimit(_LOGINS_PER_SECOND, _LOGINS_IN_A_ROW)
         self._requests = RateLimit(rate_per_second, 2 * rate_per_second)
         self._login_thread = ThreadPoolExecutor(1, "login")
-        self._logins_under_way = 0
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
         self._users_every_seconds = users_every_seconds
         self._known: _KnownUsers | None = None
         self._read_failed = False
@@ -239,16 +244,33 @@ class Authenticator:
         self._login_thread.shutdown(cancel_futures=True)
 
     async def login(self, login: Login, address: str) -> Issued:
-        """`token` for a route: in a thread of its own, so that a flood of logins takes nobody else's."""
-        if self._logins_under_way >= _LOGINS_AT_ONCE:
+        """`token` for a route: in a thread of its own, so that a flood of logins takes nobody else's.
+
+        Where `token` refuses because of failed logins or too many at once, this waits for its turn: a right password is
+        accepted while others guess. Logins of a user at an address take turns, in the order in which they came.
+        AuthError when too many wait, or after LONGEST_LOGIN_SECONDS.
+        """
+        account = self._account(login.username, network(address))
+        if self._waiting[account] >= _LOGINS_OF_AN_ACCOUNT or self._waiting.total() >= _LOGINS_AT_ONCE:
             raise AuthError("busy", 2)
-        self._logins_under_way += 1
+        self._waiting[account] += 1
+        give_up = monotonic() + LONGEST_LOGIN_SECONDS
         try:
-            return await get_running_loop().run_in_executor(
-                self._login_thread, self.token, login.username, login.password, address, login.scopes
-            )
+            async with self._turns.setdefault(account, asyncio.Lock()):
+                while True:
+                    try:
+                        return await asyncio.get_running_loop().run_in_executor(
+                            self._login_thread, self.token, login.username, login.password, address, login.scopes
+                        )
+                    except AuthError as refused:
+                        wait = refused.retry_after_s or 0.0
+                        if refused.reason not in ("locked", "logins") or monotonic() + wait > give_up:
+                            raise
+                    await asyncio.sleep(wait)
         finally:
-            self._logins_under_way -= 1
+            self._waiting[account] -= 1
+            if not self._waiting[account]:
+                del self._waiting[account], self._turns[account]
 
     def token(self, username: str, password: str, address: str, scopes: frozenset[str] | None = None) -> Issued:
         """A token for who has this password, or AuthError: the same, after the same work, whatever of it was wrong.
@@ -256,7 +278,7 @@ class Authenticator:
         Takes about 40 ms of a core in the calling thread: a route awaits `login` instead.
         """
         caller = network(address)
-        if wait := self._logins.wait_seconds(caller):
+        if wait := self._logins.wait_seconds("all"):
             raise AuthError("logins", wait)
         if not username or (secret := password_bytes(password)) is None:
             raise AuthError("credentials")

@@ -42,6 +42,9 @@ from weather_platform.stores import mlflow_tracking_uri, open_lake
 RECENT_DAYS = 120
 """Newest days with observations that can be forecast from the store; the HISTORY_DAYS before them are kept as well."""
 
+SWITCH_AFTER = timedelta(seconds=1)
+"""Time for every worker to load what changed: then all switch at one moment, and answers do not alternate."""
+
 REFUSED_AGAIN_SECONDS = 60.0
 """Longest time until a refused version is tried again; the first times it is sooner."""
 
@@ -110,7 +113,8 @@ class Follower:
         before = self._state
         after = self._with_lake(self._with_registry(before))
         if (after.models, after.refused, after.recent) != (before.models, before.refused, before.recent):
-            after = replace(after, generation=before.generation + 1)
+            serve_at = datetime.now(UTC) + SWITCH_AFTER if before.models else None
+            after = replace(after, generation=before.generation + 1, serve_at=serve_at)
         self._folder.write(after)
         self._state = after
         self._tell(before, after)

@@ -1,4 +1,4 @@
-"""How often somebody may try: the backoff of failed logins, and token buckets.
+"""How often somebody may try: the pause after failed logins, and token buckets.
 
 What belongs here: pure rules and counters of one process. What does not: where failed logins are kept (``database``,
 so that all workers count together), or who is asked about (``auth``).
@@ -13,8 +13,9 @@ from time import monotonic
 from weather_platform.database import FailedLogins
 
 FAILURES_BEFORE_LOCK = 5
-FIRST_LOCK = timedelta(seconds=30)
-LONGEST_LOCK = timedelta(minutes=15)
+LOCK = timedelta(seconds=1)
+"""Short: a user at the address of a guesser waits for it too, and a guess a second does not find a password."""
+
 FORGET_AFTER = timedelta(hours=24)
 """Failures of so long ago count no more."""
 
@@ -31,18 +32,17 @@ def locked_seconds(failed: FailedLogins | None, now: datetime) -> float:
     if failed is None or failed.locked_until is None:
         return 0.0
     left = failed.locked_until - now
-    if left > LONGEST_LOCK + _CLOCK_SKEW:
+    if left > LOCK + _CLOCK_SKEW:
         return 0.0
-    return max(0.0, min(left, LONGEST_LOCK) / timedelta(seconds=1))
+    return max(0.0, min(left, LOCK) / timedelta(seconds=1))
 
 
 def after_failure(failed: FailedLogins | None, now: datetime) -> FailedLogins:
-    """What is kept after one more failure: from the fifth in a row on a lock, twice as long each time."""
+    """What is kept after one more failure: from the fifth in a row on a lock."""
     earlier = failed.failures if failed is not None and now - failed.last_failed_at < FORGET_AFTER else 0
     failures = earlier + 1
-    beyond = failures - FAILURES_BEFORE_LOCK
-    lock = min(FIRST_LOCK * 2 ** min(beyond, 20), LONGEST_LOCK) if beyond >= 0 else None
-    return FailedLogins(failures=failures, last_failed_at=now, locked_until=now + lock if lock is not None else None)
+    locked_until = now + LOCK if failures >= FAILURES_BEFORE_LOCK else None
+    return FailedLogins(failures=failures, last_failed_at=now, locked_until=locked_until)
 
 
 class RateLimit:

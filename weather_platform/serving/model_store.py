@@ -3,9 +3,9 @@
 What belongs here: following the state folder, loading, proving, swapping, and telling what happened. What does not:
 asking the registry or the lake (``follower``), forecasting (``forecasting``), metrics and logs of the events.
 
-A thread looks at `served.json` (one `stat` every LOOK_SECONDS). What changed is loaded and proven beside what serves,
-then one attribute is replaced. A request takes `ModelStore.served` once and uses only that, so no answer mixes two
-versions; what it took lives until the last request that took it has ended.
+A thread looks at `served.json` (one `stat` every LOOK_SECONDS). What changed is loaded and proven beside what serves;
+then one attribute is replaced, at the moment that the state names for all workers. A request takes `ModelStore.served`
+once and uses only that, so no answer mixes two versions; what it took stays until the last such request has ended.
 """
 
 import logging
@@ -33,6 +33,9 @@ from weather_platform.settings import Settings
 
 LOOK_SECONDS = 0.2
 """Between two looks at the state folder."""
+
+LONGEST_WAIT_SECONDS = 2.0
+"""For the moment at which all workers switch."""
 
 AGAIN_SECONDS = 5.0
 """Until a version that could not be loaded is tried again."""
@@ -199,8 +202,11 @@ class ModelStore:
             if (found := self._attempt(_RECENT, mark, lambda: self._observations(stored))) is not None:
                 recent, stations = found
                 self._recent = stored
+        models = self._models(state, before.models if before else {})
+        if before is not None and state.generation != before.generation:
+            self._await(state.serve_at)
         self.served = Served(
-            models=self._models(state, before.models if before else {}),
+            models=models,
             recent=recent,
             stations=stations,
             checked_at=state.checked_at,
@@ -210,6 +216,12 @@ class ModelStore:
             generation=state.generation,
         )
         self._tell_changes(before, self.served)
+
+    def _await(self, moment: datetime | None) -> None:
+        """The moment at which all workers switch; a clock that was set cannot hold them up for long."""
+        if moment is not None:
+            left = (moment - datetime.now(UTC)).total_seconds()
+            self._stopping.wait(min(max(0.0, left), LONGEST_WAIT_SECONDS))
 
     def _models(
         self, state: State, before: Mapping[str, Mapping[str, ServedModel]]

@@ -87,12 +87,14 @@ class Recent:
 class State:
     """What `served.json` says: target -> alias -> version, with what was refused and what is out of reach.
 
-    ``generation`` rises whenever models, refusals or observations change. ``checked_at`` is when the registry last
+    ``generation`` rises whenever models, refusals or observations change; all workers serve what changed from
+    ``serve_at`` on, None for at once. ``checked_at`` is when the registry last
     answered, None if it never did; ``registry_error`` and ``lake_error`` are None when both did the last time.
     """
 
     format: Literal["weather-platform/served/1"] = "weather-platform/served/1"
     generation: int = 0
+    serve_at: datetime | None = None
     checked_at: datetime | None
     registry_error: str | None = None
     lake_error: str | None = None

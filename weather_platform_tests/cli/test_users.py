@@ -6,11 +6,12 @@ import secrets
 import select
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from weather_platform.serving import limits
 from weather_platform.serving.auth import Authenticator, AuthError
 from weather_platform.serving.limits import FAILURES_BEFORE_LOCK
 from weather_platform.serving.users import Passwords
@@ -125,7 +126,10 @@ def test_a_deleted_user_is_gone_and_its_name_is_free(fresh: MadeHome) -> None:
     assert fresh.pipe(b"quite another password", "user", "add", "ada").code == 0
 
 
-def test_a_locked_user_is_let_in_where_it_is_locked_and_nowhere_else(fresh: MadeHome) -> None:
+def test_a_locked_user_is_let_in_where_it_is_locked_and_nowhere_else(
+    fresh: MadeHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "LOCK", timedelta(seconds=60))  # until the test looks, however slow the machine is
     fresh.pipe(PASSWORD.encode(), "user", "add", "ada")
     secret = {"WEATHER_JWT_SECRET": SECRET}
     authenticator = Authenticator.from_settings(load_settings(home=fresh.folder, jwt_secret=SECRET), fresh.database)

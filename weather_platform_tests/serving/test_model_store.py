@@ -148,6 +148,20 @@ def test_another_version_is_swapped_in_and_a_reader_keeps_what_it_took(worker: W
     assert worker.kinds() == {}
 
 
+@pytest.mark.parametrize("ahead", [timedelta(seconds=0.5), timedelta(days=365)], ids=["soon", "by-a-wrong-clock"])
+def test_what_changed_is_served_from_the_moment_that_the_state_names_and_no_clock_holds_it_up(
+    worker: Worker, ahead: timedelta
+) -> None:
+    before = worker.poll()
+    assert before.serve_at is None, "the first state is served at once"
+    serve_at = datetime.now(UTC) + ahead
+    worker.write(replace(before, generation=before.generation + 1, serve_at=serve_at, refused=()))
+    assert worker.store.served is not None
+    assert worker.store.served.generation == before.generation + 1
+    if ahead < timedelta(days=1):
+        assert datetime.now(UTC) >= serve_at
+
+
 def test_production_that_is_withdrawn_is_not_served_any_more(worker: Worker) -> None:
     worker.poll()
     worker.kinds()
