@@ -4,12 +4,14 @@
 seconds because the service follows the alias by polling. Then it sends station-days of the newest day that this version
 has forecast, as they were observed, one by one and as a batch, and compares every answer with the stored forecast, bit
 for bit. It needs a service that runs (WEATHER_ENDPOINT_URL) and one of its users (WEATHER_USER, WEATHER_PASSWORD), so
-it belongs to no other stage's job: `endpoint` is started by hand or after a deployment.
+it belongs to no other stage's job: `endpoint` is started by hand or after a deployment. Where no service is named, the
+asset says so and asks nothing.
 """
 
 import dagster as dg
 
 from weather_platform.assets.catalogue import described, shared
+from weather_platform.assets.splits import REASON
 from weather_platform.database import Database
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.io_managers.costs import metered
@@ -36,6 +38,9 @@ def endpoint_asset(target: ForecastTarget) -> dg.AssetsDefinition:
         database: dg.ResourceParam[Database],
         lake: LakeResource,
     ) -> dg.MaterializeResult[None]:
+        if endpoint.unnamed:
+            context.log.warning(endpoint.unnamed)
+            return dg.MaterializeResult(metadata={REASON: endpoint.unnamed}, data_version=dg.DataVersion("none"))
         with endpoint.client() as client:
             model = registry.production(target.name)
             served = served_model(client, model)

@@ -5,9 +5,11 @@ received, text for text, with the file and the row number they came from, so tha
 followed back to a line. Cleaning is the next stage's.
 
 A month that is received again replaces what is stored of it. When that would lose station-days, because the source
-holds a part of the month alone, the month is refused, unless the run is told to let them go.
+holds a part of the month alone, the month is refused, unless the run is told to let them go. A month that the source
+does not cover is passed over with a reason, and what is stored of it stays.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import dagster as dg
@@ -15,6 +17,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from weather_platform.assets.catalogue import LAKE_IO, shared
+from weather_platform.assets.splits import REASON
 from weather_platform.domain.stations import station_table
 from weather_platform.errors import SourceError
 from weather_platform.io_managers.costs import metered
@@ -91,6 +94,21 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
                 context.log.warning(f"{lost}; let go")
             return rows
 
-        return ComputedPartitions(context.partition_keys, of_month)
+        uncovered = months_outside(source, context.partition_keys)
+        for month, reason in uncovered.items():
+            context.log.warning(reason)
+            context.add_asset_metadata({REASON: reason}, partition_key=month)
+        return ComputedPartitions(context.partition_keys, of_month, passed_over=uncovered)
 
     return [stations, raw_observations]
+
+
+def months_outside(source: Source, months: Iterable[str]) -> dict[str, str]:
+    """The months (YYYY-MM) that the source does not cover, each with the reason why it is passed over."""
+    covered = source.coverage()
+    first, last = f"{covered.first_day:%Y-%m}", f"{covered.last_day:%Y-%m}"
+    return {
+        month: f"{month} is passed over: the source covers the months {first} to {last}"
+        for month in months
+        if not first <= month <= last
+    }

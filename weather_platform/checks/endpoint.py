@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from weather_platform.checks.reporting import Findings, report
+from weather_platform.checks.reporting import WARN, Findings, report
 from weather_platform.database import Database
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.resources.endpoint import Endpoint, newest_forecasts, served_model, unlike_the_batch
@@ -21,6 +21,8 @@ def endpoint_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
     def serves_the_alias(
         endpoint: dg.ResourceParam[Endpoint], registry: dg.ResourceParam[ModelRegistry]
     ) -> dg.AssetCheckResult:
+        if endpoint.unnamed:
+            return report({"endpoint": endpoint.unnamed}, looked_at=0, severity=WARN)
         return report(unlike_the_alias(target, endpoint, registry))
 
     @dg.asset_check(
@@ -33,6 +35,8 @@ def endpoint_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
         database: dg.ResourceParam[Database],
         lake: LakeResource,
     ) -> dg.AssetCheckResult:
+        if endpoint.unnamed:
+            return report({"endpoint": endpoint.unnamed}, looked_at=0, severity=WARN)
         model = registry.production(target.name)
         forecasts = newest_forecasts(database, model)
         with endpoint.client() as client:

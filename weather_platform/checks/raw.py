@@ -62,6 +62,8 @@ def _within(value: float, bounds: tuple[float, float]) -> bool:
 
 def repeated_origins(lake: Lake, months: Sequence[str]) -> Findings:
     """Months in which a file and row number stands twice, or which hold more than one source."""
+    if not lake.exists("raw_observations"):  # every month so far was passed over: the source covers none of them
+        return {}
     snapshot = lake.snapshot("raw_observations")
     findings: dict[str, str] = {}
     for start in range(0, len(months), _MONTHS_AT_ONCE):

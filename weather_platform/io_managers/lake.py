@@ -26,6 +26,7 @@ from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.costs import tell_costs
 from weather_platform.lake import Lake, Replaced, Snapshot, TablePartitions
+from weather_platform.lake.partitions import ComputedPartitions
 from weather_platform.lake.provenance import lake_source, read_version_key
 from weather_platform.resources.lake import LakeResource
 
@@ -88,9 +89,11 @@ class LakeIOManager(dg.ConfigurableIOManager):
             context.step_context.add_asset_metadata(told, asset_key=context.asset_key)
             tell_costs(context.step_context)
             return
-        column, keys = partition_column(context.asset_partitions_def), list(context.asset_partition_keys)
+        passed_over = obj.passed_over if isinstance(obj, ComputedPartitions) else frozenset()
+        column = partition_column(context.asset_partitions_def)
+        keys = [key for key in context.asset_partition_keys if key not in passed_over]
         source: dict[str, str] = {}
-        for replaced in lake.replace_partitions(table, column, _partitions_of(table, keys, obj)):
+        for replaced in lake.replace_partitions(table, column, _partitions_of(table, keys, obj)) if keys else ():
             told = partition_metadata(replaced)
             source = source or filled_from(lake)  # after the first part is stored: it may be of the raw rows
             told |= source
@@ -116,7 +119,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             needed, snapshot.row_counts(), _own_partitions(context, needed), reaches=_reaches(context)
         )
         if missing:
-            raise PartitionMissingError(_missing_message(context.asset_key, missing))
+            raise PartitionMissingError(_missing_message(context.asset_key, missing, snapshot.row_counts()))
         view = TablePartitions(snapshot, needed)
         return view.table() if wanted is pa.Table else view
 
@@ -228,10 +231,11 @@ def _reaches(context: dg.InputContext) -> bool:
     return isinstance(mapping, dg.TimeWindowPartitionMapping) and (mapping.start_offset < 0 or mapping.end_offset > 0)
 
 
-def _missing_message(asset: dg.AssetKey, missing: list[str]) -> str:
+def _missing_message(asset: dg.AssetKey, missing: list[str], present: Collection[str]) -> str:
     shown = ", ".join(missing[:12]) + (f" and {len(missing) - 12} more" if len(missing) > 12 else "")
     one = len(missing) == 1
-    return (
-        f"asset '{asset.to_user_string()}' lacks partition{'' if one else 's'} {shown}; "
-        f"materialise {'it' if one else 'them'} first"
-    )
+    lacks = f"asset '{asset.to_user_string()}' lacks partition{'' if one else 's'} {shown}"
+    remedy = f"materialise {'it' if one else 'them'} first"
+    if present and (max(missing) < min(present) or min(missing) > max(present)):
+        return f"{lacks}; it holds {min(present)} to {max(present)}: choose partitions inside, or {remedy}"
+    return f"{lacks}; {remedy}"

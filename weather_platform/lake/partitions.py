@@ -112,11 +112,12 @@ class ComputedPartitions(Mapping[str, T]):
     """Partitions made when they are asked for: what a range asset returns instead of all of them at once.
 
     Iterating over the items computes each key once and keeps none of them; asking for a key again computes
-    it again.
+    it again. Partitions of the run that are `passed_over` are not among the keys, and stay as they are stored.
     """
 
-    def __init__(self, keys: Iterable[str], compute: Callable[[str], T]) -> None:
-        self._keys = tuple(keys)
+    def __init__(self, keys: Iterable[str], compute: Callable[[str], T], passed_over: Iterable[str] = ()) -> None:
+        self.passed_over = frozenset(passed_over)
+        self._keys = tuple(key for key in keys if key not in self.passed_over)
         self._compute = compute
 
     def __getitem__(self, key: str) -> T:

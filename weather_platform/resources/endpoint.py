@@ -32,6 +32,8 @@ _CATCH_UP_SECONDS = 10.0
 _ASK_AGAIN_SECONDS = 0.5
 """The service follows the alias by polling: so long it may take to serve what was promoted just now."""
 
+_TO_SET = "set WEATHER_ENDPOINT_URL, and WEATHER_USER and WEATHER_PASSWORD of one of its users"
+
 
 @dataclass(frozen=True)
 class Endpoint:
@@ -46,14 +48,17 @@ class Endpoint:
         """The service that the settings name."""
         return cls(settings.endpoint_url, settings.user, settings.password)
 
+    @property
+    def unnamed(self) -> str | None:
+        """What to set so that there is a service to ask; None when one is named."""
+        return None if self.url is not None else f"no endpoint is configured: {_TO_SET}"
+
     def client(self) -> "AbstractContextManager[WeatherClient]":
         """A client, signed in at its first call; SettingsError when the settings name no service or no user."""
         from weather_platform.client import WeatherClient
 
         if self.url is None or self.user is None or self.password is None:
-            raise SettingsError(
-                "no service to ask: set WEATHER_ENDPOINT_URL, and WEATHER_USER and WEATHER_PASSWORD of one of its users"
-            )
+            raise SettingsError(f"no service to ask: {_TO_SET}")
         return WeatherClient(self.url, self.user, self.password.get_secret_value())
 
 

@@ -254,7 +254,7 @@ def test_a_year_beside_the_data_is_made_because_a_backfill_of_what_is_downstream
 
 def test_a_year_that_reaches_no_data_cannot_be_made(lake: Lake) -> None:
     _years(lake, "2008", "2009")
-    with pytest.raises(PartitionMissingError, match="lacks partition 2011; materialise it first"):
+    with pytest.raises(PartitionMissingError, match="2011; it holds 2008 to 2009: choose partitions inside, or"):
         _make(lake, features, "2011")
     with pytest.raises(PartitionMissingError, match="lacks partition 2007"):
         _make(lake, model, "2007")  # nothing after it counts for "all years up to"

@@ -129,10 +129,23 @@ def test_an_answer_that_differs_from_the_batch_in_one_bit_is_a_fault(
     assert all(f" {was}, batch " in said for said in found.values())
 
 
-def test_without_a_service_the_asset_fails_in_one_line_that_says_what_to_set(other: MadeHome) -> None:
-    settings = load_settings(home=other.folder)
-    definitions = build_definitions(settings)
-    job = definitions.resolve_job_def("endpoint")
+def test_without_a_service_the_asset_and_its_checks_say_what_to_set(other: MadeHome) -> None:
+    job = build_definitions(load_settings(home=other.folder)).resolve_job_def("endpoint")
+    done = job.execute_in_process(instance=dg.DagsterInstance.ephemeral(), asset_selection=[KEY])
+    said = (
+        "no endpoint is configured: set WEATHER_ENDPOINT_URL, and WEATHER_USER and WEATHER_PASSWORD of one of its users"
+    )
+    [event] = done.get_asset_materialization_events()
+    assert event.materialization.metadata["reason"].value == said
+    told = evaluations(done)
+    assert set(told) == {"serves_the_alias", "equals_the_batch_forecast"}
+    for check in told.values():
+        assert (check.passed, check.severity, failing(check)) == (False, dg.AssetCheckSeverity.WARN, {"endpoint": said})
+
+
+def test_a_service_without_a_user_to_ask_as_is_an_error(other: MadeHome) -> None:
+    settings = load_settings(home=other.folder, endpoint_url="http://127.0.0.1:1")
+    job = build_definitions(settings).resolve_job_def("endpoint")
     with pytest.raises(SettingsError, match=r"^no service to ask: set WEATHER_ENDPOINT_URL, and WEATHER_USER and W"):
         job.execute_in_process(instance=dg.DagsterInstance.ephemeral(), asset_selection=[KEY])
 
