@@ -21,7 +21,7 @@ from weather_platform.serving.contract import MODELS
 from weather_platform.serving.forecasting import Forecaster
 from weather_platform.serving.http import Directory, internal_error, request_id
 from weather_platform.serving.model_store import ModelStore
-from weather_platform.serving.operations import DOCS, METRICS, OPENAPI, OPERATIONS, TITLE
+from weather_platform.serving.operations import DOCS, HOME, METRICS, OPENAPI, OPERATIONS, TITLE
 from weather_platform.serving.prediction_log import PredictionLog
 from weather_platform.serving.routes import BATCH, TOKEN, V1
 from weather_platform.serving.scoring_routes import INVOCATIONS, SCORING
@@ -40,7 +40,8 @@ Get a token from `/v1/token` and send it as `Authorization: Bearer`. Refusals ar
 names every faulty field by its path. Every answer says which model version gave it.
 """
 
-_OPEN = frozenset({TOKEN, "/livez", "/readyz", OPENAPI, DOCS})
+_OPEN = frozenset({HOME, TOKEN, "/livez", "/readyz", OPENAPI, DOCS})
+_SCOPES = {"predict": "Forecasts", "admin": "Metrics"}
 
 
 def create_app(
@@ -120,6 +121,13 @@ def _completed(document: dict[str, Any]) -> dict[str, Any]:
     )
     document["components"] = {
         "schemas": dict(sorted(models["$defs"].items())),
-        "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+        "securitySchemes": {
+            "bearer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"},
+            "password": {
+                "type": "oauth2",
+                "description": "Name and password of a user; the fields of a client stay empty.",
+                "flows": {"password": {"tokenUrl": TOKEN, "scopes": _SCOPES}},
+            },
+        },
     }
     return document

@@ -35,12 +35,18 @@ from weather_platform.errors import (
 from weather_platform.lake import Lake, Snapshot
 from weather_platform.resources.registry import GOLDEN_TAG, ModelRegistry, RegisteredModel
 from weather_platform.serving.model_store import proven
-from weather_platform.serving.state import ModelFiles, Recent, Refused, State, StateFolder, StoredTable, Version
+from weather_platform.serving.state import (
+    RECENT_DAYS,
+    ModelFiles,
+    Recent,
+    Refused,
+    State,
+    StateFolder,
+    StoredTable,
+    Version,
+)
 from weather_platform.settings import Settings
 from weather_platform.stores import mlflow_tracking_uri, open_lake
-
-RECENT_DAYS = 120
-"""Newest days with observations that can be forecast from the store; the HISTORY_DAYS before them are kept as well."""
 
 SWITCH_AFTER = timedelta(seconds=1)
 """Time for every worker to load what changed: then all switch at one moment, and answers do not alternate."""

@@ -8,6 +8,7 @@ one without parameters in its path is found by a lookup.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from weather_platform.domain.targets import TARGETS
 from weather_platform.serving.answers import problem
-from weather_platform.serving.contract import JSON, PROBLEM, RequestRefusedError
+from weather_platform.serving.contract import JSON, PROBLEM, Fault, RequestRefusedError, invalid
 
 _logger = logging.getLogger(__name__)
 
@@ -31,13 +32,20 @@ class LeanRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Endpoint, **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        self.app = _answering(endpoint)
+        declared = (options.get("openapi_extra") or {}).get("parameters", ())
+        query = {each["name"]: each["schema"].get("type") == "array" for each in declared if each["in"] == "query"}
+        self.app = _answering(endpoint, query)
 
 
-def _answering(endpoint: Endpoint) -> ASGIApp:
+def _answering(endpoint: Endpoint, query: Mapping[str, bool]) -> ASGIApp:
+    """`query` are the names that the route takes in its query, and whether one may come several times."""
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
         try:
-            response = await endpoint(Request(scope, receive))
+            if scope["query_string"]:
+                _require_query(request, query)
+            response = await endpoint(request)
         except RequestRefusedError as refused:
             response = problem(refused.status, refused.detail, refused.faults, request_id=request_id(scope))
         except ClientDisconnect:
@@ -45,6 +53,19 @@ def _answering(endpoint: Endpoint) -> ASGIApp:
         await response(scope, receive, send)
 
     return app
+
+
+def _require_query(request: Request, query: Mapping[str, bool]) -> None:
+    """RequestRefusedError for a name that the route does not take, or takes once: it would be ignored."""
+    counted = Counter(name for name, _ in request.query_params.multi_items())
+    faults = [
+        Fault(name[:64], f"this route takes {', '.join(query) or 'nothing'} in its query")
+        for name in counted
+        if name not in query
+    ]
+    faults += [Fault(name, "comes twice") for name, times in counted.items() if times > 1 and query.get(name) is False]
+    if faults:
+        raise invalid(faults)
 
 
 class Directory:
@@ -115,7 +136,7 @@ def documented(
             "content": {**content, **(also or {})},
         }
     }
-    refused = [*refusals, *(() if is_open else (401, 403, 429)), 500]
+    refused = [*refusals, 422, *(() if is_open else (401, 403, 429)), 500]
     described |= {
         status: {
             "description": PROBLEMS[status],
@@ -124,7 +145,7 @@ def documented(
         for status in sorted(set(refused))
     }
     described |= responses or {}
-    extra: dict[str, Any] = {"security": [] if is_open else [{"bearer": []}]}
+    extra: dict[str, Any] = {"security": [] if is_open else [{"bearer": []}, {"password": []}]}
     if body is not None:
         extra["requestBody"] = {"required": True, "content": dict(body)}
     if parameters:
@@ -145,7 +166,7 @@ PROBLEMS: Mapping[int, str] = {
     408: "The body came too slowly.",
     413: "The body is too large.",
     415: "The body has a type that is not taken.",
-    422: "Fields are not as the contract says; each is named by its path.",
+    422: "Fields, or names of the query, are not as the contract says; each is named by its path.",
     429: "Too many requests; Retry-After says when to come back.",
     500: "The service failed.",
     501: "There is no exact answer.",

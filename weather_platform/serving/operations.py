@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fastapi import FastAPI, Request, Response
 from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from weather_platform.serving.answers import JsonAnswer, encode
@@ -19,6 +20,7 @@ from weather_platform.serving.http import documented, reference, router
 from weather_platform.serving.services import PRODUCTION, services_of
 
 OPERATIONS = router()
+HOME = "/"
 DOCS = "/docs"
 OPENAPI = "/openapi.json"
 METRICS = "/metrics"
@@ -89,6 +91,30 @@ async def metrics(request: Request) -> Response:
     return Response(text, headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
+_PAGE = f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{TITLE}</title>
+<style>body {{ font: 1rem/1.5 system-ui, sans-serif; max-width: 40rem; margin: 3rem auto; padding: 0 1rem }}</style>
+<h1>{TITLE}</h1>
+<p>This service forecasts tomorrow's rain and maximum temperature for weather stations, with the promoted models.</p>
+<ul>
+<li><a href="{DOCS}">{DOCS}</a>: all routes, to read and to try; <em>Authorize</em> signs in.</li>
+<li><a href="{OPENAPI}">{OPENAPI}</a>: the same for programs.</li>
+<li><a href="/readyz">/readyz</a>: whether models are loaded.</li>
+</ul>
+<p>Forecasts need a token: <code>POST /v1/token</code> gives one for a user and a password. Whoever runs the service
+adds users with <code>weather user add NAME</code>.</p>
+</html>
+"""
+
+
+async def home(request: Request) -> Response:  # noqa: ARG001 - every route takes the request
+    """What this is, and where its documentation is."""
+    return HTMLResponse(_PAGE)
+
+
 async def openapi(request: Request) -> Response:
     """The OpenAPI document."""
     return Response(_document(request.app), media_type=JSON)
@@ -127,6 +153,7 @@ def _content(name: str) -> bytes:
     return (Path(server.__file__).parent / "static_content" / name).read_bytes()
 
 
+OPERATIONS.add_api_route(HOME, home, methods=["GET"], include_in_schema=False, response_model=None)
 OPERATIONS.add_api_route(OPENAPI, openapi, methods=["GET"], include_in_schema=False, response_model=None)
 OPERATIONS.add_api_route(DOCS, docs, methods=["GET"], include_in_schema=False, response_model=None)
 OPERATIONS.add_api_route(f"{DOCS}/{{name}}", asset, methods=["GET"], include_in_schema=False, response_model=None)

@@ -63,6 +63,7 @@ from weather_platform.serving.forecasting import Forecast
 from weather_platform.serving.http import documented, reference, request_id, router
 from weather_platform.serving.model_store import Served, ServedModel
 from weather_platform.serving.services import PRODUCTION, Services, positions_of, production, recent_of, services_of
+from weather_platform.serving.state import RECENT_DAYS
 
 V1 = router()
 BATCH = "/v1/predict/batch"
@@ -165,6 +166,8 @@ def _read_batch(
     body: bytes, media_type: str, query: Mapping[str, str], positions: Mapping[str, int]
 ) -> tuple[str, station_days.StationDays, bool]:
     if media_type == JSON:
+        if query:
+            raise invalid([Fault(name, "is in the body when that is JSON, not in the query") for name in query])
         asked = read_batch(body)
         return asked.target, station_days.from_json(asked.observations, positions), asked.use_history
     if media_type not in (ARROW, PARQUET):
@@ -252,7 +255,8 @@ async def explain(request: Request) -> Response:
             {"name": "station", "in": "path", "required": True, "schema": {"type": "string"}},
             {
                 "name": "date", "in": "query", "required": False, "schema": {"type": "string", "format": "date"},
-                "description": "Issue day D; default: the newest day that the station reported.",
+                "description": f"Issue day D, one of the newest {RECENT_DAYS} days with observations: `first_day` to "
+                "`last_day` of `/v1/stations`; default: the newest of them that the station reported.",
             },
             {
                 "name": "target", "in": "query", "required": False,
@@ -263,7 +267,10 @@ async def explain(request: Request) -> Response:
     ),
 )  # fmt: skip
 async def forecast(request: Request) -> Response:
-    """What the Production models say of the day after a day that the station reported."""
+    """What the Production models say of the day after a day that the station reported.
+
+    The service keeps the newest 120 days with observations; a day before them is a 404 that names the days.
+    """
     began = time.perf_counter()
     services = services_of(request)
     station: str = request.path_params["station"]
@@ -276,9 +283,13 @@ async def forecast(request: Request) -> Response:
         services.metrics.unknown_station()
         raise RequestRefusedError(404, f"there is no station {station[:64]}; GET /v1/stations lists them")
     day = _newest_day(recent, index) if asked_day is None else day_number(asked_day)
-    if day is None or not recent.reported(index, day):
-        when = "lately" if day is None else f"on {day_date(day)}"
-        raise RequestRefusedError(404, f"no report of {station} {when} is stored; GET /v1/stations says which days are")
+    # Of the days before the first, which are kept as history, a forecast would lack its own history.
+    if day is None or day < recent.first_day or not recent.reported(index, day):
+        window = f"{day_date(recent.first_day)} to {day_date(recent.last_day)}"
+        when = "within them" if day is None else f"on {day_date(day)}"
+        raise RequestRefusedError(
+            404, f"the service keeps the days {window}, and {station} has no report {when}; `weather forecast` has more"
+        )
     models = [production(served, target) for target in asked] or [
         found for aliases in served.models.values() if (found := aliases.get(PRODUCTION)) is not None
     ]
@@ -298,7 +309,7 @@ async def forecast(request: Request) -> Response:
 
 @V1.get("/v1/stations", summary="The catalogue", tags=["catalogue"], **documented(StationsAnswer, 503))
 async def stations(request: Request) -> Response:
-    """Which stations there are, and which days are stored."""
+    """Which stations there are, and the days of which the service keeps observations: the newest 120 that have any."""
     served = services_of(request).served()
     recent = served.recent
     return JsonAnswer(

@@ -32,6 +32,9 @@ from weather_platform.errors import DigestMismatchError, ServingStateError
 MODEL_FILE = "model"
 """What the model file is called here, whatever its algorithm calls it."""
 
+RECENT_DAYS = 120
+"""Newest days with observations that can be forecast from the store; HISTORY_DAYS before them are kept as well."""
+
 _SERVED = "served.json"
 _SCRATCH = "."
 """First letter of whatever is not complete yet."""

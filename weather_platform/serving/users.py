@@ -28,7 +28,11 @@ _COMMON = (
     "password", "passwort", "qwertyuiop", "1qaz2wsx3edc", "iloveyou", "letmein", "welcome", "administrator", "admin",
     "correcthorsebatterystaple", "abcdefghijkl", "weather", "weatherplatform", "changeme",
 )  # fmt: skip
-_FEW_CHARACTERS = 3
+_AROUND = "0123456789!.?$#*_- @"
+_ROWS = ("1234567890", "abcdefghijklmnopqrstuvwxyz", "qwertyuiop", "asdfghjkl", "zxcvbnm", "qwertzuiop")
+_IN_ORDER = [each for row in _ROWS for each in (row, row[::-1])]
+_REPEATED = re.compile(r"(.{1,8})\1+.{0,2}", re.DOTALL)
+_FEW_CHARACTERS, _SHORTEST_WORD, _SHORTEST_RUN, _LEAST_LEFT = 3, 4, 4, 4
 _LONGEST_WAIT_SECONDS = 5.0
 
 
@@ -57,7 +61,10 @@ def require_password(password: str, name: str) -> None:
     if len(plain) < MIN_PASSWORD_CHARACTERS:
         raise WeatherError(f"the password is too short; use at least {MIN_PASSWORD_CHARACTERS} characters of any kind")
     if _is_known(plain.lower(), name):
-        raise WeatherError("the password is one of those that are tried first; use several unrelated words")
+        raise WeatherError(
+            "the password is one of those that are tried first: the user's name, a common password, or characters in "
+            "order or repeated, with little else; use several unrelated words"
+        )
 
 
 def password_bytes(password: str) -> bytes | None:
@@ -107,7 +114,15 @@ def _normal(password: str) -> str:
 
 
 def _is_known(plain: str, name: str) -> bool:
-    """A common word or the user's name, with digits and signs around it; digits in order; up to three characters."""
-    core = plain.strip("0123456789!.?$#*_- ")
-    in_order = "1234567890" * MAX_PASSWORD_BYTES
-    return core in (name, *_COMMON) or len(set(plain)) <= _FEW_CHARACTERS or plain in in_order + in_order[::-1]
+    """Whether little is left without the user's name, common words, characters in order, repetitions and digits."""
+    if len(set(plain)) <= _FEW_CHARACTERS or _REPEATED.fullmatch(plain):
+        return True
+    rest = plain
+    for word in sorted((name, *_COMMON), key=len, reverse=True):
+        if len(word) >= _SHORTEST_WORD or rest.strip(_AROUND) == word:
+            rest = rest.replace(word, "")
+    for row in _IN_ORDER:
+        for length in range(len(row), _SHORTEST_RUN - 1, -1):
+            for start in range(len(row) - length + 1):
+                rest = rest.replace(row[start : start + length], "")
+    return rest != plain and len(rest.strip(_AROUND)) < _LEAST_LEFT

@@ -1,6 +1,7 @@
 """What each route answers and refuses, asked of a real server."""
 
 import json
+import re
 from datetime import date, timedelta
 from functools import partial
 from typing import Any
@@ -17,9 +18,11 @@ from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import sha256
 from weather_platform.serving import contract
+from weather_platform.serving.app import documented_api
 from weather_platform.serving.contract import ARROW, MAX_BATCH_ROWS, PARQUET, PROBLEM, limits_of
+from weather_platform.serving.http import LeanRoute
 from weather_platform_tests.e2e.homes import MadeHome
-from weather_platform_tests.serving.servers import Server
+from weather_platform_tests.serving.servers import PASSWORD, Server
 
 DAY = "2015-06-30"
 """The newest day of the shared home."""
@@ -346,7 +349,6 @@ def test_a_table_that_is_none_or_of_another_type_is_refused(client: httpx.Client
         ("/v1/forecast/Canberra?date=9999-12-31", 422, ["date"]),
         ("/v1/forecast/Canberra?target=snow", 422, ["target"]),
         ("/v1/nothing", 404, []),
-        ("/", 404, []),
         ("/v1/predict", 405, []),
         ("/docs/passwd", 404, []),
     ],
@@ -455,3 +457,66 @@ def test_the_contract_of_a_model_is_the_file_whose_digest_it_bears(client: httpx
     for each in client.get("/v1/models").json()["models"]:
         answer = client.get(f"/models/{each['target']}@{each['alias']}/contract")
         assert sha256(answer.content) == each["digest"] == answer.headers["x-model-digest"]
+
+
+def filled(path: str) -> str:
+    """A path with its parameters."""
+    return path.replace("{target}", "rain_tomorrow").replace("{alias}", "Production").replace("{station}", "Cobar")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [(method, route.path) for route in documented_api().routes if isinstance(route, LeanRoute)
+     for method in route.methods or ()],
+)  # fmt: skip
+def test_a_name_that_a_route_does_not_take_in_its_query_is_named_in_a_422(
+    client: httpx.Client, method: str, path: str
+) -> None:
+    answer = client.request(method, filled(path), params={"taget": "rain_tomorrow"}, content=b"{}")
+    assert (answer.status_code, answer.headers["content-type"]) == (422, PROBLEM)
+    assert [fault["path"] for fault in answer.json()["errors"]] == ["taget"]
+    assert "this route takes" in answer.json()["errors"][0]["message"]
+
+
+def test_names_of_the_query_are_taken_as_often_as_the_document_says(client: httpx.Client) -> None:
+    both = {"target": ["rain_tomorrow", "max_temp_tomorrow"]}
+    assert len(client.get("/v1/forecast/Cobar", params=both).json()["forecasts"]) == 2
+    twice = client.get("/v1/forecast/Cobar", params={"date": ["2015-06-30", "2015-06-29"]})
+    assert (twice.status_code, twice.json()["errors"][0]["path"]) == (422, "date")
+    body = {"target": "rain_tomorrow", "observations": [{"station": "Cobar", "day": "2015-06-30"}]}
+    assert client.post("/v1/predict/batch", json=body).status_code == 200
+    asked = client.post("/v1/predict/batch", params={"target": "max_temp_tomorrow"}, json=body)
+    assert (asked.status_code, asked.json()["errors"][0]["path"]) == (422, "target")
+
+
+def test_a_day_before_those_that_the_service_keeps_is_refused_with_their_names(client: httpx.Client) -> None:
+    stored = client.get("/v1/stations").json()
+    first, last = stored["first_day"], stored["last_day"]
+    assert client.get("/v1/forecast/Cobar", params={"date": first}).status_code in (200, 404)
+    before = (date.fromisoformat(first) - timedelta(days=1)).isoformat()
+    answer = client.get("/v1/forecast/Cobar", params={"date": before})
+    assert answer.status_code == 404
+    assert f"keeps the days {first} to {last}" in answer.json()["detail"]
+
+
+def test_the_first_page_says_what_this_is_and_where_the_documentation_is(server: Server) -> None:
+    with server.client(user=None) as anyone:
+        page = anyone.get("/")
+        assert (page.status_code, page.headers["content-type"]) == (200, "text/html; charset=utf-8")
+        links = re.findall(r'href="([^"]+)"', page.text)
+        assert links == ["/docs", "/openapi.json", "/readyz"]
+        assert [anyone.get(link).status_code for link in links] == [200] * 3
+
+
+def test_the_documentation_can_sign_in_as_swagger_does(server: Server) -> None:
+    with server.client(user=None) as anyone:
+        document = anyone.get("/openapi.json").json()
+        flow = document["components"]["securitySchemes"]["password"]["flows"]["password"]
+        fields = {"grant_type": "password", "username": "ada", "password": PASSWORD, "scope": " ".join(flow["scopes"])}
+        signed_in = anyone.post(flow["tokenUrl"], data=fields, headers={"Authorization": "Basic Og=="}).json()
+        assert signed_in["scope"] == "predict admin"
+        assert {"password": []} in document["paths"]["/v1/stations"]["get"]["security"]
+        headers = {"Authorization": f"Bearer {signed_in['access_token']}"}
+        assert anyone.get("/v1/stations", headers=headers).status_code == 200
+        wrong = anyone.post(flow["tokenUrl"], data=fields | {"password": "not the password"})
+        assert wrong.status_code == 401

@@ -30,7 +30,8 @@ def test_another_name_is_refused(name: str) -> None:
 @pytest.mark.parametrize(
     "password",
     ["x7!mQ2#zR9@k", "aaaabbbbccccdddd", "blue whales eat krill", "ni12345hao678", "пароль-из-слов", "ada likes rain",
-     "847261950372", "x" * 1020 + "abc", "🐳🐋🐬🐟🐠🐡🦈🐙🐚🦀🦞🦐"],
+     "847261950372", "password of the blue whale", "weather in Cobar 1908",
+     "x" * 1020 + "abc", "🐳🐋🐬🐟🐠🐡🦈🐙🐚🦀🦞🦐"],
 )  # fmt: skip
 def test_a_long_password_of_any_composition_is_taken(password: str) -> None:
     require_password(password, "ada")
@@ -53,6 +54,15 @@ def test_a_long_password_of_any_composition_is_taken(password: str) -> None:
         ("098765432109", "tried first"),
         ("correcthorsebatterystaple", "tried first"),
         ("lovelace2024!", "tried first"),
+        ("Lovelace Lovelace", "tried first"),
+        ("lovelace-weather", "tried first"),
+        ("abcdefghijklmnop", "tried first"),
+        ("qwertyuiopasdf", "tried first"),
+        ("zyxwvutsrqponm!", "tried first"),
+        ("Qwertzuiop1234", "tried first"),
+        ("abc!abc!abc!abc!", "tried first"),
+        ("passwordpassword", "tried first"),
+        ("iloveyou12345678", "tried first"),
     ],
 )
 def test_a_password_that_is_short_too_long_or_known_is_refused_and_not_told(password: str, said: str) -> None:
