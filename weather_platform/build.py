@@ -22,6 +22,7 @@ from weather_platform.assets.processed import processed_assets
 from weather_platform.assets.production import production_asset, promotion_asset
 from weather_platform.assets.raw import raw_assets
 from weather_platform.assets.splits import split_asset
+from weather_platform.automation.import_model import import_job
 from weather_platform.automation.jobs import stage_jobs
 from weather_platform.automation.rollback import rollback_job
 from weather_platform.checks.drift import drift_checks
@@ -88,7 +89,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
-        jobs=[*stage_jobs(), rollback_job()],
+        jobs=[*stage_jobs(), rollback_job(), import_job()],
         resources={**resources_for(settings), **resource_overrides},
         executor=dg.in_process_executor,
     )

@@ -49,6 +49,14 @@ class DigestMismatchError(RegistryError):
     """A stored model file is not the file that was registered: its SHA-256 differs."""
 
 
+class ArchiveError(WeatherError):
+    """A file that should hold a model cannot be used: it is damaged, too large, or of a model not served here."""
+
+
+class ImportRefusedError(WeatherError):
+    """A model of another home may not come into Production here; nothing was changed."""
+
+
 class ReproductionError(WeatherError):
     """A registered model could not be made again bit for bit; the line says what differs."""
 

@@ -22,15 +22,12 @@ from weather_platform.domain.matured import (
     MAIN_ERROR,
     REFERENCES,
     Matured,
-    References,
     combine,
     facts_columns,
-    fit_references,
     measure_month,
     nothing_matured,
     with_scores,
 )
-from weather_platform.domain.splits import split_from_manifest
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.errors import PartitionMissingError
 from weather_platform.io_managers.costs import metered
@@ -41,6 +38,7 @@ from weather_platform.partitions import days_of_month
 from weather_platform.plots import markdown_image
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
+from weather_platform.resources.references import references_of
 from weather_platform.resources.registry import ModelRegistry
 from weather_platform.skill_plots import matured_reliability_png, skill_by_month_png
 
@@ -102,20 +100,6 @@ def facts_of(target: ForecastTarget, lake: Lake, year: str) -> pa.Table:
     if year not in features:
         raise PartitionMissingError(f"asset 'features' lacks partition {year}; materialise it first")
     return features.select(facts_columns(target))[year]
-
-
-def references_of(target: ForecastTarget, registry: ModelRegistry, lake: Lake, version: int) -> References:
-    """Climatology and persistence of one model version, from the very rows of the lake that trained it."""
-    model = registry.version(target.name, version)
-    year, table = model.tags["year"], f"{target.name}__split"
-    split = split_from_manifest(lake.snapshot(table, model.lake_version(table)).read(keys=[year]))
-    features = lake.snapshot("features", model.lake_version("features"))
-    rows = features.read(
-        keys=[key for key in features.row_counts() if key <= year],
-        columns=facts_columns(target),
-        where=pc.field("day") <= split.train.last,
-    )
-    return fit_references(target, split, rows)
 
 
 def told(target: ForecastTarget, matured: Matured) -> dict[str, Any]:

@@ -9,7 +9,7 @@ sample. If it does not, the alias goes back to the version before, the audit say
 materialisation tries it again, so that a process killed in between leaves nothing untried.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 
@@ -46,6 +46,7 @@ from weather_platform.resources.registry import (
     ModelReference,
     ModelRegistry,
     RegisteredModel,
+    champion_of,
 )
 from weather_platform.resources.rollback import keep_or_back_out
 from weather_platform.settings import Settings
@@ -81,7 +82,7 @@ def promotion_asset(
     ) -> None:
         decided_at = run_created_at(context.instance, context.run.run_id)
         moves = database.alias_changes(target.name, PRODUCTION)
-        champion = _champion(registry, target, moves)
+        champion = champion_of(registry, target.name, moves)
         for year in context.partition_keys:
             if reason := unsplit_reason(split, year):
                 context.add_asset_metadata({REASON: reason}, partition_key=year)
@@ -129,7 +130,7 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
             changed_at=run_created_at(context.instance, context.run.run_id),
         )
         moved = _follow_decisions(registry, database, target, audit)
-        current = _champion(registry, target, database.alias_changes(target.name, PRODUCTION))
+        current = champion_of(registry, target.name, database.alias_changes(target.name, PRODUCTION))
         if current is None:
             raise RegistryError(
                 f"{target.name} has no Production model ({_why_none(database, target)}); train another year or source"
@@ -163,22 +164,6 @@ def _why_none(database: Database, target: ForecastTarget) -> str:
         return moves[-1].reason
     latest = database.latest_decision(target.name)
     return f"{latest.decision}, {latest.reasons[0]}" if latest else "nothing was decided yet"
-
-
-def _champion(registry: ModelRegistry, target: ForecastTarget, moves: Sequence[AliasChange]) -> RegisteredModel | None:
-    """The version that serves; None when none ever did, or the last was taken away by the platform.
-
-    An alias that vanished otherwise (a registry that is empty, restored from long ago, another one) raises: without
-    its champion a challenger would be compared with nothing.
-    """
-    champion = registry.alias(target.name, PRODUCTION)
-    if champion is None and moves and (recorded := moves[-1].to_version) is not None:
-        raise RegistryError(
-            f"{target.name}: the audit has {PRODUCTION} on version {recorded}, and the registry knows no such alias; "
-            f"restore the registry, or set the alias again: weather rollback {target.name} --to {recorded} "
-            '--reason "the alias was lost"'
-        )
-    return champion
 
 
 def _challenger(registry: ModelRegistry, database: Database, target: ForecastTarget, year: str) -> ModelReference:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 
 from weather_platform.domain.features import HISTORY_DAYS
-from weather_platform.domain.splits import plan_split
-from weather_platform.errors import SourceError
+from weather_platform.domain.splits import days_needed, plan_split
+from weather_platform.errors import NotEnoughDataError, SourceError
 from weather_platform.sources import Coverage
 
 INGEST, PROCESS, LEARN, FORECAST, WATCH = "ingest", "process", "learn", "forecast", "watch"
@@ -54,12 +54,32 @@ def refuse_years_without_split(coverage: Coverage, stored_months: Iterable[str],
 
     What the lake holds already (its months, YYYY-MM) counts too: a source may hold the newest days alone.
     """
-    first_day = min([coverage.first_day, *(date.fromisoformat(f"{month}-01") for month in stored_months)])
+    first_day = _first_day(coverage, stored_months)
     newest_labelled = coverage.last_day - _DAY
     for run in plan:
         if run.job == LEARN:
             for year in range(int(run.first), int(run.last) + 1):
                 plan_split(year, first_day, newest_labelled)
+
+
+def too_short_to_learn(coverage: Coverage, stored_months: Iterable[str]) -> str | None:
+    """Why no year can be trained on what is covered and stored, in a line; None when the newest can."""
+    first_day, newest_labelled = _first_day(coverage, stored_months), coverage.last_day - _DAY
+    year = max(coverage.first_day, newest_labelled).year
+    try:
+        plan_split(year, first_day, newest_labelled)
+    except NotEnoughDataError:
+        needed = days_needed(year, max(coverage.first_day, newest_labelled))
+        there = (coverage.last_day - first_day).days + 1
+        return (
+            f"training for {year} needs {needed} days of observations up to {coverage.last_day}, and there are {there} "
+            f"(from {first_day}); bring earlier ones, or a model of another home: `weather model import`"
+        )
+    return None
+
+
+def _first_day(coverage: Coverage, stored_months: Iterable[str]) -> date:
+    return min([coverage.first_day, *(date.fromisoformat(f"{month}-01") for month in stored_months)])
 
 
 def ingest_runs(months: Iterable[str]) -> list[StageRun]:
@@ -98,10 +118,15 @@ def days_to_forecast(
 ) -> list[date]:
     """The days that one version has yet to forecast, or has to forecast again, ascending.
 
-    `forecast` are the days that it has forecast. New are those after the newest of them, or the newest `first_days` for
-    a version without any; again those of them whose features look back on a changed day.
+    `forecast` are the days that it has forecast. New are those after the newest of them: the newest `first_days`, and
+    all from the first changed one on (not for a version without any). Again come those of them whose features look back
+    on a changed day.
     """
-    first = max(forecast) + _DAY if forecast else newest_observed - (first_days - 1) * _DAY
+    changed = list(changed)
+    first = newest_observed - (first_days - 1) * _DAY
+    if forecast:
+        after = max(forecast) + _DAY
+        first = max(after, min([first, *(day for day in changed if day >= after)]))
     new = {first + at * _DAY for at in range((newest_observed - first).days + 1)}
     touched = {day + at * _DAY for day in changed for at in range(HISTORY_DAYS + 1)}
     return sorted(new | (touched & set(forecast)))

@@ -90,10 +90,11 @@ def changed_stations(source: "Source", lake: "Lake") -> list[str]:
 
 def unsettled_months(instance: dg.DagsterInstance, known: Settled | None) -> dict[str, int]:
     """Months (YYYY-MM) that were materialised after the record, with the storage id of their newest one."""
-    found = newest_materialisations(instance, RAW)
+    found = newest_materialisations(instance, RAW_TABLE)
     return {month: at for month, at in found.items() if known is None or at > known.storage_id}
 
 
-def newest_materialisations(instance: dg.DagsterInstance, key: dg.AssetKey) -> dict[str, int]:
-    """The storage id of the newest materialisation of each partition."""
-    return dict(instance.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION))
+def newest_materialisations(instance: dg.DagsterInstance, table: str) -> dict[str, int]:
+    """The storage id of the newest materialisation of each partition of a table."""
+    materialised = dg.DagsterEventType.ASSET_MATERIALIZATION
+    return dict(instance.get_latest_storage_id_by_partition(dg.AssetKey(table), materialised))

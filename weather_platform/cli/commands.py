@@ -33,6 +33,9 @@ app = typer.Typer(
 user_app = typer.Typer(name="user", help="Who may ask the endpoint.", no_args_is_help=True)
 app.add_typer(user_app, rich_help_panel=SERVE)
 
+model_app = typer.Typer(name="model", help="Carry a model to another home.", no_args_is_help=True)
+app.add_typer(model_app, rich_help_panel=KEEP)
+
 DEMO_YEARS = 4
 """Calendar years of the demo: two and a half to train on, one to validate, 90 days to test."""
 
@@ -93,7 +96,11 @@ def run(
         typer.Option("--json", dir_okay=False, writable=True, help="Write the results there as one JSON object."),
     ] = None,
 ) -> None:
-    """Run the whole graph: observations to a promoted model and forecasts."""
+    """Run the whole graph: observations to a promoted model and forecasts.
+
+    With too few days to train on, everything else is done, and it says how many are needed. The exit code is 1 then,
+    and 0 when a model serves already, such as one that was imported.
+    """
     if path is not None and source != "csv":
         raise typer.BadParameter("--path goes with --source csv")
     if source == "csv" and path is None:
@@ -223,6 +230,38 @@ def models() -> None:
     from weather_platform.cli.show import show_models
 
     show_models(load_settings())
+
+
+@model_app.command("export")
+def model_export(
+    target: Annotated[str, typer.Argument(help="Target of the version, e.g. rain_tomorrow.")],
+    file: Annotated[Path, typer.Argument(help="New file to write, e.g. rain.model.", dir_okay=False)],
+    version: Annotated[int | None, typer.Option(min=1, help="Registered version; default: Production's.")] = None,
+) -> None:
+    """Write a registered version to one file: model, contract, figures and decision; no code, no rows."""
+    from weather_platform.cli.model import export_model
+
+    _known([target])
+    typer.echo(export_model(load_settings(), target, version, file))
+
+
+@model_app.command("import")
+def model_import(
+    file: Annotated[Path, typer.Argument(help="A file that `weather model export` wrote in another home.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Let it take the place of the model that serves; needs --why.")
+    ] = False,
+    why: Annotated[str, typer.Option(help="Why, for the audit that nobody can change.")] = "",
+) -> None:
+    """Check a model of another home, register it here, and let it serve where no other model does."""
+    from weather_platform.automation.import_model import WHY_MAX_CHARACTERS, WHY_MIN_CHARACTERS
+    from weather_platform.cli.model import import_model
+
+    least = WHY_MIN_CHARACTERS if replace or why else 0
+    if not least <= len(why.strip()) <= WHY_MAX_CHARACTERS:
+        raise typer.BadParameter(f"--why takes {WHY_MIN_CHARACTERS} to {WHY_MAX_CHARACTERS} characters")
+    for line in import_model(load_settings(), file, replace=replace, why=why):
+        typer.echo(line)
 
 
 @app.command(rich_help_panel=KEEP)
@@ -515,3 +554,7 @@ def _run(
             replace_file(json_file, (json.dumps(outcome.as_json(), indent=2) + "\n").encode())
         except OSError as error:
             raise WeatherError(f"the run is done, but {json_file} cannot be written: {error.strerror}") from error
+    if outcome.untrained:
+        if not outcome.forecast:
+            raise WeatherError(f"observations and features are stored, and no model: {outcome.untrained}")
+        typer.echo(f"nothing was trained: {outcome.untrained}")

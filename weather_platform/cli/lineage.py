@@ -94,6 +94,9 @@ def _add_model(tree: Tree, lake: Lake, registry: ModelRegistry, database: Databa
     )
     branch.add(f"MLflow run {model.run_id}: seed {recipe.seed}, threads {recipe.threads}; code {recipe.code}")
     branch.add(_promotion(database, model))
+    if model.origin is not None:
+        branch.add(f"imported: it was {model.origin}, whose rows trained it and are not here")
+        return
     features, manifest = recipe.lake_versions["features"], recipe.lake_versions[f"{model.target}__split"]
     branch.add(f"split: {_split(lake, model.target, recipe.year, manifest)}")
     branch.add(f"trained on features version {recipe.feature_version}, lake version {features} of table 'features'")

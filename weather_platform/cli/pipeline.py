@@ -12,19 +12,29 @@ import dagster as dg
 from weather_platform.assets.raw import letting_go
 from weather_platform.assets.splits import REASON
 from weather_platform.automation import updates
-from weather_platform.automation.plan import INGEST, LEARN, PROCESS, plan_runs, refuse_years_without_split
+from weather_platform.automation.plan import (
+    FORECAST,
+    INGEST,
+    LEARN,
+    PROCESS,
+    plan_runs,
+    refuse_years_without_split,
+    too_short_to_learn,
+)
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.progress import console_of_errors, doing
 from weather_platform.cli.runs import StageResult, execute
+from weather_platform.domain.alias_moves import serving
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import NotEnoughDataError
 from weather_platform.lake import Lake
 from weather_platform.lake.provenance import refuse_other_source
 from weather_platform.lake.unknown_stations import in_words, unknown_stations
+from weather_platform.resources.registry import PRODUCTION
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings, remember_source
-from weather_platform.stores import open_lake
+from weather_platform.stores import application_database, open_lake
 
 _TRAINING = {
     True: "training is quick, a trial in seconds (kept for this home; `weather run --no-quick` trains in full)",
@@ -44,6 +54,10 @@ class Outcome:
     peak_rss_mb: float
     remarks: tuple[str, ...] = ()
     """What the source passed over or doubted, a line each."""
+    forecast: tuple[str, ...] = ()
+    """Targets with a model that serves, and so with forecasts."""
+    untrained: str | None = None
+    """Why nothing was trained; None when something was."""
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` writes."""
@@ -54,6 +68,7 @@ class Outcome:
             "seconds": {name: round(value, 3) for name, value in self._seconds().items()},
             "peak_rss_mb": round(self.peak_rss_mb, 1),
             **({"remarks": list(self.remarks)} if self.remarks else {}),
+            **({"untrained": self.untrained} if self.untrained else {}),
         }
 
     def _seconds(self) -> dict[str, float]:
@@ -66,7 +81,11 @@ class Outcome:
 def run_pipeline(
     settings: Settings, targets: list[str], years: list[int], forecast_days: int, let_go: bool = False
 ) -> Outcome:
-    """Materialise the whole graph (or some targets of it) on the instance of the home."""
+    """Materialise the whole graph (or some targets of it) on the instance of the home.
+
+    When what there is does not suffice to train the newest year, everything else is done, and `untrained` says so. A
+    year that was asked for and cannot be split is refused before anything runs.
+    """
     console = console_of_errors()
     with closing(open_source(settings, settings.now())) as source:
         with doing("reading the source"):
@@ -78,7 +97,12 @@ def run_pipeline(
         synthetic = source.synthetic
         lake = open_lake(settings)
         refuse_other_source(lake, source)
-        refuse_years_without_split(coverage, lake.partitions("raw_observations", "month"), plan)
+        stored = lake.partitions("raw_observations", "month")
+        untrained = None if years else too_short_to_learn(coverage, stored)
+        if untrained is None:
+            refuse_years_without_split(coverage, stored, plan)
+        else:
+            plan = [stage for stage in plan if stage.job != LEARN]
     remember_source(settings)
     if synthetic:
         console.print("[yellow]synthetic weather: generated, not observed[/yellow]")
@@ -93,7 +117,11 @@ def run_pipeline(
         stages = []
         for stage in plan:
             config = configs.get(stage.job)
-            stages.append(execute(definitions, instance, stage, console, targets=chosen, run_config=config))
+            targets_of_stage = _served(settings, chosen) if stage.job == FORECAST and untrained else chosen
+            if targets_of_stage:
+                stages.append(
+                    execute(definitions, instance, stage, console, targets=targets_of_stage, run_config=config)
+                )
             if stage.job == PROCESS:
                 updates.settle(instance, lake, stamp)
                 _refuse_without_clean_rows(lake, row_totals(settings))
@@ -108,6 +136,8 @@ def run_pipeline(
         # Linux counts in kibibytes.
         peak_rss_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         remarks=remarks if synthetic or unknown is None else (*remarks, unknown),
+        forecast=tuple(_served(settings, chosen)),
+        untrained=untrained,
     )
 
 
@@ -119,6 +149,13 @@ def _refuse_without_clean_rows(lake: Lake, rows: Mapping[str, int]) -> None:
     rules = ", ".join(f"{rule} {count:,}" for rule, count in counts.most_common())
     remedy = in_words(unknown_stations(lake)) or "correct the rows and run again"
     raise NotEnoughDataError(f"none of {rows['raw']:,} rows can be used ({rules}), so nothing is trained; {remedy}")
+
+
+def _served(settings: Settings, targets: list[str]) -> list[str]:
+    """Those of the targets that a model serves."""
+    with closing(application_database(settings)) as database:
+        database.migrate()
+        return [name for name in targets if serving(database.alias_changes(name, PRODUCTION)) is not None]
 
 
 def row_totals(settings: Settings) -> dict[str, int]:

@@ -45,6 +45,11 @@ def reproduce(lake: Lake, registry: ModelRegistry, target: str, version: int) ->
     console = console_of_errors()
     with doing("reading what was recorded with the version"):
         model = registry.existing_version(target, version)
+        if model.origin is not None:
+            raise ReproductionError(
+                f"{model.name} was imported: its training rows are in the home it came from, where it was "
+                f"{model.origin}; run `weather reproduce` there"
+            )
         recipe = registry.recipe(model.run_id)
         recorded_contract, _ = registry.verified_files(model)
     tables = ", ".join(f"{table} v{number}" for table, number in sorted(recipe.lake_versions.items()))

@@ -52,13 +52,15 @@ def show_outcome(settings: Settings, outcome: "Outcome") -> None:
             )
             for reason in decided["reasons"]:
                 console.print(f"  {reason}", soft_wrap=True)
-    forecast = find_forecast(settings, [], None, list(outcome.targets))
-    show_forecast(forecast)
+    seconds = f"{sum(stage.seconds for stage in outcome.stages):.1f} s in {len(outcome.stages)} Dagster runs"
+    forecast = find_forecast(settings, [], None, list(outcome.forecast)) if outcome.forecast else None
+    if forecast is not None:
+        show_forecast(forecast)
     for remark in outcome.remarks:
         console.print(remark, style="yellow", markup=False, soft_wrap=True)
+    again = "" if forecast is None else f", `weather forecast --station {forecast.stations[0]}` asks again"
     console.print(
-        f"{sum(stage.seconds for stage in outcome.stages):.1f} s in {len(outcome.stages)} Dagster runs; "
-        f"`weather ui` shows them, `weather forecast --station {forecast.stations[0]}` asks again",
+        f"{seconds}; `weather ui` shows them{again}",
         soft_wrap=True,
     )
 

@@ -19,6 +19,7 @@ from weather_platform.cli.home import open_instance
 from weather_platform.cli.pipeline import row_totals
 from weather_platform.cli.progress import console_of_errors
 from weather_platform.cli.runs import execute
+from weather_platform.domain.alias_moves import serving
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import PartitionMissingError
 from weather_platform.lake.provenance import RAW_TABLE, refuse_other_source
@@ -187,14 +188,10 @@ class _Update:
         return newest
 
     def _production(self, target: str) -> int | None:
-        """The version that serves by the record of its moves: asking MLflow for it would cost seconds of imports."""
-        moves = self._database.alias_changes(target, PRODUCTION)
-        return moves[-1].to_version if moves else None
+        return serving(self._database.alias_changes(target, PRODUCTION))
 
     def _materialised(self, table: str) -> dict[str, int]:
-        from dagster import AssetKey
-
-        return updates.newest_materialisations(self._instance, AssetKey(table))
+        return updates.newest_materialisations(self._instance, table)
 
     def _execute(self, run: "StageRun", targets: Iterable[str], config: Mapping[str, object] | None = None) -> None:
         if self._definitions is None:
@@ -235,7 +232,10 @@ class _Update:
                 if measured := done.measured.get(target):
                     console.print(f"{target}: matured skill of {_spans(measured)}")
         for target in done.without_model:
-            console.print(f"{target}: no Production model, so no forecast; `weather run` trains one")
+            console.print(
+                f"{target}: no Production model, so no forecast; `weather run` trains one, "
+                "`weather model import` brings one from another home"
+            )
         if done.runs:
             hint = "; `weather forecast` shows the newest day" if done.forecast else ""
             console.print(f"{done.seconds:.1f} s in {done.runs} Dagster run{'s' * (done.runs > 1)}{hint}")

@@ -34,6 +34,14 @@ D = TypeVar("D", bound=Decided)
 M = TypeVar("M", bound=Moved)
 
 
+def serving(moves: Sequence[Moved]) -> int | None:
+    """The version that serves by the recorded moves of Production, oldest first; None when there is none.
+
+    For what is planned and shown without asking the registry, which knows.
+    """
+    return moves[-1].to_version if moves else None
+
+
 def settled_through(moves: Iterable[Moved]) -> int:
     """The newest decision that the moves settle, carried out or overruled by a rollback; 0 when there is none."""
     return max((move.decision_id or 0 for move in moves), default=0)

@@ -64,6 +64,7 @@ def golden_from_bytes(data: bytes, feature_names: tuple[str, ...]) -> GoldenSamp
     """The sample from its file; RegistryError when it holds no row or other columns than the model takes."""
     try:
         table = pyarrow.ipc.open_file(pa.BufferReader(data)).read_all()
+        table.validate(full=True)  # the buffers too: the file may come from elsewhere
     except pa.ArrowInvalid as error:
         raise RegistryError(f"{GOLDEN_FILE} is no Arrow file ({error}); train and promote another version") from error
     if table.column_names != [*feature_names, _EXPECTED] or not table.num_rows:
@@ -71,5 +72,7 @@ def golden_from_bytes(data: bytes, feature_names: tuple[str, ...]) -> GoldenSamp
             f"{GOLDEN_FILE} has {table.num_rows} rows of {table.num_columns} columns and is no sample of this model; "
             "train and promote another version"
         )
+    if any(not pa.types.is_float32(kind) for kind in table.schema.types[:-1]) or table.schema.types[-1] != pa.float64():
+        raise RegistryError(f"{GOLDEN_FILE} holds other types than numbers; train and promote another version")
     values = np.column_stack([table[name].to_numpy() for name in feature_names])
     return GoldenSample(values.astype(np.float32, copy=False), table[_EXPECTED].to_numpy())

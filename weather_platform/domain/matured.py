@@ -12,6 +12,7 @@ states or all of time are exact sums of what is kept (`combine`), and every scor
 * unmatched: it is not, and others have one: the station did not report the next day, or not this value
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,12 +22,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from weather_platform.domain.algorithms import BASELINES, BaselineRows, FittedBaseline
+from weather_platform.domain.algorithms.baselines import baseline_from_dict, baseline_to_dict
 from weather_platform.domain.feature_table import label_column
 from weather_platform.domain.metrics import CALIBRATION_BINS, ROUNDING, Floats, calibration_bin
 from weather_platform.domain.splits import Split
 from weather_platform.domain.targets import ForecastTarget, Task
 from weather_platform.domain.training import labelled
-from weather_platform.errors import InvariantError
+from weather_platform.errors import InvariantError, RegistryError
 
 REFERENCES = ("climatology", "persistence")
 """The baselines that skill is measured against."""
@@ -141,6 +143,22 @@ class References:
         """What each reference says of these rows; ``today`` is the label's own value on the issue day."""
         rows = BaselineRows.of(_index(station, self.station_ids), day, today)
         return {name: baseline.predict(rows) for name, baseline in self.fitted.items()}
+
+    def to_bytes(self) -> bytes:
+        """As JSON. Floats are written so that they read back to the same bits."""
+        fitted = {name: baseline_to_dict(baseline) for name, baseline in self.fitted.items()}
+        values = {"station_ids": list(self.station_ids), "fitted": fitted}
+        return (json.dumps(values, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "References":
+        """From that JSON; RegistryError when it holds no references."""
+        try:
+            values = json.loads(data)
+            fitted = {name: baseline_from_dict(values["fitted"][name]) for name in REFERENCES}
+            return cls(tuple(map(str, values["station_ids"])), fitted)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RegistryError(f"the references of the model cannot be used ({error!r}); export it again") from error
 
 
 @dataclass(frozen=True, eq=False)

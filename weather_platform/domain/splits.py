@@ -115,22 +115,37 @@ def plan_split(year: int, first_day: date, newest_labelled_day: date) -> Split:
             f"{year} has no labelled day (the newest is {newest_labelled_day}); "
             "materialise the observations of that year first"
         )
-    complete = newest_labelled_day >= date(year, 12, 30)
-    if complete:
-        test = Span(date(year, 1, 1), date(year, 12, 31))
-        validation_first = date(year - 1, 1, 1)
-    else:
-        test = Span(newest_labelled_day - (UNFINISHED_TEST_DAYS - 1) * _DAY, newest_labelled_day)
-        validation_first = test.first - UNFINISHED_VALIDATION_DAYS * _DAY
+    test, validation_first = _test_and_validation(year, newest_labelled_day)
     split = Split(
         year=year,
-        complete=complete,
+        complete=_is_complete(year, newest_labelled_day),
         train=Span(first_day, validation_first - 2 * _DAY),  # minus the embargo day before the boundary
         validation=Span(validation_first, test.first - 2 * _DAY),
         test=test,
     )
     verify_split(split)
     return split
+
+
+def days_needed(year: int, newest_labelled_day: date) -> int:
+    """How many days of observations a test year needs at least, up to the one that labels its newest day.
+
+    One to train on, and those of validation, test and the embargo: 458 for an unfinished year.
+    """
+    _, validation_first = _test_and_validation(year, newest_labelled_day)
+    return (newest_labelled_day + _DAY - (validation_first - 2 * _DAY)).days + 1
+
+
+def _is_complete(year: int, newest_labelled_day: date) -> bool:
+    return newest_labelled_day >= date(year, 12, 30)
+
+
+def _test_and_validation(year: int, newest_labelled_day: date) -> tuple[Span, date]:
+    """The test days, and the first day of validation."""
+    if _is_complete(year, newest_labelled_day):
+        return Span(date(year, 1, 1), date(year, 12, 31)), date(year - 1, 1, 1)
+    test = Span(newest_labelled_day - (UNFINISHED_TEST_DAYS - 1) * _DAY, newest_labelled_day)
+    return test, test.first - UNFINISHED_VALIDATION_DAYS * _DAY
 
 
 def verify_split(split: Split) -> None:

@@ -9,7 +9,7 @@ and `Production` moves last: a process killed at any point leaves a state that t
 """
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
@@ -43,6 +43,10 @@ _RECORDED = (
 """Tags without which a run is no reference to a model."""
 CARD_FILE, CARD_PAGE = "model_card.md", "model_card.html"
 """The card of a registered version, among the artifacts of its run: as text, and as a page with its pictures."""
+ORIGIN_TAG = "imported_from"
+"""Of an imported version: which version of which home it was. Versions that were trained here lack it."""
+REFERENCES_FILE, REFERENCES_TAG = "references.json", "references_sha256"
+"""Of an imported version: climatology and persistence of its training rows, which are not here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,8 @@ class ModelReference:
     metrics: Mapping[str, float] = field(repr=False)
     lake_versions: Mapping[str, int]
     source: str
+    origin: Mapping[str, str] = field(default_factory=dict)
+    """Tags that an imported candidate has and others lack."""
 
     @property
     def name(self) -> str:
@@ -103,6 +109,11 @@ class RegisteredModel:
             "mlflow_run_id": self.run_id,
             "tuned_through": self.tuned_through.isoformat(),
         }
+
+    @property
+    def origin(self) -> str | None:
+        """Of an imported version: which version of which home it was."""
+        return self.tags.get(ORIGIN_TAG)
 
     @property
     def tuned_through(self) -> date:
@@ -201,7 +212,14 @@ class ModelRegistry:
                 if name.startswith("lake_version.")
             },
             source=tags.get(SOURCE_TAG, "unknown"),  # runs of the first versions of this package did not say
+            origin={name: tags[name] for name in (ORIGIN_TAG, REFERENCES_TAG) if name in tags},
         )
+
+    def recorded(self, run_id: str) -> tuple[dict[str, str], dict[str, str], dict[str, float]]:
+        """Tags, parameters and metrics of a run."""
+        with self._asking(f"reading run {run_id}"):
+            data = self._client.get_run(run_id).data
+        return dict(data.tags), dict(data.params), dict(data.metrics)
 
     def recipe(self, run_id: str) -> Recipe:
         """What a run recorded of its training, enough to do it again."""
@@ -329,6 +347,12 @@ class ModelRegistry:
         """The recorded test predictions of a version; DigestMismatchError unless the file is the registered one."""
         return golden_from_bytes(self.verified_golden(model), feature_names)
 
+    def verified_references(self, model: RegisteredModel) -> bytes:
+        """Climatology and persistence of an imported version; DigestMismatchError unless they came with it."""
+        data = self._download(model, REFERENCES_FILE)
+        _verify(model, REFERENCES_FILE, data, model.tags[REFERENCES_TAG])
+        return data
+
     def verified_golden(self, model: RegisteredModel) -> bytes:
         """The golden sample as it is stored; DigestMismatchError unless it is the registered one."""
         if GOLDEN_TAG not in model.tags:
@@ -442,6 +466,22 @@ class ModelRegistry:
             yield
 
 
+def champion_of(registry: ModelRegistry, target: str, moves: Sequence[AliasChange]) -> RegisteredModel | None:
+    """The version that serves; None when none ever did, or the last was taken away by the platform.
+
+    `moves` are the recorded moves of Production. An alias that vanished otherwise (a registry that is empty, restored
+    from long ago, another one) raises: without its champion a challenger would be compared with nothing.
+    """
+    champion = registry.alias(target, PRODUCTION)
+    if champion is None and moves and (recorded := moves[-1].to_version) is not None:
+        raise RegistryError(
+            f"{target}: the audit has {PRODUCTION} on version {recorded}, and the registry knows no such alias; "
+            f"restore the registry, or set the alias again: weather rollback {target} --to {recorded} "
+            '--reason "the alias was lost"'
+        )
+    return champion
+
+
 def _version_tags(reference: ModelReference) -> dict[str, str]:
     return {
         DIGEST_TAG: reference.digest,
@@ -455,6 +495,7 @@ def _version_tags(reference: ModelReference) -> dict[str, str]:
         "tuned_through": reference.tuned_through.isoformat(),
         "tested_through": reference.tested_through.isoformat(),
         **{f"lake_version.{name}": str(version) for name, version in reference.lake_versions.items()},
+        **reference.origin,
     }
 
 

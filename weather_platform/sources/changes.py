@@ -14,7 +14,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from weather_platform.domain.observations import RAW_SCHEMA
+from weather_platform.domain.observations import RAW_SCHEMA, raw_rows
 from weather_platform.sources import Coverage, Source
 
 MONTHS_AT_ONCE = 24
@@ -77,11 +77,7 @@ def months_of(coverage: Coverage) -> list[str]:
 
 def _content(rows: pa.Table) -> pa.Table:
     """What the rows say. A column that an older version of the platform did not store is empty."""
-    columns = [
-        rows[name] if name in rows.column_names else pa.nulls(len(rows), RAW_SCHEMA.field(name).type)
-        for name in _CONTENT
-    ]
-    return pa.table(columns, names=list(_CONTENT)).combine_chunks()
+    return raw_rows(rows).select(_CONTENT).combine_chunks()
 
 
 def _days(rows: pa.Table) -> tuple[date, ...]:

@@ -145,6 +145,13 @@ def test_days_after_the_newest_forecast_are_forecast() -> None:
     assert days_to_forecast(DAY, [], {DAY}, 14) == []
 
 
+def test_a_gap_is_filled_back_to_the_first_day_that_changed_and_no_further() -> None:
+    old = {date(2014, 1, 5)}
+    assert days_to_forecast(DAY, [], old, 2) == [date(2015, 6, 9), DAY]
+    assert days_to_forecast(DAY, [date(2015, 6, 7)], old, 2) == [date(2015, 6, at) for at in (7, 8, 9, 10)]
+    assert days_to_forecast(DAY, [date(2015, 6, 7)], set(), 2) == [date(2015, 6, 9), DAY]
+
+
 def test_a_version_without_forecasts_begins_with_the_newest_days() -> None:
     assert days_to_forecast(DAY, [], set(), 3) == [date(2015, 6, at) for at in (8, 9, 10)]
 

@@ -7,7 +7,7 @@ looks at a feature matrix.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,24 +57,53 @@ class Baseline:
 
 
 @dataclass(frozen=True, eq=False)
-class _Table:
-    """The mean label of each cell; ``cells`` numbers the cell of each row."""
+class _OnToday:
+    """The mean label after a no, a yes and an unknown day."""
 
     mean: NDArray[np.float64]
-    cells: Callable[[BaselineRows], NDArray[np.intp]]
 
     def predict(self, rows: BaselineRows) -> NDArray[np.float64]:
-        return self.mean[self.cells(rows)]
+        return self.mean[_today_cells(rows)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Climatology:
+    """The mean label of each station and month; the last 12 are for stations that training has not seen."""
+
+    mean: NDArray[np.float64]
+
+    def predict(self, rows: BaselineRows) -> NDArray[np.float64]:
+        return self.mean[_climate_cells(rows, len(self.mean) // _MONTHS - 1)]
 
 
 @dataclass(frozen=True, eq=False)
 class _AsToday:
-    """Today's value, and what another baseline says where it is unknown."""
+    """Today's value, and what climatology says where it is unknown."""
 
-    unknown: FittedBaseline
+    unknown: _Climatology
 
     def predict(self, rows: BaselineRows) -> NDArray[np.float64]:
         return np.where(np.isnan(rows.today), self.unknown.predict(rows), rows.today.astype(np.float64))
+
+
+def baseline_to_dict(fitted: FittedBaseline) -> dict[str, Any]:
+    """A fitted baseline of this module as plain values."""
+    if isinstance(fitted, _AsToday):
+        return {"kind": "as_today", "mean": fitted.unknown.mean.tolist()}
+    assert isinstance(fitted, _OnToday | _Climatology), "there are no others"  # noqa: S101
+    return {"kind": "on_today" if isinstance(fitted, _OnToday) else "climatology", "mean": fitted.mean.tolist()}
+
+
+def baseline_from_dict(values: Mapping[str, Any]) -> FittedBaseline:
+    """The fitted baseline of these plain values; ValueError when they are none."""
+    kind, mean = values["kind"], np.asarray(values["mean"], dtype=np.float64)
+    if mean.ndim != 1 or not len(mean) or not np.isfinite(mean).all():
+        raise ValueError(f"a baseline of kind {kind!r} has values of shape {mean.shape}, or not all finite")
+    if kind == "on_today" and len(mean) == 3:
+        return _OnToday(mean)
+    if kind in ("as_today", "climatology") and len(mean) % _MONTHS == 0:
+        return _Climatology(mean) if kind == "climatology" else _AsToday(_Climatology(mean))
+    raise ValueError(f"there is no baseline of kind {kind!r} with {len(mean)} values")
 
 
 def _today_cells(rows: BaselineRows) -> NDArray[np.intp]:
@@ -88,7 +117,7 @@ def _fit_persistence(rows: BaselineRows, labels: NDArray[np.float32], task: Task
     count = np.bincount(cells, minlength=3)
     positive = np.bincount(cells, weights=labels, minlength=3)
     overall = labels.mean(dtype=np.float64)
-    return _Table(np.where(count > 0, positive / np.maximum(count, 1), overall), _today_cells)
+    return _OnToday(np.where(count > 0, positive / np.maximum(count, 1), overall))
 
 
 CLIMATOLOGY_PRIOR_ROWS = 30.0
@@ -97,24 +126,24 @@ CLIMATOLOGY_PRIOR_ROWS = 30.0
 _MONTHS = 12
 
 
-def _fit_climatology(rows: BaselineRows, labels: NDArray[np.float32], _task: Task) -> FittedBaseline:
+def _climate_cells(rows: BaselineRows, stations: int) -> NDArray[np.intp]:
+    known = (rows.station_index >= 0) & (rows.station_index < stations)
+    return np.where(known, rows.station_index, stations).astype(np.intp) * _MONTHS + rows.month
+
+
+def _fit_climatology(rows: BaselineRows, labels: NDArray[np.float32], _task: Task) -> _Climatology:
     stations = int(rows.station_index.max(initial=-1)) + 1
-
-    def cells(of: BaselineRows) -> NDArray[np.intp]:
-        known = (of.station_index >= 0) & (of.station_index < stations)
-        return np.where(known, of.station_index, stations).astype(np.intp) * _MONTHS + of.month
-
     count = np.bincount(rows.month, minlength=_MONTHS)
     total = np.bincount(rows.month, weights=labels, minlength=_MONTHS)
     overall = labels.mean(dtype=np.float64)
     month = np.where(count > 0, total / np.maximum(count, 1), overall)
-    own = cells(rows)
+    own = _climate_cells(rows, stations)
     size = (stations + 1) * _MONTHS  # the last row of cells is every station that training has not seen
     own_count = np.bincount(own, minlength=size)
     own_total = np.bincount(own, weights=labels, minlength=size)
     blended = (own_total + CLIMATOLOGY_PRIOR_ROWS * np.tile(month, stations + 1)) / (own_count + CLIMATOLOGY_PRIOR_ROWS)
     blended[-_MONTHS:] = month
-    return _Table(blended, cells)
+    return _Climatology(blended)
 
 
 BASELINES: Mapping[str, Baseline] = MappingProxyType(
