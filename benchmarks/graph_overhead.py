@@ -50,7 +50,9 @@ def dbt_start_up(settings: Any) -> dict[str, float]:
     from weather_platform.resources.dbt import DbtCleaning
     from weather_platform.settings import PROJECT_DIR
 
-    cleaning = DbtCleaning(PROJECT_DIR / "dbt_project", settings.first_month, settings.timezone)
+    cleaning = DbtCleaning(
+        PROJECT_DIR / "dbt_project", settings.first_month, settings.timezone, settings.home / "scratch"
+    )
     stations = station_table(STATIONS)
     found = {}
     for name in ("dbt_first", "dbt_again"):

@@ -4,6 +4,12 @@ One small tree. A message is one line: what is wrong, where, and what to do abou
 programming error, and nothing here is ever swallowed into an empty value.
 """
 
+from typing import Final
+
+MAKE_ROOM: Final = "make room on that disk, then run again"
+"""What to do when `is_full` is true, whatever was being written."""
+_FULL: Final = ("disk is full", "no space left", "not enough space", "disk quota exceeded", "file too large")
+
 
 class WeatherError(Exception):
     """Base of all deliberate errors; its text is one line with the remedy."""
@@ -79,3 +85,8 @@ class ServingStateError(WeatherError):
 
 class RollbackRefusedError(WeatherError):
     """There is no version to go back to, or the one that was asked for may not serve; nothing moved."""
+
+
+def is_full(said: object) -> bool:
+    """Whether this error, or its text, is about a disk without room."""
+    return any(words in str(said).lower() for words in _FULL)

@@ -18,6 +18,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from weather_platform.errors import SettingsError
+from weather_platform.folders import unusable
 from weather_platform.regular_files import open_regular
 
 SourceName = Literal["synthetic", "csv"]
@@ -309,16 +310,10 @@ def load_settings(**overrides: object) -> Settings:
 
     Raises SettingsError, one line that names every field at fault.
     """
-    # In either case, as pydantic reads them.
-    given = {name: value for name, value in os.environ.items() if name.upper().startswith("WEATHER_")}
-    unknown = sorted(name for name in given if name[len("WEATHER_") :].lower() not in Settings.model_fields)
+    unknown = sorted(name for name in _given() if name[len("WEATHER_") :].lower() not in Settings.model_fields)
     if unknown:
         raise SettingsError(f"{', '.join(unknown)}: no such setting; see docs/reference/settings.md for the names")
-    homes = (value for name, value in sorted(given.items()) if name.upper() == "WEATHER_HOME")
-    try:
-        home = _absolute(Path(str(overrides.get("home") or next(homes, "") or DEFAULT_HOME)))
-    except ValueError as error:
-        raise SettingsError(f"WEATHER_HOME: {error}") from None
+    home = home_folder(overrides.get("home"))
     remembered = home / "weather.env"
     try:
         if remembered.exists():
@@ -335,6 +330,20 @@ def load_settings(**overrides: object) -> Settings:
         ) from None
     except ValidationError as error:
         raise SettingsError("; ".join(_one_line(problem) for problem in error.errors(include_input=False))) from None
+
+
+def home_folder(chosen: object = None) -> Path:
+    """The absolute path of the home: the chosen one, else WEATHER_HOME, else `.weather` in the working directory."""
+    homes = (value for name, value in sorted(_given().items()) if name.upper() == "WEATHER_HOME")
+    try:
+        return _absolute(Path(str(chosen or next(homes, "") or DEFAULT_HOME)))
+    except ValueError as error:
+        raise SettingsError(f"WEATHER_HOME: {error}") from None
+
+
+def _given() -> dict[str, str]:
+    """The variables of the platform, in upper and lower case, as pydantic reads them."""
+    return {name: value for name, value in os.environ.items() if name.upper().startswith("WEATHER_")}
 
 
 def otlp_endpoint() -> str | None:
@@ -355,9 +364,7 @@ def remember_source(settings: Settings) -> None:
         scratch.write_text("".join(lines), encoding="utf-8")
         scratch.replace(settings.home / "weather.env")
     except OSError as error:
-        raise SettingsError(
-            f"{settings.home} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"
-        ) from None
+        raise unusable(settings.home, error) from None
 
 
 def _absolute(path: Path) -> Path:

@@ -7,6 +7,7 @@ import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 
+from weather_platform.folders import keep_files_private
 from weather_platform.garbage import look_for_garbage_seldom
 
 LONG = (
@@ -45,6 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure() -> None:
+    keep_files_private()  # as in the command: else every home that a test writes files to would be an open one
     look_for_garbage_seldom()  # as in the command: a tenth of the tests too
     _read_migrations_once()
 

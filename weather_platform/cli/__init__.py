@@ -15,8 +15,10 @@ _CTRL_C = 130
 def main() -> None:
     """Entry point of `weather`. An error that is no fault of the program is one line on stderr and exit code 1."""
     look_for_garbage_seldom()  # from now on, as most objects are made by imports
-    from weather_platform.errors import WeatherError
+    from weather_platform.errors import MAKE_ROOM, WeatherError, is_full
+    from weather_platform.folders import keep_files_private
 
+    keep_files_private()
     asked = {"traceback": False}  # the command writes down here what was asked for
     try:
         from weather_platform.cli.commands import app
@@ -34,6 +36,9 @@ def main() -> None:
         if asked["traceback"]:
             raise
         said = next(iter(str(error).splitlines()), "no reason given")
+        if is_full(said):
+            sys.stderr.write(f"weather: {said}; {MAKE_ROOM}\n")
+            sys.exit(1)
         sys.stderr.write(f"weather: {type(error).__name__}: {said}; `weather --traceback ...` shows where it was\n")
         sys.exit(1)
 

@@ -11,10 +11,12 @@ from typing import Annotated
 
 import typer
 
+from weather_platform.cli.home import ready_dagster_home, tidy
 from weather_platform.cli.progress import doing
 from weather_platform.errors import SourceError, WeatherError
+from weather_platform.folders import take_home
 from weather_platform.regular_files import DEVICE, kind_of, replace_file
-from weather_platform.settings import Settings, SourceName, load_settings
+from weather_platform.settings import Settings, SourceName, home_folder, load_settings
 
 START = "Begin"
 READ = "Look at forecasts and models"
@@ -62,6 +64,10 @@ def options_of_all(
 ) -> None:
     """Forecast tomorrow's weather for every station, from raw observations to a promoted model."""
     context.ensure_object(dict)["traceback"] = traceback
+    home = home_folder()
+    if (closed := take_home(home)) is not None:
+        typer.echo(f"weather: {closed}", err=True)
+    tidy(home)
 
 
 @app.command(rich_help_panel=START)
@@ -344,11 +350,10 @@ def env() -> None:
     """Print what `dagster` and `dg` need to use this home, and which days its source covers: eval "$(weather env)"."""
     import shlex
 
-    from weather_platform.cli.home import dagster_home
     from weather_platform.resources.source import open_source
 
     settings = load_settings()
-    exports = {"WEATHER_HOME": str(settings.home), "DAGSTER_HOME": str(dagster_home(settings))}
+    exports = {"WEATHER_HOME": str(settings.home), "DAGSTER_HOME": str(ready_dagster_home(settings))}
     try:
         with closing(open_source(settings, settings.now())) as source:
             coverage = source.coverage()

@@ -1,8 +1,10 @@
 """`weather rollback`: the job `rollback` on the instance of the home, so that its run stands in the UI like others."""
 
+from dagster._core.utils import make_new_run_id
+
 from weather_platform.automation.rollback import ROLLBACK_JOB, ROLLBACK_OP
 from weather_platform.build import build_definitions
-from weather_platform.cli.home import open_instance
+from weather_platform.cli.home import open_instance, run_in_progress
 from weather_platform.cli.runs import QUIET, require_success, tags_of_command
 from weather_platform.settings import Settings
 
@@ -12,7 +14,8 @@ def run_rollback(settings: Settings, target: str, to_version: int | None, reason
     asked = {"target": target, "reason": reason, "nowhere": nowhere}
     if to_version:
         asked["to_version"] = to_version
-    with open_instance(settings) as instance:
+    run_id = make_new_run_id()
+    with open_instance(settings) as instance, run_in_progress(instance, run_id):
         result = (
             build_definitions(settings)
             .resolve_job_def(ROLLBACK_JOB)
@@ -20,6 +23,7 @@ def run_rollback(settings: Settings, target: str, to_version: int | None, reason
                 instance=instance,
                 run_config=QUIET | {"ops": {ROLLBACK_OP: {"config": asked}}},
                 tags=tags_of_command(),
+                run_id=run_id,
                 raise_on_error=False,
             )
         )

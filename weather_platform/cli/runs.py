@@ -18,9 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from weather_platform import errors
 from weather_platform.automation.plan import StageRun
+from weather_platform.cli.home import run_in_progress
 from weather_platform.cli.progress import Steps, steps_shown
 from weather_platform.cli.progress import console_of_errors as console_of_errors
-from weather_platform.errors import WeatherError
+from weather_platform.errors import MAKE_ROOM, WeatherError, is_full
 
 _POLL_SECONDS = 0.5
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -61,7 +62,7 @@ def execute(
     ]
     run_id = make_new_run_id()
     started = time.perf_counter()
-    with _progress(instance, run, run_id, console):
+    with run_in_progress(instance, run_id), _progress(instance, run, run_id, console):
         result = job.execute_in_process(
             instance=instance,
             asset_selection=selection,
@@ -133,7 +134,8 @@ def _said(error: SerializableErrorInfo | None) -> str:
     if told is None:
         return "no reason given"
     # Dagster writes the class before the message, with its module or without.
-    return re.sub(rf"^([\w.]+\.)?{told.cls_name}: ", "", " ".join(told.message.split()))
+    said = re.sub(rf"^([\w.]+\.)?{told.cls_name}: ", "", " ".join(told.message.split()))
+    return f"{said}; {MAKE_ROOM}" if is_full(said) and MAKE_ROOM not in said else said
 
 
 @contextmanager

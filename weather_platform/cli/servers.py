@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from weather_platform.cli.home import dagster_home
+from weather_platform.cli.home import ready_dagster_home
 from weather_platform.cli.progress import doing
 from weather_platform.cli.run_storage import LOCATION
 from weather_platform.errors import SettingsError, WeatherError
@@ -36,7 +36,7 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
     from rich.console import Console
 
     console = Console(highlight=False)
-    folder = dagster_home(settings)
+    folder = ready_dagster_home(settings)
     ports = {_DAGSTER: port, _MLFLOW: mlflow_port}
     if settings.profile == "stack":
         del ports[_MLFLOW]  # the stack has a server of its own

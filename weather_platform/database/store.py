@@ -5,7 +5,7 @@ and moved: the only write lock of SQLite, an advisory lock of PostgreSQL; both f
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import date, datetime
 from functools import cached_property, reduce
@@ -43,7 +43,8 @@ from weather_platform.database.records import (
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
 from weather_platform.domain.promotion import Verdict
-from weather_platform.errors import InvariantError, SettingsError, WeatherError
+from weather_platform.errors import MAKE_ROOM, InvariantError, WeatherError, is_full
+from weather_platform.folders import alone, unusable
 
 if TYPE_CHECKING:  # they bring the algorithms: a process that only migrates or looks up users does without
     from weather_platform.domain.leaderboard import Entry
@@ -143,14 +144,11 @@ class Database:
     def engine(self) -> sa.Engine:
         """For migrations and tests; everything else goes through the methods."""
         if self._url.get_backend_name() == "sqlite":
-            assert self._url.database is not None, "parse_url refuses SQLite without a file"  # noqa: S101
-            folder = Path(self._url.database).parent
+            folder = self._file.parent
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise SettingsError(
-                    f"{folder} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"
-                ) from None
+                raise unusable(folder, error) from None
             engine = sa.create_engine(self._url, connect_args={"timeout": _BUSY_SECONDS}, hide_parameters=True)
             sa.event.listen(engine, "connect", _prepare_sqlite)
             sa.event.listen(engine, "begin", _begin_sqlite)
@@ -163,6 +161,12 @@ class Database:
             executemany_batch_page_size=500,
             hide_parameters=True,
         )
+
+    @property
+    def _file(self) -> Path:
+        """The file of SQLite."""
+        assert self._url.database is not None, "parse_url refuses SQLite without a file"  # noqa: S101
+        return Path(self._url.database)
 
     def close(self) -> None:
         """Give back all connections. The object can be used again."""
@@ -185,16 +189,18 @@ class Database:
 
     def migrate(self) -> None:
         """Bring the tables to this version of the code; of several processes at once, one does the work."""
-        with self._transaction() as connection:
-            if _revision(connection) == newest_revision():
-                return
+        on_disk = self._url.get_backend_name() == "sqlite"
+        if not on_disk or self._file.exists():
+            with self._transaction() as connection:
+                if _revision(connection) == newest_revision():
+                    return
         from alembic import command
         from alembic.config import Config
         from alembic.util import CommandError
 
         config = Config()
         config.set_main_option("script_location", "weather_platform:database/migrations")
-        with self._transaction(writing=True) as connection:
+        with alone(self._file.parent) if on_disk else nullcontext(), self._transaction(writing=True) as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
             config.attributes["connection"] = connection
@@ -475,7 +481,7 @@ class Database:
                 f"{place(self._url)} refused the rows: {_first_line(error)}; nothing was written"
             ) from error
         except DBAPIError as error:
-            raise WeatherError(f"{place(self._url)}: {_first_line(error)}; {_remedy(error)}") from error
+            raise WeatherError(f"{place(self._url)}: {_first_line(error)}; {_remedy(error, self._url)}") from error
         except SQLAlchemyError as error:
             raise WeatherError(f"{place(self._url)}: {_first_line(error)}; see the cause above") from error
 
@@ -620,10 +626,14 @@ def _first_line(error: SQLAlchemyError) -> str:
     return str(cause).strip().splitlines()[0].rstrip(".;")
 
 
-def _remedy(error: DBAPIError) -> str:
+def _remedy(error: DBAPIError, url: sa.URL) -> str:
     text = str(error.orig).lower()
+    if is_full(text):
+        return MAKE_ROOM
     if "no such table" in text or "does not exist" in text:
         return "create the tables with Database.migrate() (`weather run` does it)"
     if "locked" in text or "lock timeout" in text:
         return "another process holds it for too long; try again when that one has ended"
+    if url.get_backend_name() == "sqlite":
+        return "make sure that it can be read and written and that its disk has room, then run again"
     return "check that it runs and that WEATHER_DATABASE_URL names it, then run again"

@@ -40,7 +40,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.fs import DeltaStorageHandler
 from deltalake.transaction import AddAction
 
-from weather_platform.errors import InvariantError, LakeError, PartitionMissingError
+from weather_platform.errors import MAKE_ROOM, InvariantError, LakeError, PartitionMissingError, is_full
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _TABLE_PROPERTIES: Final[Mapping[str, str | None]] = {
@@ -442,7 +442,8 @@ class Lake:
             yield
         except faults as error:
             text = " ".join(_COLOURS.sub("", str(error)).split()).rstrip(".")
-            message = f"lake table '{table}' at {self.uri}: {type(error).__name__}: {text}; {_REMEDY}"
+            remedy = MAKE_ROOM if is_full(text) else _REMEDY
+            message = f"lake table '{table}' at {self.uri}: {type(error).__name__}: {text}; {remedy}"
             # From None: the text of the original is not cleaned, so it must not be printed along.
             raise LakeError(self._without_secrets(message)) from None
 

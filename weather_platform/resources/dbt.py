@@ -12,8 +12,6 @@ for them.
 
 import contextlib
 import json
-import shutil
-import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +38,7 @@ from weather_platform.domain.observations import (
 from weather_platform.domain.recognition import Recogniser
 from weather_platform.domain.stations import stations_of
 from weather_platform.errors import InvariantError
+from weather_platform.folders import scratch_folder
 
 BATCH_ROWS: Final = 600_000
 """Raw rows that one dbt call may clean at once: about what its memory holds. A year is never divided."""
@@ -140,14 +139,12 @@ class CleanedYears:
 
 @dataclass(frozen=True)
 class DbtCleaning:
-    """Runs the dbt project on raw rows. `scratch_home` is where scratch folders are made (default: the
-    system's).
-    """
+    """Runs the dbt project on raw rows. `scratch_home` is where scratch folders are made."""
 
     project: Path
     first_month: str
     timezone: str
-    scratch_home: Path | None = None
+    scratch_home: Path
     threads: int = 2
     memory_limit: str = "1GB"
     contract: Mapping[str, Any] = field(default_factory=column_contract)
@@ -155,16 +152,11 @@ class DbtCleaning:
     @contextlib.contextmanager
     def cleaned(self, raw: pa.RecordBatchReader, stations: pa.Table) -> Iterator[CleanedYears]:
         """Clean these rows (RAW_SCHEMA, any months); InvariantError when dbt or one of its tests fails."""
-        if self.scratch_home is not None:
-            self.scratch_home.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix="cleaning-", dir=self.scratch_home))
-        try:
+        with scratch_folder(self.scratch_home) as scratch:
             self._write_inputs(scratch, raw, stations)
             with self._database(scratch) as connection:
                 self._run_dbt(scratch)
                 yield CleanedYears(connection)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
 
     def _write_inputs(self, scratch: Path, raw: pa.RecordBatchReader, stations: pa.Table) -> None:
         recogniser = Recogniser(stations_of(stations))

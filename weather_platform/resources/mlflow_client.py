@@ -5,7 +5,6 @@ raises into RegistryUnreachableError. What does not: runs (``mlflow_tracking``),
 MLflow's own global state (active run, tracking URI) is never relied on.
 """
 
-import fcntl
 import glob
 import os
 import re
@@ -16,7 +15,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
-from weather_platform.errors import RegistryUnreachableError, WeatherError
+from weather_platform.errors import MAKE_ROOM, RegistryUnreachableError, WeatherError, is_full
+from weather_platform.folders import alone, unusable
 from weather_platform.resources.mlflow_addresses import (
     artifact_root,
     follow_moved_home,
@@ -72,13 +72,9 @@ def ensure_store(tracking_uri: str) -> None:
             follow_moved_home(path)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = path.with_name(f"{path.name}.lock").open("w")
     except OSError as error:
-        raise RegistryUnreachableError(
-            f"{path.parent} cannot be used: {error.strerror}; set WEATHER_HOME to a writable folder"
-        ) from None
-    with lock, answering(tracking_uri, "making the store"):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        raise RegistryUnreachableError(str(unusable(path.parent, error))) from None
+    with alone(path.parent), answering(tracking_uri, "making the store"):
         _remove_unfinished(path)  # a process that was killed; one that lives would hold the lock
         if not path.exists():
             try:
@@ -144,15 +140,18 @@ def answering(tracking_uri: str, doing: str) -> Iterator[None]:
         if not isinstance(error, (MlflowException, RequestException, SQLAlchemyError, OSError)):
             raise
         answered = isinstance(error, RestException)
-        remedy = (
-            "nothing was changed by this call; see the server's log"
-            if answered
-            else "check that it runs and that WEATHER_MLFLOW_TRACKING_URI names it, then run again"
-        )
+        said = _one_line(error, tracking_uri)
+        if answered:
+            remedy = "nothing was changed by this call; see the server's log"
+        elif is_full(said):
+            remedy = MAKE_ROOM
+        elif store_file(tracking_uri) is not None:
+            remedy = "make sure that its file and folder can be read and written and that there is room, then run again"
+        else:
+            remedy = "check that it runs and that WEATHER_MLFLOW_TRACKING_URI names it, then run again"
         # From None: the text of the original is not cleaned, and Dagster stores the whole chain of an error.
         raise RegistryUnreachableError(
-            f"MLflow at {place(tracking_uri)} {'refused' if answered else 'failed while'} {doing}: "
-            f"{_one_line(error, tracking_uri)}; {remedy}"
+            f"MLflow at {place(tracking_uri)} {'refused' if answered else 'failed while'} {doing}: {said}; {remedy}"
         ) from None
 
 

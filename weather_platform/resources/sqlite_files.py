@@ -231,6 +231,8 @@ def _opened(path: Path, of: _Store) -> Iterator[sqlite3.Connection]:
     except sqlite3.Error as error:
         locked = isinstance(error, sqlite3.OperationalError)
         remedy = (
-            "make sure that it can be read and that nothing else holds it, then run again" if locked else of.damaged
+            "make sure that it can be read, that its disk has room and that nothing else holds it, then run again"
+            if locked
+            else of.damaged
         )
         raise WeatherError(f"{of.name} failed: {error}; {remedy}") from error

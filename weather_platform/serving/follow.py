@@ -22,6 +22,7 @@ from functools import partial
 from pathlib import Path
 
 from weather_platform.errors import WeatherError
+from weather_platform.folders import keep_files_private
 from weather_platform.observability.logs import configure_logging
 from weather_platform.serving.lean import be_lean, starting
 from weather_platform.serving.state import StateFolder
@@ -35,6 +36,7 @@ _log = logging.getLogger("weather_platform.serving.follower")  # also as __main_
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Follow until the process is ended."""
+    keep_files_private()
     parser = argparse.ArgumentParser(prog="weather_platform.serving.follow")
     parser.add_argument("--parent", type=int, help="Process without which this one ends, too.")
     parent: int | None = parser.parse_args(arguments).parent

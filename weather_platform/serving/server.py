@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from weather_platform.errors import SettingsError
+from weather_platform.folders import keep_files_private
 from weather_platform.observability.logs import configure_logging
 from weather_platform.serving.keys import Keys
 from weather_platform.serving.lean import starting
@@ -46,6 +47,7 @@ def prepare(settings: Settings) -> None:
     from weather_platform.serving.arbiter import keep_private
 
     keep_private()
+    keep_files_private()
     require_startable(settings)
     begin(settings)
     with starting(), closing(application_database(settings)) as database:

@@ -277,6 +277,7 @@ def test_a_dagster_home_left_in_the_shell_by_another_home_is_not_used(
     done = home.call("env", DAGSTER_HOME=str(first.folder / "dagster"))
     assert f"export DAGSTER_HOME={home.folder}/dagster" in done.out.splitlines()
     chosen = tmp_path / "instance" / "dagster"
+    chosen.mkdir(parents=True)
     assert f"export DAGSTER_HOME={chosen}" in home.call("env", DAGSTER_HOME=str(chosen)).out.splitlines()
 
 

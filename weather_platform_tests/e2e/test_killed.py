@@ -6,10 +6,12 @@ the temperatures of every stored row tell which of the two it belongs to.
 
 import os
 import signal
+import sqlite3
 import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import closing
 from datetime import date, datetime
 from functools import cache
 from pathlib import Path
@@ -124,11 +126,12 @@ def killed(first: MadeHome, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     after_interrupt = copied(home, home.folder.with_name("after_interrupt"))
     shot = kill_when(home, moved_on(home, "observations"), signal.SIGKILL)
     after_shot = copied(home, home.folder.with_name("after_shot"))
+    left = copied(home, home.folder.with_name("left"))
     stage(home, "ingest", "2010-01", "2015-06")
     stage(home, "process", "2010", "2015")
     return {
         "interrupted": interrupted, "after_interrupt": after_interrupt,
-        "shot": shot, "after_shot": after_shot, "home": home,
+        "shot": shot, "after_shot": after_shot, "left": left, "home": home,
     }  # fmt: skip
 
 
@@ -215,6 +218,55 @@ def test_run_again_gives_the_rows_of_a_home_that_was_never_killed(
         fresh = source.rows(month)
         names = [name for name in fresh.schema.names if name != "fetched_at"]
         assert stored.select(names).to_pylist() == fresh.select(names).to_pylist()
+
+
+def unfinished(home: MadeHome) -> list[str]:
+    """Runs of the home that are not over, read as they are: opening its instance would end them."""
+    with closing(sqlite3.connect(home.folder / "dagster" / "history" / "runs.db")) as connection:
+        query = "SELECT run_id FROM runs WHERE status NOT IN ('SUCCESS', 'FAILURE', 'CANCELED')"
+        return [run for (run,) in connection.execute(query)]
+
+
+def scratch_folders(home: MadeHome) -> list[Path]:
+    return list((home.folder / "scratch").glob("cleaning-*"))
+
+
+def test_the_next_command_after_kill_9_ends_the_run_and_removes_its_scratch_folder(
+    killed: dict[str, MadeHome | Done],
+) -> None:
+    home = _home(killed, "left")
+    [left] = unfinished(home)
+    assert scratch_folders(home), "it was killed while it cleaned"
+    done = home.call("status")
+    assert done.code == 0
+    assert done.lines == [f"weather: run {left} (process) was left unfinished and is failed now"]
+    assert unfinished(home) == []
+    assert scratch_folders(home) == []
+    assert home.call("status").err == ""
+
+
+def test_a_run_that_goes_on_is_left_alone_by_other_commands(first: MadeHome, tmp_path: Path) -> None:
+    home = copied(first, tmp_path / "home")
+    process = home.start("run", "--source", "synthetic", **MANY_MONTHS)
+    try:
+        deadline = time.monotonic() + 180
+        while not (unfinished(home) and any(any(folder.iterdir()) for folder in scratch_folders(home))):
+            assert process.poll() is None, process.communicate()
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGSTOP)
+        going_on, scratch = unfinished(home), scratch_folders(home)
+        done = home.call("env")
+        assert (done.code, done.err) == (0, "")
+        with home.dagster():
+            pass
+        assert unfinished(home) == going_on
+        assert scratch_folders(home) == scratch
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert home.call("env").lines[-1].endswith("was left unfinished and is failed now")
+    assert (unfinished(home), scratch_folders(home)) == ([], [])
 
 
 def test_a_new_home_that_is_killed_at_once_can_be_run(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from weather_platform.errors import RegistryUnreachableError
 from weather_platform.resources.mlflow_client import ensure_experiment, ensure_store, mlflow_client
 from weather_platform_tests.processes import beside, race
 
-WHOLE = {"mlflow.db", "mlflow.db.lock"}
+WHOLE = {"mlflow.db"}
 
 
 def opened(pipe: Connection, uri: str) -> None:
