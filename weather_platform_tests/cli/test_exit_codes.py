@@ -142,7 +142,7 @@ def test_an_interrupt_that_a_library_takes_for_its_own_error_is_one_all_the_same
 
 
 UNFORESEEN = {
-    "OSError: [Errno 28] No space left on device": OSError(errno.ENOSPC, "No space left on device"),
+    "OSError: [Errno 5] Input/output error": OSError(errno.EIO, "Input/output error"),
     "OperationalError: (builtins.str) database is locked": OperationalError("SELECT 1", {}, "database is locked"),  # type: ignore[arg-type]
 }
 
@@ -158,6 +158,16 @@ def test_what_a_disk_or_a_database_raises_unforeseen_is_one_line_that_says_how_t
     assert failed(nothing, "status") == f"weather: {said}; `weather --traceback ...` shows where it was"
     with pytest.raises(type(UNFORESEEN[said])):
         nothing.call("--traceback", "status")
+
+
+def test_a_full_disk_is_one_line_that_says_to_make_room(nothing: MadeHome, monkeypatch: pytest.MonkeyPatch) -> None:
+    def raising(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(show, "show_status", raising)
+    assert failed(nothing, "status") == (
+        "weather: [Errno 28] No space left on device; make room on that disk, then run again"
+    )
 
 
 @pytest.mark.parametrize("kind", [ValueError, TypeError, KeyError])

@@ -39,6 +39,7 @@ def test_without_a_home_the_shipped_catalogue_is_listed_and_none_is_made(tmp_pat
     done = home.call("stations")
     assert done.code == 0
     assert len(done.out.splitlines()) == 1 + len(STATIONS)
-    assert done.err.startswith("this is the shipped catalogue: there is no home at")
+    assert done.err.startswith("this is the shipped catalogue: ")
+    assert "is not a home yet" in done.err
     assert home.call("stations", "--unknown").out == "no unknown station was met\n"
     assert not home.folder.exists()
