@@ -9,6 +9,8 @@ from weather_platform.resources.endpoint import Endpoint, newest_forecasts, serv
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.registry import PRODUCTION, ModelRegistry
 
+_NOT_ASKED = "Nothing was compared. If a service runs, name it; else there is nothing to do."
+
 
 def endpoint_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
     """All checks of what the service answers for a target; they ask it themselves."""
@@ -22,7 +24,7 @@ def endpoint_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
         endpoint: dg.ResourceParam[Endpoint], registry: dg.ResourceParam[ModelRegistry]
     ) -> dg.AssetCheckResult:
         if endpoint.unnamed:
-            return report({"endpoint": endpoint.unnamed}, looked_at=0, severity=WARN)
+            return report({"endpoint": endpoint.unnamed}, looked_at=0, severity=WARN, meaning=_NOT_ASKED)
         return report(unlike_the_alias(target, endpoint, registry))
 
     @dg.asset_check(
@@ -36,7 +38,7 @@ def endpoint_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
         lake: LakeResource,
     ) -> dg.AssetCheckResult:
         if endpoint.unnamed:
-            return report({"endpoint": endpoint.unnamed}, looked_at=0, severity=WARN)
+            return report({"endpoint": endpoint.unnamed}, looked_at=0, severity=WARN, meaning=_NOT_ASKED)
         model = registry.production(target.name)
         forecasts = newest_forecasts(database, model)
         with endpoint.client() as client:

@@ -13,9 +13,7 @@ from pathlib import Path
 
 from weather_platform.cli.home import ready_dagster_home
 from weather_platform.cli.progress import doing
-from weather_platform.cli.run_storage import LOCATION
 from weather_platform.errors import SettingsError, WeatherError
-from weather_platform.profiles import EXPERIMENT
 from weather_platform.resources.mlflow_client import ensure_store, experiment_path
 from weather_platform.settings import Settings
 from weather_platform.stores import mlflow_tracking_uri
@@ -86,6 +84,8 @@ def _wait_until(ready: Callable[[], bool], servers: Mapping[str, "subprocess.Pop
 
 def _commands(settings: Settings, host: str, ports: Mapping[str, int], code: Path) -> dict[str, list[str]]:
     """The program of each server. What `dagster dev` starts, but with the webserver inside the guard."""
+    from weather_platform.cli.run_storage import LOCATION
+
     here = Path(sys.executable).parent
     workspace = code.with_name("workspace.yaml")
     workspace.write_text(json.dumps({"load_from": [{"grpc_server": {"socket": str(code), "location_name": LOCATION}}]}))
@@ -115,6 +115,8 @@ def _in_address(host: str) -> str:
 def _experiment_page(host: str, port: int) -> str:
     """The path of the platform's experiment; the first page when nothing was trained yet."""
     import httpx
+
+    from weather_platform.profiles import EXPERIMENT
 
     answer = httpx.get(
         f"http://{_reachable(host)}:{port}/api/2.0/mlflow/experiments/get-by-name",

@@ -5,7 +5,7 @@ that are not read. What does not: bodies (`bodies`), logins and rates (`auth`, `
 was read.
 
 uvicorn reads with httptools, which bounds neither the size of a head nor the number of its lines nor the time it takes.
-uvicorn's other parser, h11, bounds the size alone and costs three times as much a request; see docs/adr/0021. So the
+uvicorn's other parser, h11, bounds the size alone and costs three times as much a request; see docs/adr/0020. So the
 protocol of uvicorn is extended here, by the methods that asyncio and httptools call.
 
 When a worker has as many connections as it may, a new one takes the place of another: of the address with most

@@ -151,14 +151,6 @@ def test_generated_weather_passes_when_it_is_made_again_and_when_its_newest_mont
     assert not Home(tmp_path, synthetic_stations=49, synthetic_last_day=date(2015, 2, 9)).run(raw, "2015-02").success
 
 
-def test_a_month_outside_the_coverage_is_refused_and_the_months_before_it_stay(tmp_path: Path) -> None:
-    home = Home(tmp_path)
-    assert home.run(dg.AssetSelection.groups("raw"), "2015-03").success
-    result = home.run(dg.AssetSelection.assets("raw_observations"), "2015-03", "2015-04")
-    assert not result.success
-    assert set(home.lake.row_counts("raw_observations", "month")) == {"2015-03"}
-
-
 def test_a_range_of_months_in_one_run_is_the_same_as_month_by_month(tmp_path: Path) -> None:
     together, apart = Home(tmp_path / "together"), Home(tmp_path / "apart")
     assert together.run(dg.AssetSelection.groups("raw"), "2015-01", "2015-03").success

@@ -26,9 +26,8 @@ def two_versions(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def store(two_versions: Path, tmp_path: Path) -> Iterator[Store]:
-    """A copy of both databases. The model files are shared: whoever damages one puts it back."""
-    for name in ("mlflow.db", "weather.db"):
-        shutil.copy(two_versions / name, tmp_path / name)
+    """A copy of both databases and of the model files: the addresses in a copied MLflow follow it."""
+    shutil.copytree(two_versions, tmp_path, dirs_exist_ok=True)
     opened = Store(f"sqlite:///{tmp_path}/mlflow.db", f"sqlite:///{tmp_path}/weather.db")
     opened.database.migrate()
     yield opened

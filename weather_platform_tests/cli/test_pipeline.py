@@ -89,7 +89,9 @@ def test_the_decisions_of_all_years_are_in_the_output_and_in_the_json(monkeypatc
     }
     assert learned[TARGET]["decisions"] == wanted
     assert learned[TARGET]["promotion"] == wanted["2015"], "the newest one, as before"
-    outcome = pipeline.Outcome("csv", False, {"raw": 1, "clean": 1, "quarantined": 0}, learned, [], 0)
+    outcome = pipeline.Outcome(
+        "csv", False, {"raw": 1, "clean": 1, "quarantined": 0}, learned, [], 0, forecast=(TARGET,)
+    )
     assert outcome.as_json()["targets"][TARGET]["decisions"] == wanted
 
     def none(*_: object) -> None:

@@ -195,7 +195,13 @@ def test_the_run_ends_by_naming_a_station_that_has_a_forecast(first: MadeHome, h
         rows = rows.filter(pc.field("station") == last)
         assert home.database.replace_forecasts(target, version, NEWEST, NEWEST, rows) == 1
     outcome = Outcome(
-        "synthetic", True, home.json["rows"], {name: {"years": {}, "decisions": {}} for name in TARGETS}, [], 0
+        "synthetic",
+        True,
+        home.json["rows"],
+        {name: {"years": {}, "decisions": {}} for name in TARGETS},
+        [],
+        0,
+        forecast=(TARGET, VALUES),
     )
     out = io.StringIO()
     with redirect_stdout(out):

@@ -180,15 +180,12 @@ def test_a_route_that_needs_admin_refuses_others_with_403(server: Guarded) -> No
     assert server.ask("/admin", server.login("root", scope="predict"))[0] == 403
 
 
-def test_a_wrong_login_is_answered_as_a_problem_and_the_lock_with_when_to_come_back(server: Guarded) -> None:
+def test_a_wrong_login_is_answered_as_a_problem_however_often_it_comes(server: Guarded) -> None:
     body = urlencode({"username": "somebody", "password": "not the password"})
-    for _ in range(5):
+    for _ in range(7):
         status, headers, problem = server.ask("/v1/token", headers=FORM, body=body)
         assert (status, problem["detail"]) == (401, "user name or password is wrong")
         assert headers["cache-control"] == "no-store"
-    status, headers, _ = server.ask("/v1/token", headers=FORM, body=body)
-    assert status == 429
-    assert 25 <= int(headers["retry-after"]) <= 30
 
 
 def test_a_user_who_asks_too_often_is_slowed_down_and_others_are_not(tmp_path: Path) -> None:
