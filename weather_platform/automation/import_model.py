@@ -31,7 +31,7 @@ class ImportConfig(dg.Config):
 
     file: str = Field(description="The file that `weather model export` wrote, as the machine of the run sees it.")
     replace: bool = Field(False, description="Let it take the place of the model that serves; `why` is needed then.")
-    why: str = Field("", max_length=WHY_MAX_CHARACTERS, description="Why, for the audit that nobody can change.")
+    why: str = Field("", max_length=WHY_MAX_CHARACTERS, description="Why, for the audit, which cannot be changed.")
 
 
 def read_archive(file: Path) -> ModelArchive:

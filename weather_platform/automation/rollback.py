@@ -30,7 +30,7 @@ class RollbackConfig(dg.Config):
     nowhere: bool = Field(False, description="Take the alias away instead; nothing serves until a newer DEPLOY.")
     reason: str = Field(
         min_length=REASON_MIN_CHARACTERS, max_length=REASON_MAX_CHARACTERS,
-        description="Why, for the audit that nobody can change.",
+        description="Why, for the audit, which cannot be changed.",
     )  # fmt: skip
 
 

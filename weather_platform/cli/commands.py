@@ -207,7 +207,7 @@ def loadtest(
 @app.command(rich_help_panel=KEEP)
 def rollback(
     target: Annotated[str, typer.Argument(help="The target whose Production alias goes back.")],
-    reason: Annotated[str, typer.Option(help="Why, for the audit that nobody can change.")],
+    reason: Annotated[str, typer.Option(help="Why, for the audit, which cannot be changed.")],
     to: Annotated[
         int | None,
         typer.Option(min=1, help="A version that served before; default: the one before the present one."),
@@ -257,7 +257,7 @@ def model_import(
     replace: Annotated[
         bool, typer.Option("--replace", help="Let it take the place of the model that serves; needs --why.")
     ] = False,
-    why: Annotated[str, typer.Option(help="Why, for the audit that nobody can change.")] = "",
+    why: Annotated[str, typer.Option(help="Why, for the audit, which cannot be changed.")] = "",
 ) -> None:
     """Check a model of another home, register it here, and let it serve where no other model does."""
     from weather_platform.automation.import_model import WHY_MAX_CHARACTERS, WHY_MIN_CHARACTERS
