@@ -19,6 +19,7 @@ LONG = (
     "e2e/test_own_stations.py",
     "serving/test_bento.py",
     "ui/test_user_interfaces.py",
+    "ui/test_backfills.py",
 )
 """Whole runs of the product, minutes each, and what is built of them: `make test-long`."""
 

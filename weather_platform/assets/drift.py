@@ -26,7 +26,7 @@ from weather_platform.domain.training import Predictor
 from weather_platform.evidently_report import measure, page
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.reports import DriftReport
-from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+from weather_platform.lake.partitions import ComputedPartitions, CoveredPartitions, TablePartitions
 from weather_platform.lake.provenance import lake_source, made_from
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
@@ -44,7 +44,7 @@ def drift_asset(settings: Settings, months: dg.TimeWindowPartitionsDefinition) -
         dagster_type=dg.Any,
         ins={
             "features": dg.AssetIn(
-                partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+                partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True),
             )
         },
         deps=[dg.AssetKey([target, "production"]) for target in TARGETS],
@@ -55,7 +55,7 @@ def drift_asset(settings: Settings, months: dg.TimeWindowPartitionsDefinition) -
         context: dg.AssetExecutionContext,
         registry: dg.ResourceParam[ModelRegistry],
         lake: LakeResource,
-        features: TablePartitions,
+        features: CoveredPartitions,
     ) -> ComputedPartitions[DriftReport]:
         models = {target: registry.production(target) for target in TARGETS}
         tuned_through = {prediction_column(target): model.tuned_through for target, model in models.items()}

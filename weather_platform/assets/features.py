@@ -2,7 +2,8 @@
 
 One row per observed station-day. A row knows what all stations reported up to and including its day and nothing
 later; the label speaks of the next calendar day of the same station and stays empty until that day is observed, so a
-year is materialised again when the next year's first day arrives. The numbers come from `domain.features`, which
+year is materialised again when the next year's first day arrives. A year without observations before the first or
+after the last of them is passed over with a reason. The numbers come from `domain.features`, which
 serving calls too.
 """
 
@@ -13,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_platform.assets.catalogue import LAKE_IO, shared
+from weather_platform.assets.passed_over import pass_over
 from weather_platform.domain.feature_table import OBSERVED, feature_table, observation_arrays, station_grid
 from weather_platform.domain.features import (
     FEATURE_VERSION,
@@ -26,7 +28,7 @@ from weather_platform.domain.features import (
 from weather_platform.domain.splits import day_number
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.lake import read_from
-from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+from weather_platform.lake.partitions import ComputedPartitions, CoveredPartitions, TablePartitions
 
 
 def features_asset(years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinition:
@@ -41,19 +43,25 @@ def features_asset(years: dg.TimeWindowPartitionsDefinition) -> dg.AssetsDefinit
             "observations": dg.AssetIn(
                 partition_mapping=dg.TimeWindowPartitionMapping(
                     start_offset=-1, end_offset=1, allow_nonexistent_upstream_partitions=True
-                )
+                ),
             )
         },
         description=__doc__,
     )
     @metered
     def features(
-        context: dg.AssetExecutionContext, observations: TablePartitions, stations: pa.Table
+        context: dg.AssetExecutionContext, observations: CoveredPartitions, stations: pa.Table
     ) -> ComputedPartitions[pa.Table]:
         grid = station_grid(stations)
         weights = neighbour_weights(grid)
         observed = observations.select(OBSERVED)
-        return ComputedPartitions(context.partition_keys, lambda year: _of_year(context, year, observed, grid, weights))
+        unobserved = observations.passed_over(context.partition_keys)
+        pass_over(context, unobserved)
+        return ComputedPartitions(
+            context.partition_keys,
+            lambda year: _of_year(context, year, observed, grid, weights),
+            passed_over=unobserved,
+        )
 
     return features
 

@@ -3,7 +3,8 @@
 The partition is the issue day D: the forecast is issued at the end of the station's local day D, knows everything
 reported for D, and speaks of D+1. Forecasts of days inside the model's own training, validation or test span are
 `hindcast` and never count as live skill. Rows are kept by target, station, day and model version; a day that is made
-again replaces those of its version, so that a report that was taken back takes its forecast with it.
+again replaces those of its version, so that a report that was taken back takes its forecast with it. A day of a year
+before the first features or after the last is passed over with a reason.
 """
 
 import math
@@ -17,6 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from weather_platform.assets.catalogue import shared
+from weather_platform.assets.passed_over import pass_over
+from weather_platform.assets.splits import REASON
 from weather_platform.database import FORECASTS_SCHEMA, Database
 from weather_platform.domain.feature_table import training_columns, training_data
 from weather_platform.domain.outputs import Forecasts
@@ -25,7 +28,7 @@ from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import Predictor, TrainingData
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.lake import column_schema, read_from
-from weather_platform.lake.partitions import TablePartitions
+from weather_platform.lake.partitions import CoveredPartitions
 from weather_platform.lake.provenance import lake_source, made_from
 from weather_platform.plots import StationDots, markdown_image, station_map_png
 from weather_platform.resources.lake import LakeResource
@@ -51,10 +54,14 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         registry: dg.ResourceParam[ModelRegistry],
         database: dg.ResourceParam[Database],
         lake: LakeResource,
-        features: TablePartitions,
+        features: CoveredPartitions,
     ) -> None:
-        issue_days = [date.fromisoformat(key) for key in context.partition_keys]
         model = registry.production(target.name)
+        passed_over = features.passed_over(context.partition_keys)
+        pass_over(context, passed_over)
+        issue_days = [date.fromisoformat(key) for key in context.partition_keys if key not in passed_over]
+        if not issue_days:
+            return
         predictor = registry.ready(model)
         asked = (pc.field("day") >= issue_days[0]) & (pc.field("day") <= issue_days[-1])
         table = features.select(training_columns(target)).where(asked).table()
@@ -73,6 +80,7 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
                     "model_version": model.version,
                     "source": stored_source,
                     **read_from(features),
+                    **({} if rows_of_day else {REASON: f"no station reported on {day}"}),
                 },
                 partition_key=day.isoformat(),
             )

@@ -21,7 +21,7 @@ from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import TrainingConfig, TrainingData, train
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.mlflow_models import Candidate, NoCandidate
-from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+from weather_platform.lake.partitions import ComputedPartitions, CoveredPartitions, TablePartitions
 from weather_platform.lake.provenance import lake_source
 from weather_platform.resources.lake import LakeResource
 from weather_platform.settings import Settings
@@ -79,7 +79,7 @@ def candidate_asset(
         context: dg.AssetExecutionContext,
         config: recipe,  # type: ignore[valid-type]
         split: TablePartitions,
-        features: TablePartitions,
+        features: CoveredPartitions,
         lake: LakeResource,
     ) -> Mapping[str, Candidate | NoCandidate]:
         params = config.model_dump()  # type: ignore[attr-defined]

@@ -8,7 +8,8 @@ cannot be (not a number, outside the physical limits of its column, an unknown c
 missing and counted, and the row stays.
 
 The dbt project does this in a scratch DuckDB database and tests the result; only then the years are published,
-their quarantine first. Units are part of the column names; days are the stations' local days.
+their quarantine first. Units are part of the column names; days are the stations' local days. A year before the first
+raw month or after the last is passed over with a reason.
 """
 
 from collections import Counter
@@ -18,10 +19,11 @@ import dagster as dg
 import pyarrow as pa
 
 from weather_platform.assets.catalogue import LAKE_IO, OWNERS, SINGLE_RUN
+from weather_platform.assets.passed_over import pass_over
 from weather_platform.errors import InvariantError
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.lake import filled_from, partition_metadata, read_from
-from weather_platform.lake import Lake, Replaced, TablePartitions
+from weather_platform.lake import CoveredPartitions, Lake, Replaced, TablePartitions
 from weather_platform.resources.dbt import BATCH_ROWS, CleanedYears, DbtCleaning, batches_of_years
 from weather_platform.resources.lake import LakeResource
 from weather_platform.settings import PROJECT_DIR, Settings
@@ -68,12 +70,15 @@ def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinitio
     @metered
     def clean_observations(
         context: dg.AssetExecutionContext,
-        raw_observations: TablePartitions,
+        raw_observations: CoveredPartitions,
         stations: pa.Table,
         lake: LakeResource,
     ) -> Iterator[dg.MaterializeResult[None]]:
         origin = {**filled_from(lake.lake()), **read_from(raw_observations)}
-        for stored in publish_years(cleaning, lake.lake(), raw_observations, stations, context.partition_keys):
+        passed_over = raw_observations.passed_over(context.partition_keys)
+        pass_over(context, passed_over, "quarantined_observations", "observations")
+        years = [year for year in context.partition_keys if year not in passed_over]
+        for stored in publish_years(cleaning, lake.lake(), raw_observations, stations, years):
             for table, metadata in stored.metadata.items():
                 context.add_asset_metadata({**metadata, **origin}, asset_key=table, partition_key=stored.year)
         for table in ("quarantined_observations", "observations"):

@@ -36,7 +36,7 @@ from weather_platform.errors import (
     RegistryUnreachableError,
 )
 from weather_platform.io_managers.costs import metered
-from weather_platform.lake.partitions import TablePartitions
+from weather_platform.lake.partitions import CoveredPartitions, TablePartitions
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import (
@@ -78,7 +78,7 @@ def promotion_asset(
         database: dg.ResourceParam[Database],
         lake: LakeResource,
         split: TablePartitions,
-        features: TablePartitions,
+        features: CoveredPartitions,
     ) -> None:
         decided_at = run_created_at(context.instance, context.run.run_id)
         moves = database.alias_changes(target.name, PRODUCTION)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from weather_platform.assets.catalogue import LAKE_IO, shared
-from weather_platform.assets.splits import REASON
+from weather_platform.assets.passed_over import pass_over
 from weather_platform.domain.stations import station_table
 from weather_platform.errors import SourceError
 from weather_platform.io_managers.costs import metered
@@ -95,9 +95,7 @@ def raw_assets(months: dg.TimeWindowPartitionsDefinition) -> list[dg.AssetsDefin
             return rows
 
         uncovered = months_outside(source, context.partition_keys)
-        for month, reason in uncovered.items():
-            context.log.warning(reason)
-            context.add_asset_metadata({REASON: reason}, partition_key=month)
+        pass_over(context, uncovered)
         return ComputedPartitions(context.partition_keys, of_month, passed_over=uncovered)
 
     return [stations, raw_observations]

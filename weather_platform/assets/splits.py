@@ -18,7 +18,7 @@ from weather_platform.domain.splits import MANIFEST_SCHEMA, day_date, manifest, 
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.errors import NotEnoughDataError
 from weather_platform.io_managers.costs import metered
-from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+from weather_platform.lake.partitions import ComputedPartitions, CoveredPartitions, TablePartitions
 
 REASON = "reason"
 """Metadata of a year without a split, a model or a decision: why there is none."""
@@ -57,7 +57,7 @@ def split_asset(target: ForecastTarget, years: dg.TimeWindowPartitionsDefinition
         description=f"{__doc__}\nTarget: {target.description}",
     )
     @metered
-    def split(context: dg.AssetExecutionContext, features: TablePartitions) -> ComputedPartitions[pa.Table]:
+    def split(context: dg.AssetExecutionContext, features: CoveredPartitions) -> ComputedPartitions[pa.Table]:
         narrow = features.select(("day", label_column(target.name)))
 
         def of_year(year: str) -> pa.Table:
@@ -86,7 +86,11 @@ def _shown(stored: pa.Table) -> dg.MetadataValue:
 
 
 def _manifest(target: ForecastTarget, year: str, features: TablePartitions) -> pa.Table:
-    rows = features.up_to(year).table()
+    known = features.up_to(year)
+    if not known:
+        first, last = features.stored_span
+        raise NotEnoughDataError(f"{features.name} holds {first} to {last}, nothing up to {year}")
+    rows = known.table()
     days = rows["day"].cast(pa.int32()).to_numpy()
     labels = rows[label_column(target.name)].to_numpy().astype(np.float32, copy=False)
     newest = newest_labelled_day(days, labels)

@@ -14,6 +14,9 @@ year after) may be absent; a forgotten month, or a year that was never made, is 
 A partition that itself lies before the start or after the end may be made when it depends on others that are
 there: the features of the year before the first are downstream of the first, the split of a year to come is
 downstream of all years before it, and Dagster's UI asks for both when it backfills what is downstream of a year.
+*All partitions* begin before the data: an asset that takes `CoveredPartitions` passes over the partitions before the
+start and after the end, with the reasons that the view gives, and stores nothing of them. A hole and an empty upstream
+are errors for it too.
 """
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -26,7 +29,7 @@ from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.costs import tell_costs
 from weather_platform.lake import Lake, Replaced, Snapshot, TablePartitions
-from weather_platform.lake.partitions import ComputedPartitions
+from weather_platform.lake.partitions import ComputedPartitions, CoveredPartitions
 from weather_platform.lake.provenance import lake_source, read_version_key
 from weather_platform.resources.lake import LakeResource
 
@@ -116,11 +119,15 @@ class LakeIOManager(dg.ConfigurableIOManager):
             return snapshot if wanted is Snapshot else snapshot.read()
         needed = sorted(context.asset_partition_keys)
         missing = missing_partitions(
-            needed, snapshot.row_counts(), _own_partitions(context, needed), reaches=_reaches(context)
+            needed,
+            snapshot.row_counts(),
+            _own_partitions(context, needed),
+            reaches=_reaches(context),
+            passed_over_outside=wanted is CoveredPartitions,
         )
         if missing:
             raise PartitionMissingError(_missing_message(context.asset_key, missing, snapshot.row_counts()))
-        view = TablePartitions(snapshot, needed)
+        view = (CoveredPartitions if wanted is CoveredPartitions else TablePartitions)(snapshot, needed)
         return view.table() if wanted is pa.Table else view
 
 
@@ -137,22 +144,28 @@ def partition_column(partitions: dg.PartitionsDefinition) -> str:
 
 
 def missing_partitions(
-    needed: Sequence[str], present: Collection[str], own: Iterable[Sequence[str]] = (), *, reaches: bool = False
+    needed: Sequence[str],
+    present: Collection[str],
+    own: Iterable[Sequence[str]] = (),
+    *,
+    reaches: bool = False,
+    passed_over_outside: bool = False,
 ) -> list[str]:
     """The partitions whose absence is an error, in order; none when the work can go on.
 
     `needed` are the upstream partitions asked for, `present` all that the upstream has, and `own` holds for
     each partition being made the upstream partitions that lie in its time. `reaches` says that a partition
-    depends on others than those. Keys sort by time.
+    depends on others than those; `passed_over_outside` that the asset stores nothing of a partition before the first
+    or after the last of `present`. Keys sort by time.
     """
     if not present:
         return list(needed)
     first, last = min(present), max(present)
     holes = {key for key in needed if first < key < last and key not in present}
-    reaches_data = reaches and any(key in present for key in needed)
+    may_be_outside = passed_over_outside or (reaches and any(key in present for key in needed))
     for group in own:
         outside = max(group) < first or min(group) > last
-        if not any(key in present for key in group) and not (outside and reaches_data):
+        if not any(key in present for key in group) and not (outside and may_be_outside):
             holes.update(group)
     return sorted(holes)
 

@@ -4,7 +4,7 @@ What belongs here: reading, replacing and versioning tables and partitions. What
 which table (``io_managers``), where the lake is (``resources``), and anything of Dagster.
 """
 
-from weather_platform.lake.partitions import ComputedPartitions, TablePartitions
+from weather_platform.lake.partitions import ComputedPartitions, CoveredPartitions, TablePartitions
 from weather_platform.lake.tables import Lake, Replaced, Snapshot
 
-__all__ = ["ComputedPartitions", "Lake", "Replaced", "Snapshot", "TablePartitions"]
+__all__ = ["ComputedPartitions", "CoveredPartitions", "Lake", "Replaced", "Snapshot", "TablePartitions"]

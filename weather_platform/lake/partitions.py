@@ -1,6 +1,6 @@
 """Lazy mappings from partition key to Arrow table: a range of partitions is never held in memory at once.
 
-What belongs here: the two shapes in which assets take and give a range. What does not: which keys an asset
+What belongs here: the shapes in which assets take and give a range. What does not: which keys an asset
 needs or may do without (``io_managers``).
 """
 
@@ -47,6 +47,12 @@ class TablePartitions(Mapping[str, pa.Table]):
     def name(self) -> str:
         """The name of the table."""
         return self._snapshot.table
+
+    @property
+    def stored_span(self) -> tuple[str, str]:
+        """The first and the last partition of the whole table, whether requested or not."""
+        stored = self._snapshot.row_counts()
+        return min(stored), max(stored)
 
     @property
     def version(self) -> int:
@@ -106,6 +112,26 @@ class TablePartitions(Mapping[str, pa.Table]):
 
     def __repr__(self) -> str:
         return f"TablePartitions({self._snapshot.table!r}, version={self.version}, keys={list(self._rows)})"
+
+
+class CoveredPartitions(TablePartitions):
+    """What an asset takes that passes over the partitions before the start and after the end of this table.
+
+    The IO manager gives it although nothing is there in their time, and still raises for a hole: the asset must ask
+    `passed_over` and store nothing of these, or reach a result that says that there is no data.
+    """
+
+    def passed_over(self, keys: Iterable[str]) -> dict[str, str]:
+        """Those of these partitions in whose time the table has none, each with the reason why it is passed over.
+
+        Keys that share time begin alike, a year (2015) as its months and days (2015-06).
+        """
+        first, last = self.stored_span
+        return {
+            key: f"{key} is passed over: {self.name} holds {first} to {last}"
+            for key in keys
+            if not any(stored.startswith(key) or key.startswith(stored) for stored in self)
+        }
 
 
 class ComputedPartitions(Mapping[str, T]):

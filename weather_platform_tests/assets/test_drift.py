@@ -98,6 +98,15 @@ def test_injected_drift_of_none_a_quarter_and_all_columns_gives_those_shares(hom
     assert all(date.fromisoformat(f"{month}-01") < through for month in records[ALL].verdict.reference_months)
 
 
+def test_months_of_years_without_features_are_unknown_with_a_reason(home: MadeHome) -> None:
+    for first, last in (("2007-11", "2007-12"), ("2016-01", "2016-02")):
+        failure, _ = watch(home, first, last)
+        assert failure == ""
+        for record in home.database.drift((first, last)).values():
+            assert record.verdict.status == "unknown"
+            assert record.verdict.reasons == ("no station reported in this month",)
+
+
 def test_without_a_production_model_the_remedy_is_told_and_the_former_report_stays(home: MadeHome) -> None:
     assert watch(home, BEYOND)[0] == ""
     before = home.database.drift()

@@ -2,6 +2,7 @@
 
 from datetime import date, timedelta
 
+import dagster as dg
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -12,7 +13,7 @@ from weather_platform.stores import mlflow_tracking_uri
 from weather_platform_tests.e2e.homes import MadeHome
 from weather_platform_tests.e2e.test_outages import part
 from weather_platform_tests.small_models import TARGET
-from weather_platform_tests.stages import forecast_table
+from weather_platform_tests.stages import RANGE_END, RANGE_START, evaluations, forecast_table
 
 NEWEST = date(2015, 6, 30)
 DAYS = [NEWEST - timedelta(days=back) for back in range(3)][::-1]
@@ -24,6 +25,16 @@ def without_report(home: MadeHome, station: str, day: date) -> None:
     for table in ("observations", "features"):
         rows = home.lake.snapshot(table).read(keys=["2015"])
         home.lake.replace_partition(table, "year", "2015", rows.filter(~gone))
+
+
+def run_of(home: MadeHome, job: str, first: str, last: str) -> dg.ExecuteInProcessResult:
+    """The forecasts of a target over a range of days, with their checks, as a single-run backfill makes them."""
+    quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    with home.dagster() as instance:
+        return home.graph.resolve_job_def(job).execute_in_process(
+            instance=instance, asset_selection=[dg.AssetKey([TARGET, "forecasts"])], run_config=quiet,
+            tags={RANGE_START: first, RANGE_END: last}, raise_on_error=False,
+        )  # fmt: skip
 
 
 def stored(home: MadeHome, day: date) -> pa.Table:
@@ -53,6 +64,37 @@ def test_a_day_on_which_nobody_reported_stores_nothing_and_is_no_failure(home: M
         without_report(home, station, NEWEST)
     assert part(home, "forecast", NEWEST.isoformat(), "forecasts") == ""
     assert stored(home, NEWEST).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("start", "end"), [("2011-12-30", "2012-01-02"), ("2007-11-01", "2007-11-02"), ("2016-01-01", "")]
+)
+def test_days_of_years_without_features_are_passed_over_with_a_reason(home: MadeHome, start: str, end: str) -> None:
+    before = stored(home, NEWEST)
+    result = run_of(home, "forecast", start, end or start)
+    assert result.success
+    told = {
+        str(each.partition): each.metadata for each in result.asset_materializations_for_node(f"{TARGET}__forecasts")
+    }
+    outside = {day for day in told if not "2012" <= day < "2016"}
+    assert outside
+    for day in outside:
+        assert str(told[day]["reason"].value) == f"{day} is passed over: features holds 2012 to 2015"
+        assert "rows" not in told[day], "what is passed over must not look like an empty success"
+        assert stored(home, date.fromisoformat(day)).num_rows == 0
+    assert all(int(str(told[day]["rows"].value)) > 0 for day in told.keys() - outside)
+    assert evaluations(result)["some_station_reported"].passed
+    assert stored(home, NEWEST).equals(before)
+
+
+def test_a_day_that_is_observed_and_has_no_features_fails_the_blocking_check(home: MadeHome) -> None:
+    rows = home.lake.snapshot("observations").read(keys=["2015"]).slice(0, 1)
+    day = pa.array([date(2016, 1, 1)])
+    moved = rows.set_column(rows.schema.get_field_index("day"), rows.schema.field("day"), day)
+    moved = moved.set_column(moved.schema.get_field_index("year"), moved.schema.field("year"), pa.array(["2016"]))
+    home.lake.replace_partition("observations", "year", "2016", moved)
+    result = run_of(home, "forecast", "2016-01-01", "2016-01-01")
+    assert not evaluations(result)["a_forecast_per_report"].passed
 
 
 def test_without_a_production_model_nothing_is_forecast_and_the_remedy_is_told(home: MadeHome) -> None:

@@ -155,7 +155,7 @@ def test_a_year_with_too_little_before_it_is_refused_in_one_line_before_anything
     ]
 
 
-@pytest.mark.parametrize(("start", "end"), [("2012", "2013"), ("2016", "2018")])
+@pytest.mark.parametrize(("start", "end"), [("2007", "2008"), ("2012", "2013"), ("2016", "2018")])
 def test_years_that_cannot_be_split_are_passed_over_and_say_why(home: MadeHome, start: str, end: str) -> None:
     quiet = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     with nothing_moves(home), home.dagster() as instance:

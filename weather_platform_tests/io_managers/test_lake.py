@@ -12,7 +12,7 @@ from dagster._core.errors import DagsterUserCodeExecutionError
 
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.lake import LakeIOManager, column_schema, missing_partitions
-from weather_platform.lake import ComputedPartitions, Lake, Snapshot, TablePartitions
+from weather_platform.lake import ComputedPartitions, CoveredPartitions, Lake, Snapshot, TablePartitions
 from weather_platform.lake.tables import COMMIT_ROWS
 from weather_platform.resources.lake import LakeResource
 
@@ -21,6 +21,9 @@ MONTHS = dg.TimeWindowPartitionsDefinition(
 )
 YEARS = dg.TimeWindowPartitionsDefinition(
     cron_schedule="0 0 1 1 *", fmt="%Y", start="2007", timezone="Australia/Sydney", end_offset=1
+)
+DAYS = dg.TimeWindowPartitionsDefinition(
+    cron_schedule="0 0 * * *", fmt="%Y-%m-%d", start="2007-11-01", timezone="Australia/Sydney", end_offset=1
 )
 SINGLE_RUN = dg.BackfillPolicy.single_run()
 IN_YEAR = dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
@@ -83,7 +86,13 @@ def model(context: dg.AssetExecutionContext, clean: pa.Table) -> ComputedPartiti
     return ComputedPartitions(context.partition_keys, lambda key: pa.table({"year": [key]}))
 
 
-ASSETS = [places, raw, clean, features, model]
+@dg.asset(partitions_def=DAYS, backfill_policy=SINGLE_RUN, io_manager_key="lake_io", ins={"clean": dg.AssetIn()})
+def daily(context: dg.AssetExecutionContext, clean: CoveredPartitions) -> ComputedPartitions:
+    seen["daily"] = clean.passed_over(context.partition_keys)
+    return ComputedPartitions(context.partition_keys, lambda key: pa.table({"day": [key]}), passed_over=seen["daily"])
+
+
+ASSETS = [places, raw, clean, features, model, daily]
 
 
 @pytest.fixture
@@ -258,6 +267,27 @@ def test_a_year_that_reaches_no_data_cannot_be_made(lake: Lake) -> None:
         _make(lake, features, "2011")
     with pytest.raises(PartitionMissingError, match="lacks partition 2007"):
         _make(lake, model, "2007")  # nothing after it counts for "all years up to"
+
+
+def test_an_asset_that_passes_over_what_is_outside_gets_the_reasons_and_stores_only_the_rest(lake: Lake) -> None:
+    _years(lake, "2008", "2009")
+    assert _make(lake, daily, "2007-12-30", "2008-01-02").success
+    said = "is passed over: clean holds 2008 to 2009"
+    assert seen["daily"] == {day: f"{day} {said}" for day in ("2007-12-30", "2007-12-31")}
+    assert set(lake.row_counts("daily", "day")) == {"2008-01-01", "2008-01-02"}
+    _make(lake, daily, "2010-01-01")
+    assert list(seen["daily"]) == ["2010-01-01"]
+    assert set(lake.row_counts("daily", "day")) == {"2008-01-01", "2008-01-02"}
+
+
+def test_a_hole_and_an_empty_upstream_are_errors_for_it_too(lake: Lake) -> None:
+    with pytest.raises(PartitionMissingError, match="was never materialised"):
+        _make(lake, daily, "2007-12-30")
+    _years(lake, "2008", "2010")
+    with pytest.raises(PartitionMissingError, match="lacks partition 2009; materialise it first"):
+        _make(lake, daily, "2009-06-01")
+    with pytest.raises(PartitionMissingError, match="lacks partition 2009; materialise it first"):
+        _make(lake, daily, "2008-12-31", "2010-01-01")
 
 
 def test_a_hole_among_the_years_around_is_an_error(lake: Lake) -> None:

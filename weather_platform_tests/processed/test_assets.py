@@ -184,6 +184,31 @@ def test_a_year_whose_months_have_a_hole_is_not_made(tmp_path: Path) -> None:
         home.run("2015", "2015")
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "kept"), [("2007", "2016", {"2015"}), ("2007", "2008", set()), ("2016", "2016", set())]
+)
+def test_years_around_the_raw_months_are_passed_over_and_the_checks_pass(
+    tmp_path: Path, first: str, last: str, kept: set[str]
+) -> None:
+    home = Home(tmp_path)
+    home.receive(("2015-01", "2015-02"), [{"date": "2015-01-30"}, {"date": "2015-02-01"}])
+    result = home.run(first, last)
+    for table in ("observations", "quarantined_observations"):
+        told = {
+            str(each.partition): each.metadata
+            for each in result.asset_materializations_for_node("clean_observations")
+            if each.asset_key == dg.AssetKey(table)
+        }
+        assert {year for year, metadata in told.items() if "reason" not in metadata} == kept
+        for year in told.keys() - kept:
+            said = f"{year} is passed over: raw_observations holds 2015-01 to 2015-02"
+            assert str(told[year]["reason"].value) == said
+            assert "rows" not in told[year]
+        assert set(home.lake.row_counts(table, "year")) == kept
+    checked = home.run(first, last, "checks")
+    assert [each.check_name for each in checked.get_asset_check_evaluations() if not each.passed] == []
+
+
 def test_rows_that_got_lost_stop_the_publication(tmp_path: Path) -> None:
     rows = raw(ROWS)
     with cleaning(tmp_path).cleaned(rows.to_reader(), CATALOGUE) as cleaned:

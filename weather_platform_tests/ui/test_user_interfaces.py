@@ -57,9 +57,9 @@ def free_port() -> int:
         return port
 
 
-@pytest.fixture(scope="module")
-def interfaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interfaces]:
-    home = copied(shared_home(tmp_path_factory), tmp_path_factory.mktemp("ui") / "home")
+@contextmanager
+def running(home: MadeHome) -> Iterator[Interfaces]:
+    """`weather ui` of a home, on free ports, until the block ends."""
     port, mlflow_port = free_port(), free_port()
     process = home.start("ui", "--port", str(port), "--mlflow-port", str(mlflow_port))
     assert process.stdout is not None
@@ -72,6 +72,12 @@ def interfaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interfaces]
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=120)
+
+
+@pytest.fixture(scope="module")
+def interfaces(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Interfaces]:
+    with running(copied(shared_home(tmp_path_factory), tmp_path_factory.mktemp("ui") / "home")) as found:
+        yield found
 
 
 @pytest.fixture(scope="module")
