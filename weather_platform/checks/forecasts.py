@@ -68,7 +68,7 @@ def forecasts_checks(target: ForecastTarget) -> list[dg.AssetChecksDefinition]:
         database: dg.ResourceParam[Database],
     ) -> dg.AssetCheckResult:
         forecasts, days = issued(context, registry, database)
-        years = lake.lake().row_counts("features", "year")
+        years = lake.lake().row_counts("observations", "year")
         days = [day for day in days if str(day.year) in years]  # the others were passed over
         return report(
             silent_days(forecasts, days), looked_at=len(days), severity=WARN,
