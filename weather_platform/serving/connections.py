@@ -46,11 +46,15 @@ class Bounds:
     head_bytes: int = 16 * 2**10
     head_lines: int = 100
     head_seconds: float = 10.0
+    new_seconds: float = 1.0
+    """How long a new connection may take to send its head before it is the first to make room."""
     pipelined: int = 16
     unread_bytes: int = 64 * 2**20
     """Of answers that wait for their clients, over all connections."""
     unread_seconds: float = 30.0
     """How long a client may take none of its answer."""
+    pause_seconds: float = 3.0
+    """The same while answers are over their bound: who pauses longer is the first to be dropped."""
 
 
 def bound_connections(connections: int) -> None:
@@ -129,7 +133,7 @@ class Connections:
         total = sum(waiting.values())
         if total <= self.bounds.unread_bytes:
             return
-        stopped = {each: now - each.read_at > _LOOK_SECONDS for each in waiting}
+        stopped = {each: now - each.read_at > self.bounds.pause_seconds for each in waiting}
         for connection in sorted(waiting, key=lambda each: (stopped[each], waiting[each]), reverse=True):
             if total <= self.bounds.unread_bytes:
                 return
@@ -138,10 +142,9 @@ class Connections:
 
     def _make_room(self) -> bool:
         for of in sorted(self._of.values(), key=len, reverse=True):
-            for connection in of:
-                if connection.waits_for_client:
-                    self.drop(connection, "dropped for a new one")
-                    return True
+            if (connection := of.to_make_room(self.bounds.new_seconds)) is not None:
+                self.drop(connection, "dropped for a new one")
+                return True
         return False
 
     def _look(self, loop: AbstractEventLoop) -> None:
@@ -175,6 +178,15 @@ class _Address:
 
     def __contains__(self, connection: "BoundedProtocol") -> bool:
         return connection in self.new or connection in self.seen
+
+    def to_make_room(self, new_seconds: float) -> "BoundedProtocol | None":
+        """The one whose end costs its client least: first one that has sent no head for so long, then one that does not
+        send its body or read its answer, then a new one, last one that is idle between requests."""
+        oldest = next((each for each in self.new if each.waits_for_client), None)
+        if oldest is not None and oldest.waited_seconds() > new_seconds:
+            return oldest
+        stalled = next((each for each in self.seen if each.is_stalled), None)
+        return stalled or oldest or next((each for each in self.seen if each.waits_for_client), None)
 
 
 def _refusal(status: int, detail: str) -> Response:
@@ -250,7 +262,16 @@ class BoundedProtocol(HttpToolsProtocol):
     @property
     def waits_for_client(self) -> bool:
         """Whether it costs nobody an answer to end it: the client has to send or to read."""
-        return not self._is_answering or self.cycle.more_body or self.flow.write_paused
+        return not self._is_answering or self.is_stalled
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether a request or an answer is held up, because the client does not send its body or does not read."""
+        return self.flow.write_paused or (self._is_answering and self.cycle.more_body)
+
+    def waited_seconds(self) -> float:
+        """How long it has had time to send a head."""
+        return self.loop.time() - self._asks_since
 
     def unread_bytes(self, now: float) -> int:
         """What waits to be sent; when it has become less, the client has read."""
