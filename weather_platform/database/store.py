@@ -50,23 +50,33 @@ if TYPE_CHECKING:  # they bring the algorithms: a process that only migrates or 
     from weather_platform.domain.leaderboard import Entry
     from weather_platform.domain.matured import Matured
 
+
+def _field(name: str, kind: pa.DataType, description: str, *, nullable: bool = True) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"description": description})
+
+
 FORECASTS_SCHEMA = pa.schema(
     [
-        pa.field("target", pa.string(), nullable=False),
-        pa.field("station", pa.string(), nullable=False),
-        pa.field("day", pa.date32(), nullable=False),
-        pa.field("model_version", pa.int64(), nullable=False),
-        pa.field("kind", pa.string(), nullable=False),
-        pa.field("model_digest", pa.string(), nullable=False),
-        pa.field("feature_version", pa.string(), nullable=False),
-        pa.field("probability", pa.float64()),
-        pa.field("threshold", pa.float64()),
-        pa.field("label", pa.bool_()),
-        pa.field("value", pa.float64()),
-        pa.field("value_low", pa.float64()),
-        pa.field("value_high", pa.float64()),
-        pa.field("issued_at", pa.timestamp("us", tz="UTC"), nullable=False),
-        pa.field("dagster_run_id", pa.string(), nullable=False),
+        _field("target", pa.string(), "What is forecast", nullable=False),
+        _field("station", pa.string(), "Id of the station", nullable=False),
+        _field("day", pa.date32(), "Issue day: the forecast speaks of the next one", nullable=False),
+        _field("model_version", pa.int64(), "Version of the model in the registry", nullable=False),
+        _field(
+            "kind",
+            pa.string(),
+            "live, or hindcast for a day inside what the model was trained, tuned or tested on",
+            nullable=False,
+        ),
+        _field("model_digest", pa.string(), "SHA-256 of the model", nullable=False),
+        _field("feature_version", pa.string(), "Version of the features it was made from", nullable=False),
+        _field("probability", pa.float64(), "Chance of yes"),
+        _field("threshold", pa.float64(), "Probability from which the answer is yes"),
+        _field("label", pa.bool_(), "The answer, yes or no"),
+        _field("value", pa.float64(), "Forecast in the unit of the target"),
+        _field("value_low", pa.float64(), "Lower end of its 90 % interval"),
+        _field("value_high", pa.float64(), "Upper end of its 90 % interval"),
+        _field("issued_at", pa.timestamp("us", tz="UTC"), "When the run that made it was started", nullable=False),
+        _field("dagster_run_id", pa.string(), "The run that made it", nullable=False),
     ]
 )
 FORECAST_KEY = ("target", "station", "day", "model_version")

@@ -59,6 +59,15 @@ def test_a_day_made_again_is_the_same_but_for_who_made_it_and_when(home: MadeHom
     assert set(after["dagster_run_id"].to_pylist()).isdisjoint(before["dagster_run_id"].to_pylist())
 
 
+def test_the_newest_day_describes_every_column(home: MadeHome) -> None:
+    result = run_of(home, "forecast", DAYS[0].isoformat(), NEWEST.isoformat())
+    [newest] = (made for made in result.asset_materializations_for_node(f"{TARGET}__forecasts")
+                if made.partition == NEWEST.isoformat())  # fmt: skip
+    schema = newest.metadata["dagster/column_schema"].value
+    assert isinstance(schema, dg.TableSchema)
+    assert [column.name for column in schema.columns if not column.description] == []
+
+
 def test_a_day_on_which_nobody_reported_stores_nothing_and_is_no_failure(home: MadeHome) -> None:
     for station in set(stored(home, NEWEST)["station"].to_pylist()):
         without_report(home, station, NEWEST)
