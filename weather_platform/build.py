@@ -21,9 +21,11 @@ from weather_platform.assets.models import candidate_asset
 from weather_platform.assets.processed import processed_assets
 from weather_platform.assets.production import production_asset, promotion_asset
 from weather_platform.assets.raw import raw_assets
+from weather_platform.assets.retraining import retraining_asset
 from weather_platform.assets.splits import split_asset
 from weather_platform.automation.import_model import import_job
 from weather_platform.automation.jobs import stage_jobs
+from weather_platform.automation.retraining import retraining_sensors
 from weather_platform.automation.rollback import rollback_job
 from weather_platform.checks.drift import drift_checks
 from weather_platform.checks.endpoint import endpoint_checks
@@ -35,6 +37,7 @@ from weather_platform.checks.models import model_checks
 from weather_platform.checks.processed import processed_checks
 from weather_platform.checks.production import production_checks
 from weather_platform.checks.raw import raw_checks
+from weather_platform.checks.retraining import retraining_checks
 from weather_platform.checks.splits import split_checks
 from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.targets import TARGETS
@@ -75,6 +78,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
             production_asset(target),
             forecasts_asset(target, days),
             matured_skill_asset(target, months),
+            retraining_asset(target, settings, months),
             endpoint_asset(target),
         ]
         checks += [
@@ -84,12 +88,14 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
             *production_checks(target),
             *forecasts_checks(target),
             *matured_skill_checks(target),
+            *retraining_checks(target),
             *endpoint_checks(target),
         ]
     return dg.Definitions(
         assets=assets,
         asset_checks=checks,
         jobs=[*stage_jobs(), rollback_job(), import_job()],
+        sensors=retraining_sensors(),
         resources={**resources_for(settings), **resource_overrides},
         executor=dg.in_process_executor,
     )

@@ -76,6 +76,24 @@ class Settings(BaseSettings):
         "Kept for later commands of the home.",
     )
 
+    retraining_row_growth: float = Field(
+        0.15, gt=0, le=10, description="Growth of the labelled rows since the last training that asks for another."
+    )
+    retraining_age_months: int = Field(
+        9, ge=6, le=12, description="Months after which the data of the Production model are too old."
+    )
+    retraining_look_months: str = Field(
+        "1,4,7,10",
+        pattern=r"^([1-9]|1[0-2])(,([1-9]|1[0-2]))*$",
+        description="Calendar months in which rows and age are looked at, when the month before has ended.",
+    )
+    retraining_cooldown_months: int = Field(
+        3, ge=1, le=24, description="Months between two trainings that nobody asked for."
+    )
+    retraining_yearly_budget: int = Field(
+        6, ge=0, le=24, description="Trainings in twelve months that nobody asked for, failed ones too; 0: none."
+    )
+
     source: SourceName = Field("synthetic", description="Where raw observations come from.")
     csv_path: Path | None = Field(
         None, description="File or folder of the csv source; `<home>/name` is one inside the home, wherever that is."

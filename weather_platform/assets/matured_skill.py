@@ -2,7 +2,9 @@
 
 All forecasts issued in the month joined with what the same station reported the next day, by model version, kind and
 state: Brier score (or squared and absolute errors), skill against climatology and persistence as they were known when
-that version was trained, and reliability. Kept as sums, so that a season, a year or all states add up exactly.
+that version was trained, and reliability. Kept as sums, so that a season, a year or all states add up exactly. The bias
+(mean of forecast minus observed) of all, each state and each station has a 98 % interval; two months in a row on one
+side of 0 ask for new calibration.
 Live forecasts and hindcasts are never added together. A forecast whose next day is not there yet is pending, and one
 whose station did not report it is unmatched; neither counts. The month is materialised again when labels arrive.
 """
@@ -25,6 +27,7 @@ from weather_platform.domain.matured import (
     combine,
     facts_columns,
     measure_month,
+    notable_biases,
     nothing_matured,
     with_scores,
 )
@@ -118,7 +121,21 @@ def told(target: ForecastTarget, matured: Matured) -> dict[str, Any]:
             if (skill := row[f"{main}_skill_{reference}"]) is not None:
                 metadata[f"{row['kind']}_skill_{reference}"] = skill
     tables = [skill_markdown(target, matured.skill, by) for by in (("kind", "model_version"), ("kind", "state"))]
-    return metadata | {"skill": dg.MetadataValue.md("\n\n".join(tables))}
+    return metadata | {
+        "skill": dg.MetadataValue.md("\n\n".join(tables)),
+        "bias": dg.MetadataValue.md(bias_markdown(notable_biases(matured.bias))),
+    }
+
+
+def bias_markdown(bias: pa.Table) -> str:
+    """Biases with their intervals, as a table of Markdown; the interval of a single day is not known."""
+    headings = ("kind", "model version", "place", "rows", "days", "bias", "98 % interval")
+    lines = [f"| {' | '.join(headings)} |", "|---" * 3 + "|---:" * 4 + "|"]
+    for row in bias.to_pylist():
+        interval = "" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}"
+        figures = (f"{row['rows']:,}", str(row["days"]), f"{row['bias']:+.3f}", interval)
+        lines.append(f"| {' | '.join((row['kind'], str(row['model_version']), row['place'] or 'all', *figures))} |")
+    return "\n".join(lines)
 
 
 def skill_markdown(target: ForecastTarget, skill: pa.Table, by: tuple[str, ...]) -> str:

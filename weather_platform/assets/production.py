@@ -48,6 +48,7 @@ from weather_platform.resources.registry import (
     RegisteredModel,
     champion_of,
 )
+from weather_platform.resources.retraining import carried_out, record_failure
 from weather_platform.resources.rollback import keep_or_back_out
 from weather_platform.settings import Settings
 
@@ -86,6 +87,7 @@ def promotion_asset(
         for year in context.partition_keys:
             if reason := unsplit_reason(split, year):
                 context.add_asset_metadata({REASON: reason}, partition_key=year)
+                record_failure(context.instance, context.run, f"{year}: {reason}", database)
                 continue
             best = _challenger(registry, database, target, year)
             plan = split_from_manifest(split[year])
@@ -96,7 +98,8 @@ def promotion_asset(
                 target, settings, registry, plan, features.up_to(year), best, challenger, champion, taken_back(moves)
             )
             record = database.record_decision(
-                _record(target, plan, best, challenger, champion, decision, context.run.run_id, decided_at)
+                _record(target, plan, best, challenger, champion, decision, context.run.run_id, decided_at),
+                retraining_decision=carried_out(context.run.tags),
             )
             context.add_asset_metadata(_told(record, decision), partition_key=year)
             context.log.info(f"{year}: {decision.verdict} version {challenger.version}: {decision.reasons[0]}")

@@ -20,14 +20,15 @@ def stage_jobs() -> list[UnresolvedAssetJobDefinition]:
         _job("process", groups(*PROCESSING_STAGES), "Cleaned observations, quarantine and features, by year."),
         _job(
             "learn",
-            groups(*LEARNING_STAGES),
+            groups(*LEARNING_STAGES) - every('key:"*/retraining"'),
             "Splits, models, the promotion decision and the Production alias, by test year.",
         ),
         _job("forecast", every('key:"*/forecasts"'), "Forecasts of the Production models, by issue day."),
         _job(
             "watch",
-            every('key:"*/matured_skill" or key:"drift_report"'),
-            "How each month looked to the Production models, and what its forecasts were worth, by month.",
+            every('key:"*/matured_skill" or key:"drift_report" or key:"*/retraining"'),
+            "How each month looked to the Production models, what its forecasts were worth, and whether to retrain, by "
+            "month.",
         ),
         _job("endpoint", groups("endpoint"), "Whether the running service answers as the graph does; it must run."),
     ]

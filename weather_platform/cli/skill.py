@@ -12,7 +12,15 @@ from rich.table import Table
 
 from weather_platform.cli.reading import reading_database
 from weather_platform.domain.leaderboard import Entry
-from weather_platform.domain.matured import COUNTS, HEADINGS, SEASONS, combine, with_scores, with_season
+from weather_platform.domain.matured import (
+    COUNTS,
+    HEADINGS,
+    SEASONS,
+    combine,
+    notable_biases,
+    with_scores,
+    with_season,
+)
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import PartitionMissingError
 from weather_platform.settings import Settings
@@ -28,7 +36,8 @@ def show_skill(settings: Settings, targets: list[str]) -> None:
     """
     console = Console(highlight=False)
     with reading_database(settings) as database:
-        found = {name: with_season(database.matured_skill(name).skill) for name in targets or TARGETS}
+        stored = {name: database.matured_skill(name) for name in targets or TARGETS}
+        found = {name: with_season(of_target.skill) for name, of_target in stored.items()}
         boards = {name: database.leaderboards(name) for name in found}
     for name, of_years in boards.items():
         if of_years:
@@ -55,6 +64,7 @@ def show_skill(settings: Settings, targets: list[str]) -> None:
             of_kind = rows.filter(pc.field("kind") == kind)
             if of_kind.num_rows:
                 _show_kind(console, TARGETS[name], kind, of_kind)
+        _show_bias(console, stored[name].bias.filter(pc.field("kind") == "live"))
 
 
 def _show_years(console: Console, target: ForecastTarget, boards: Mapping[int, Sequence[Entry]]) -> None:
@@ -93,6 +103,28 @@ def _show_kind(console: Console, target: ForecastTarget, kind: str, rows: pa.Tab
             table.add_row(str(line.get("state", line.get("season", label))), *_counts(line), *cells)
         table.add_row()
     console.print(table)
+
+
+def _show_bias(console: Console, bias: pa.Table) -> None:
+    """The bias of each version in its newest month, and the places where it is not 0."""
+    if not bias.num_rows:
+        return
+    console.print("live bias of the newest month: mean of forecast minus observed, 98 % interval", soft_wrap=True)
+    for version in pc.unique(bias["model_version"]).sort().to_pylist():
+        of_version = bias.filter(pc.field("model_version") == version)
+        month = pc.max(of_version["month"]).as_py()
+        whole, *places = notable_biases(of_version.filter(pc.field("month") == month)).sort_by("scope").to_pylist()
+        console.print(f"  version {version}, {month}: {_interval(whole)} over {whole['days']} days", soft_wrap=True)
+        if places:
+            named = ", ".join(f"{place['place']} {_interval(place)}" for place in places)
+            console.print(f"    not 0 at {named}", soft_wrap=True, markup=False)
+    console.print()
+
+
+def _interval(row: Mapping[str, float | None]) -> str:
+    if row["low"] is None:
+        return f"{row['bias']:+.3f}"
+    return f"{row['bias']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
 
 
 def _counts(line: Mapping[str, int]) -> Iterator[str]:

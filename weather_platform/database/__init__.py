@@ -12,6 +12,9 @@ from weather_platform.database.records import (
     LoggedForecast,
     LogWriter,
     PromotionRecord,
+    RetrainingOutcome,
+    RetrainingRecord,
+    RetrainingRequest,
     User,
 )
 from weather_platform.database.store import FORECASTS_SCHEMA, Database, LoginLedger, TargetLedger
@@ -26,6 +29,9 @@ __all__ = [
     "LoggedForecast",
     "LoginLedger",
     "PromotionRecord",
+    "RetrainingOutcome",
+    "RetrainingRecord",
+    "RetrainingRequest",
     "TargetLedger",
     "User",
 ]

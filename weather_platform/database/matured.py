@@ -10,18 +10,23 @@ from typing import Any
 import pyarrow as pa
 import sqlalchemy as sa
 
-from weather_platform.database.models import Base, MaturedReliabilityRow, MaturedSkillRow
-from weather_platform.domain.matured import MATURED_SCHEMA, RELIABILITY_SCHEMA, Matured
+from weather_platform.database.models import Base, MaturedBiasRow, MaturedReliabilityRow, MaturedSkillRow
+from weather_platform.domain.matured import BIAS_SCHEMA, MATURED_SCHEMA, RELIABILITY_SCHEMA, Matured
 from weather_platform.errors import InvariantError
 
 _SKILL = Base.metadata.tables[MaturedSkillRow.__tablename__]
 _RELIABILITY = Base.metadata.tables[MaturedReliabilityRow.__tablename__]
-_SCHEMAS: Mapping[sa.Table, pa.Schema] = {_SKILL: MATURED_SCHEMA, _RELIABILITY: RELIABILITY_SCHEMA}
+_BIAS = Base.metadata.tables[MaturedBiasRow.__tablename__]
+_SCHEMAS: Mapping[sa.Table, pa.Schema] = {
+    _SKILL: MATURED_SCHEMA,
+    _RELIABILITY: RELIABILITY_SCHEMA,
+    _BIAS: BIAS_SCHEMA,
+}
 
 
 def require_month(target: str, month: str, matured: Matured) -> None:
     """InvariantError unless every row is of this target and month."""
-    for table in (matured.skill, matured.reliability):
+    for table in (matured.skill, matured.reliability, matured.bias):
         strangers = {(row["target"], row["month"]) for row in table.select(["target", "month"]).to_pylist()}
         if strangers - {(target, month)}:
             raise InvariantError(f"a row of matured skill is not of {target} {month}; nothing was written")
@@ -31,7 +36,7 @@ def replace_month(
     connection: sa.Connection, target: str, month: str, matured: Matured, stamp: Mapping[str, Any]
 ) -> None:
     """Write the rows of one month instead of those that are there; `stamp` is added to every row of skill."""
-    for table, rows in ((_SKILL, matured.skill), (_RELIABILITY, matured.reliability)):
+    for table, rows in ((_SKILL, matured.skill), (_RELIABILITY, matured.reliability), (_BIAS, matured.bias)):
         connection.execute(sa.delete(table).where(table.c.target == target, table.c.month == month))
         added = stamp if table is _SKILL else {}
         if values := [row | dict(added) for row in rows.to_pylist()]:

@@ -220,6 +220,99 @@ class MaturedReliabilityRow(Base):
     observed_sum: Mapped[float] = mapped_column(sa.Double)
 
 
+class MaturedBiasRow(Base):
+    """Mean of forecast minus observed in a month, of all stations, a state or a station, with a 98 % interval.
+
+    In the unit of the target. `place` is empty for all. The interval is null where it would be of a single day.
+    """
+
+    __tablename__ = "matured_bias"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('live', 'hindcast')", name="kind"),
+        sa.CheckConstraint("scope IN ('all', 'state', 'station')", name="scope"),
+        sa.CheckConstraint("low <= bias AND bias <= high", name="interval"),
+    )
+
+    target: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    month: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    model_version: Mapped[int] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    scope: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    place: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    rows: Mapped[int] = mapped_column(sa.BigInteger)
+    days: Mapped[int] = mapped_column(sa.Integer)
+    bias: Mapped[float] = mapped_column(sa.Double)
+    low: Mapped[float | None] = mapped_column(sa.Double)
+    high: Mapped[float | None] = mapped_column(sa.Double)
+
+
+class RetrainingRequestRow(Base):
+    """What a person said of retraining: train now, or not until a day. Append-only; the newest counts."""
+
+    __tablename__ = "retraining_requests"
+    __table_args__ = (
+        sa.CheckConstraint("kind IN ('retrain', 'veto')", name="kind"),
+        sa.CheckConstraint("(kind = 'veto') = (until IS NOT NULL)", name="until"),
+        sa.Index(None, "target", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    target: Mapped[str] = mapped_column(sa.Text)
+    kind: Mapped[str] = mapped_column(sa.Text)
+    why: Mapped[str] = mapped_column(sa.Text)
+    who: Mapped[str] = mapped_column(sa.Text)
+    until: Mapped[date | None] = mapped_column(sa.Date)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RetrainingDecisionRow(Base):
+    """Whether a target was to be trained again after a month, with everything that was looked at. Append-only.
+
+    `request_id` is the request that asked for it; null where the month was decided by itself.
+    """
+
+    __tablename__ = "retraining_decisions"
+    __table_args__ = (
+        sa.CheckConstraint("decision IN ('RETRAIN', 'RECALIBRATE', 'WAIT', 'OK', 'UNKNOWN')", name="decision"),
+        sa.Index(None, "target", "id"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    target: Mapped[str] = mapped_column(sa.Text)
+    month: Mapped[str] = mapped_column(sa.Text)
+    decision: Mapped[str] = mapped_column(sa.Text)
+    reasons: Mapped[list[str]] = mapped_column(sa.JSON)
+    notices: Mapped[list[str]] = mapped_column(sa.JSON)
+    inputs: Mapped[dict[str, object]] = mapped_column(sa.JSON)
+    request_id: Mapped[int | None] = mapped_column(sa.ForeignKey("retraining_requests.id"))
+    dagster_run_id: Mapped[str] = mapped_column(sa.Text)
+    decided_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class RetrainingOutcomeRow(Base):
+    """What came of a decision to train: the promotion decision on the new version, or why there is none.
+
+    Append-only; a run that failed after its promotion was decided has two.
+    """
+
+    __tablename__ = "retraining_outcomes"
+    __table_args__ = (
+        sa.CheckConstraint("outcome IN ('DEPLOY', 'SKIP', 'REJECT', 'FAILED')", name="outcome"),
+        sa.UniqueConstraint("decision_id", "dagster_run_id", "outcome"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    decision_id: Mapped[int] = mapped_column(sa.ForeignKey("retraining_decisions.id"))
+    outcome: Mapped[str] = mapped_column(sa.Text)
+    version: Mapped[int | None] = mapped_column(sa.Integer)
+    reason: Mapped[str] = mapped_column(sa.Text)
+    dagster_run_id: Mapped[str] = mapped_column(sa.Text)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
 class DriftReportRow(Base):
     """What one month said of drift, and where its report is. Replaced when the month is reported again."""
 

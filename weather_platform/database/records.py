@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Literal
 
 from weather_platform.domain.drift import DriftVerdict
 from weather_platform.domain.promotion import Verdict
+from weather_platform.domain.retraining import Action, Outcome
 from weather_platform.errors import InvariantError
 
 JSON_TYPES = "text, whole numbers, finite numbers, true/false, null, lists and objects with text keys"
@@ -96,6 +98,61 @@ class AliasChange:
         _must_be_aware(self.changed_at, "changed_at")
         if (self.to_version is None) != (self.digest is None):
             raise InvariantError(f"a move of {self.alias} has a version or a digest, not both; nothing was recorded")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainingRequest:
+    """What a person said of retraining a target: train now (`retrain`), or not until a day (`veto`), and why."""
+
+    target: str
+    kind: Literal["retrain", "veto"]
+    why: str
+    who: str
+    until: date | None
+    at: datetime
+    id: int | None = None  # given by the database
+
+    def __post_init__(self) -> None:
+        _must_be_aware(self.at, "at")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainingRecord:
+    """Whether a target was to be trained again after a month, why, and everything that was looked at (`inputs`).
+
+    ``request_id`` is the request that asked for it; None where the month was decided by itself.
+    """
+
+    target: str
+    month: str
+    decision: Action
+    reasons: tuple[str, ...]
+    notices: tuple[str, ...]
+    inputs: Mapping[str, object]
+    dagster_run_id: str
+    decided_at: datetime
+    request_id: int | None = None
+    id: int | None = None  # given by the database
+
+    def __post_init__(self) -> None:
+        _must_be_aware(self.decided_at, "decided_at")
+        require_json(self.inputs, "inputs")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainingOutcome:
+    """What came of a decision to train, in which run."""
+
+    decision_id: int
+    outcome: Outcome
+    version: int | None
+    reason: str
+    dagster_run_id: str
+    at: datetime
+    id: int | None = None  # given by the database
+
+    def __post_init__(self) -> None:
+        _must_be_aware(self.at, "at")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from weather_platform.database import predictions
+from weather_platform.database import predictions, retraining
 from weather_platform.database.models import (
     AliasChangeRow,
     Base,
@@ -38,11 +38,15 @@ from weather_platform.database.records import (
     LoggedForecast,
     LogWriter,
     PromotionRecord,
+    RetrainingOutcome,
+    RetrainingRecord,
+    RetrainingRequest,
     User,
 )
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
 from weather_platform.domain.promotion import Verdict
+from weather_platform.domain.retraining import Outcome
 from weather_platform.errors import MAKE_ROOM, InvariantError, WeatherError, is_full
 from weather_platform.folders import alone, unusable
 
@@ -270,10 +274,24 @@ class Database:
         arrays = [pa.array(column, field.type) for column, field in zip(values, FORECASTS_SCHEMA, strict=True)]
         return pa.Table.from_arrays(arrays, schema=FORECASTS_SCHEMA)
 
-    def record_decision(self, record: PromotionRecord) -> PromotionRecord:
-        """Append one decision; gives it back with its id."""
+    def record_decision(self, record: PromotionRecord, *, retraining_decision: int | None = None) -> PromotionRecord:
+        """Append one decision; gives it back with its id.
+
+        It is the outcome of `retraining_decision`, the decision to train that its run carries out; None without one.
+        """
         with self._transaction(writing=True) as connection:
-            return replace(record, id=_append(connection, _DECISIONS, _plain(record)))
+            recorded = replace(record, id=_append(connection, _DECISIONS, _plain(record)))
+            if retraining_decision is not None:
+                outcome = RetrainingOutcome(
+                    decision_id=retraining_decision,
+                    outcome=Outcome(record.decision),
+                    version=record.challenger_version,
+                    reason=record.reasons[0],
+                    dagster_run_id=record.dagster_run_id,
+                    at=record.decided_at,
+                )
+                retraining.append_outcome(connection, outcome)
+            return recorded
 
     def decisions(self, target: str) -> list[PromotionRecord]:
         """All decisions of the target, oldest first."""
@@ -288,6 +306,38 @@ class Database:
         newest = query.order_by(_DECISIONS.c.id.desc()).limit(1).subquery()
         with self._transaction() as connection:
             return next(iter(_decisions(connection, sa.select(newest))), None)
+
+    def record_retraining_request(
+        self, request: RetrainingRequest, decided: RetrainingRecord | None = None
+    ) -> tuple[RetrainingRequest, RetrainingRecord | None]:
+        """Append what a person said, and the decision that it makes if there is one; gives both back with their ids."""
+        with self._transaction(writing=True) as connection:
+            request = replace(request, id=retraining.append_request(connection, request))
+            if decided is not None:
+                decided = replace(decided, request_id=request.id)
+                decided = replace(decided, id=retraining.append_decision(connection, decided))
+            return request, decided
+
+    def retraining_requests(self, target: str) -> list[RetrainingRequest]:
+        """Everything that people said of retraining the target, oldest first."""
+        with self._transaction() as connection:
+            return retraining.requests(connection, target)
+
+    def record_retraining_decision(self, record: RetrainingRecord) -> RetrainingRecord:
+        """Append one decision whether to retrain; gives it back with its id."""
+        with self._transaction(writing=True) as connection:
+            return replace(record, id=retraining.append_decision(connection, record))
+
+    def record_retraining_outcome(self, outcome: RetrainingOutcome) -> None:
+        """Append what came of a decision to retrain; the same outcome of the same run a second time changes nothing."""
+        with self._transaction(writing=True) as connection:
+            retraining.append_outcome(connection, outcome)
+
+    def retraining(self, target: str) -> list[tuple[RetrainingRecord, list[RetrainingOutcome]]]:
+        """All decisions whether to retrain the target with what came of each, oldest first."""
+        with self._transaction() as connection:
+            found = retraining.outcomes(connection, target)
+            return [(record, found.get(record.id or 0, [])) for record in retraining.decisions(connection, target)]
 
     def replace_leaderboard(
         self, target: str, year: int, entries: "Sequence[Entry]", *, dagster_run_id: str, made_at: datetime

@@ -10,11 +10,14 @@ states or all of time are exact sums of what is kept (`combine`), and every scor
 * matured: the label of the issue day is known
 * pending: it is not, and no station has a label of that day or a later one yet
 * unmatched: it is not, and others have one: the station did not report the next day, or not this value
+
+The bias (mean of forecast minus observed) is kept too, for all, each state and each station, with an interval: that
+needs the days apart, so it cannot be worked out of the sums.
 """
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -129,6 +132,24 @@ RELIABILITY_SCHEMA: pa.Schema = pa.schema(
 )
 """The matured forecasts of each row above by what was forecast: tenths of probability, or whole units of the value."""
 
+BIAS_CONFIDENCE = 0.98
+"""Of the interval around a bias. Two months in a row outside of it are asked for before anything follows."""
+SCOPES = ("all", "state", "station")
+BIAS_SCHEMA: pa.Schema = pa.schema(
+    [
+        *_SLICE_FIELDS[:-1],
+        pa.field("scope", pa.string(), nullable=False),
+        pa.field("place", pa.string(), nullable=False),  # state or station; empty for all
+        pa.field("rows", pa.int64(), nullable=False),
+        pa.field("days", pa.int64(), nullable=False),
+        pa.field("bias", pa.float64(), nullable=False),
+        pa.field("low", pa.float64()),
+        pa.field("high", pa.float64()),
+    ]
+)
+"""Mean of forecast minus observed of the matured forecasts, in the unit of the target, by month, version, kind and
+place. The interval holds BIAS_CONFIDENCE; it is null on a single day."""
+
 
 @dataclass(frozen=True, eq=False)
 class References:
@@ -163,10 +184,11 @@ class References:
 
 @dataclass(frozen=True, eq=False)
 class Matured:
-    """One month: sums by model version, kind and state, and their reliability."""
+    """One month: sums by model version, kind and state, their reliability, and the bias of each place."""
 
     skill: pa.Table
     reliability: pa.Table
+    bias: pa.Table = field(default_factory=BIAS_SCHEMA.empty_table)
 
 
 def nothing_matured() -> Matured:
@@ -243,9 +265,15 @@ def measure_month(
     by = ("target", "month", *SLICE)
     bins = {"bin": _bins(target.task, said_sum), "matured": known.astype(np.int64)}
     per_bin = pa.table(base | bins | {"forecast_sum": said_sum, "observed_sum": observed}).filter(pa.array(known))
+    places = {"all": pa.repeat("", len(rows)), "state": base["state"], "station": rows["station"]}
+    errors = pa.table({"day": day, "error": forecast - label}).filter(pa.array(known))
+    of = pa.table({name: base[name] for name in ("target", "month", "model_version", "kind")}).filter(pa.array(known))
     return Matured(
         with_scores(combine(per_row, by)).select(MATURED_SCHEMA.names).cast(MATURED_SCHEMA),
         combine_bins(per_bin, by).select(RELIABILITY_SCHEMA.names).cast(RELIABILITY_SCHEMA),
+        pa.concat_tables(
+            [_biases(of, scope, place.filter(pa.array(known)), errors) for scope, place in places.items()]
+        ),
     )
 
 
@@ -287,6 +315,12 @@ def with_scores(sums: pa.Table) -> pa.Table:
     return table
 
 
+def notable_biases(bias: pa.Table) -> pa.Table:
+    """The rows of all places together, and of those places whose interval is on one side of 0."""
+    outside = (pc.field("low") > 0) | (pc.field("high") < 0)
+    return bias.filter((pc.field("scope") == "all") | outside)
+
+
 def with_season(rows: pa.Table) -> pa.Table:
     """The rows with the season of their month."""
     names = {number: season for season, numbers in SEASONS.items() for number in numbers}
@@ -297,6 +331,37 @@ def with_season(rows: pa.Table) -> pa.Table:
 def bin_edges(task: Task, bins: Iterable[int]) -> list[float]:
     """The lower edge of each bin in what was forecast."""
     return [number / CALIBRATION_BINS if task == "classification" else float(number) for number in bins]
+
+
+def _biases(of: pa.Table, scope: str, place: pa.Array | pa.ChunkedArray, errors: pa.Table) -> pa.Table:
+    """The bias of each place with its interval, in the order of its keys.
+
+    Stations of one day share their weather, so a day is the unit: the bias is a ratio of sums over days (errors, rows),
+    and its standard error is that of a ratio. A bootstrap of days agrees with it and needs a seed.
+    """
+    by = [*of.column_names, "scope", "place"]
+    rows = of.append_column("scope", pa.repeat(scope, of.num_rows)).append_column("place", place)
+    rows = rows.append_column("day", errors["day"]).append_column("error", errors["error"])
+    rows = rows.append_column("rows", pa.repeat(1, of.num_rows))
+    days = _summed(rows, (*by, "day"), ("error", "rows"))
+    whole = _summed(days.append_column("days", pa.repeat(1, days.num_rows)), by, ("error", "rows", "days"))
+    count, number = (whole[name].to_numpy().astype(np.float64) for name in ("rows", "days"))
+    bias = whole["error"].to_numpy() / count
+    at = np.repeat(np.arange(whole.num_rows), whole["days"].to_numpy())  # both tables are in the order of `by`
+    residual = days["error"].to_numpy() - days["rows"].to_numpy() * bias[at]
+    spread = np.bincount(at, weights=residual**2, minlength=whole.num_rows)
+    half = _t_quantile((1 + BIAS_CONFIDENCE) / 2, number - 1) * np.sqrt(_ratio(number * spread, number - 1)) / count
+    found = whole.drop_columns(["error"])
+    for name, values in (("bias", bias), ("low", bias - half), ("high", bias + half)):
+        found = found.append_column(name, pa.array(values, pa.float64(), from_pandas=True))
+    return found.select(BIAS_SCHEMA.names).cast(BIAS_SCHEMA)
+
+
+def _t_quantile(probability: float, freedom: Floats) -> Floats:
+    """Student's quantile; NaN without a degree of freedom."""
+    from scipy.special import stdtrit  # the service does without
+
+    return np.asarray(stdtrit(np.where(freedom > 0, freedom, np.nan), probability), dtype=np.float64)
 
 
 _FORECAST_COLUMN: Mapping[Task, str] = {"classification": "probability", "regression": "value"}

@@ -56,6 +56,11 @@ def test_hindcasts_of_the_test_span_have_the_very_scores_of_the_test_and_never_c
     for name in ("climatology", "persistence"):
         skill = 1 - metrics["test_brier"] / metrics[f"{name}_brier"]
         assert hindcast[f"squared_skill_{name}"] == pytest.approx(skill, rel=1e-12)
+    of_june = home.database.matured_skill(TARGET, MONTH, MONTH)
+    [bias] = of_june.bias.filter((pc.field("kind") == "hindcast") & (pc.field("scope") == "all")).to_pylist()
+    [june] = combine(of_june.skill, ()).to_pylist()
+    assert bias["rows"] == june["matured"]
+    assert bias["bias"] == pytest.approx((june["forecast_sum"] - june["observed_sum"]) / june["matured"], rel=1e-9)
     # The day after the test span is live; nobody knows what came of it.
     assert (live["matured"], live["pending"], live["mean_squared_error"]) == (0, live["forecasts"], None)
 
@@ -69,6 +74,7 @@ def test_a_month_says_what_it_is_worth_and_shows_its_reliability(home: MadeHome)
     assert "hindcast_skill_climatology" in june
     assert "live_skill_climatology" not in june
     assert "| hindcast | 1 |" in str(june["skill"])
+    assert "| hindcast | 1 | all |" in str(june["bias"])
     assert str(june["reliability"]).startswith("![reliability](data:image/png;base64,")
     assert "skill_by_month" not in june, "one month with forecasts is no course of months"
 

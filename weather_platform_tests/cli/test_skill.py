@@ -4,8 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from weather_platform.domain.matured import BIAS_SCHEMA
 from weather_platform_tests.checks.test_matured_skill import matured, matured_row
 from weather_platform_tests.e2e.homes import MadeHome, empty_home
 from weather_platform_tests.small_models import TARGET
@@ -54,6 +56,28 @@ def test_months_are_added_up_by_version_state_and_season(home: MadeHome) -> None
     }
     assert "spring" not in shown
     assert "hindcast" not in done.out
+
+
+def test_the_live_bias_of_the_newest_month_is_shown_with_the_places_that_it_is_not_chance_at(home: MadeHome) -> None:
+    def with_bias(month: str, kind: str, **places: tuple[float, float | None, float | None]) -> None:
+        slice_ = {"target": TARGET, "month": month, "model_version": 1, "kind": kind, "rows": 9, "days": 30}
+        rows = [
+            slice_ | {"scope": "station" if name else "all", "place": name, "bias": bias, "low": low, "high": high}
+            for name, (bias, low, high) in places.items()
+        ]
+        found = replace(matured([matured_row(month=month)], {}), bias=pa.Table.from_pylist(rows, schema=BIAS_SCHEMA))
+        home.database.replace_matured_skill(TARGET, month, found, measured_at=MOMENT, dagster_run_id="run-1")
+
+    with_bias("2015-05", "live", **{"": (0.9, 0.8, 1.0)})
+    with_bias("2015-07", "hindcast", **{"": (0.7, 0.6, 0.8)})
+    places = {"": (0.02, -0.01, 0.05), "Sale": (0.2, 0.1, 0.3), "Perth": (0.1, -0.1, 0.3), "Albury": (0.4, None, None)}
+    with_bias("2015-06", "live", **places)
+    out = home.call("skill", "--target", TARGET).out
+    said = out[out.index("live bias") :].splitlines()
+    assert said[1:3] == [
+        "  version 1, 2015-06: +0.020 (-0.010 to +0.050) over 30 days",
+        "    not 0 at Sale +0.200 (+0.100 to +0.300)",
+    ]
 
 
 def test_hindcasts_stand_in_a_table_of_their_own_that_says_what_they_are(home: MadeHome) -> None:

@@ -1,6 +1,7 @@
 """Matured skill in the database: a month at a time, all of it or nothing."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -8,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from weather_platform.database import Database
-from weather_platform.domain.matured import Matured
+from weather_platform.domain.matured import BIAS_SCHEMA, Matured
 from weather_platform.errors import InvariantError, WeatherError
 from weather_platform_tests.checks.test_matured_skill import matured, matured_row
 from weather_platform_tests.small_models import TARGET
@@ -23,10 +24,18 @@ def cells(rows: Matured, **changes: Any) -> Matured:
     def changed(table: pa.Table) -> pa.Table:
         return pa.Table.from_pylist([row | changes for row in table.to_pylist()], schema=table.schema)
 
-    return Matured(changed(rows.skill), changed(rows.reliability))
+    return Matured(changed(rows.skill), changed(rows.reliability), changed(rows.bias))
 
 
-JUNE = matured([matured_row(), matured_row(state="WA"), matured_row(kind="hindcast")], {4: 1, 9: 2})
+BIAS = [
+    {"scope": "all", "place": "", "rows": 3, "days": 2, "bias": 0.1 + 0.2, "low": 0.1, "high": 0.5},
+    {"scope": "station", "place": "Albury", "rows": 1, "days": 1, "bias": -0.5, "low": None, "high": None},
+]
+OF_JUNE = {"target": TARGET, "month": "2015-06", "model_version": 1, "kind": "live"}
+JUNE = replace(
+    matured([matured_row(), matured_row(state="WA"), matured_row(kind="hindcast")], {4: 1, 9: 2}),
+    bias=pa.Table.from_pylist([OF_JUNE | row for row in BIAS], schema=BIAS_SCHEMA),
+)
 JULY = cells(JUNE, month="2015-07")
 
 
@@ -42,6 +51,7 @@ def test_a_month_comes_back_bit_for_bit_in_the_order_of_its_keys(database: Datab
     found = database.matured_skill(TARGET)
     assert found.skill.sort_by("kind").to_pylist() == JUNE.skill.sort_by([("kind", "ascending")]).to_pylist()
     assert found.reliability.equals(JUNE.reliability)
+    assert found.bias.equals(JUNE.bias)
 
 
 def test_a_month_that_is_made_again_replaces_itself_and_no_other(database: Database) -> None:
@@ -49,6 +59,7 @@ def test_a_month_that_is_made_again_replaces_itself_and_no_other(database: Datab
     store(database, JULY, "2015-07")
     store(database, matured([matured_row(state="TAS")], {3: 1}))
     assert stored(database) == {"2015-06": 1, "2015-07": 3}
+    assert set(database.matured_skill(TARGET).bias["month"].to_pylist()) == {"2015-07"}, "the bias is replaced, too"
     store(database, matured([], {}), "2015-07")
     assert stored(database) == {"2015-06": 1}
 

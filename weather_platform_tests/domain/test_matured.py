@@ -241,6 +241,7 @@ def test_months_that_are_added_up_are_what_all_rows_give_at_once_in_any_order(
             found, expected = (table[name].cast(pa.float64()).to_numpy() for table in (one, other))
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9, err_msg=name)
     assert measured(shuffled, happened).skill.equals(whole.skill), "bit for bit, whatever order rows come in"
+    assert measured(shuffled, happened).bias.equals(whole.bias)
     bins = [
         combine_bins(table, ("state",))
         for table in (whole.reliability, pa.concat_tables([p.reliability for p in parts]))
@@ -254,6 +255,69 @@ def test_every_calendar_month_has_its_southern_season() -> None:
     found = with_season(pa.table({"month": months}))["season"].to_pylist()
     assert found == ["summer"] * 2 + ["autumn"] * 3 + ["winter"] * 3 + ["spring"] * 3 + ["summer"]
     assert set(found) == set(SEASONS)
+
+
+# ---------------------------------------------------------------- bias
+
+
+def biases(found: Matured, **cells: object) -> dict[str, Any]:
+    return only(found.bias, **cells)
+
+
+def test_the_bias_of_all_a_state_and_a_station_is_the_one_worked_out_by_hand() -> None:
+    found = measured(forecasts(("Albury", 0, 0.8), ("Albury", 1, 0.6), ("Perth", 0, 0.1), ("Sydney", 0, 0.9)))
+    assert found.bias.select(["scope", "place", "rows", "days"]).to_pylist() == [
+        {"scope": "all", "place": "", "rows": 3, "days": 2},
+        {"scope": "state", "place": "NSW", "rows": 2, "days": 2},
+        {"scope": "state", "place": "WA", "rows": 1, "days": 1},
+        {"scope": "station", "place": "Albury", "rows": 2, "days": 2},
+        {"scope": "station", "place": "Perth", "rows": 1, "days": 1},
+    ], "Sydney's forecast has not matured"
+    every = biases(found, scope="all")
+    mean = (-0.2 + 0.6 + 0.1) / 3
+    # Two days with 2 and 1 rows: errors of -0.1 and 0.6, and what is left of them around the mean.
+    left = np.array([-0.1 - 2 * mean, 0.6 - mean])
+    half = 31.8205159537739 * np.sqrt(2 * np.sum(left**2)) / 3  # Student's 0.99 quantile of one degree of freedom
+    assert (every["bias"], every["low"], every["high"]) == pytest.approx((mean, mean - half, mean + half))
+    perth = biases(found, scope="station", place="Perth")
+    assert (perth["bias"], perth["low"], perth["high"]) == (pytest.approx(0.1), None, None), "one day has no interval"
+
+
+def test_versions_and_kinds_have_biases_of_their_own() -> None:
+    issued = pa.concat_tables(
+        [
+            forecasts(("Albury", 0, 0.9), ("Albury", 1, 0.4)),
+            forecasts(("Albury", 0, 0.2), kind="hindcast"),
+            forecasts(("Albury", 0, 0.4), version=2),
+        ]
+    )
+    found = measured(issued)
+    kinds = [
+        (row["model_version"], row["kind"], row["bias"]) for row in found.bias.to_pylist() if row["scope"] == "all"
+    ]
+    assert kinds == [
+        (1, "hindcast", pytest.approx(-0.8)), (1, "live", pytest.approx(0.15)), (2, "live", pytest.approx(-0.6)),
+    ]  # fmt: skip
+
+
+def test_a_month_in_which_nothing_has_matured_has_no_bias() -> None:
+    assert measured(forecasts(("Sydney", 0, 0.9))).bias.num_rows == 0
+    assert measured(forecasts()).bias.num_rows == 0
+
+
+def test_the_interval_is_that_of_a_bootstrap_of_days_and_wider_than_that_of_rows() -> None:
+    random = np.random.default_rng(7)
+    rain = random.random(30) < 0.3  # a wet day is wet at every station
+    wet = random.random((30, 49)) < np.where(rain, 0.9, 0.05)[:, None]
+    stations = [f"S{at}" for at in range(49)]
+    rows = [(name, day, 0.4) for day in range(30) for name in stations]
+    happened = [(name, day, 0.0, float(wet[day, at])) for day in range(30) for at, name in enumerate(stations)]
+    found = biases(measured(forecasts(*rows), facts(*happened)), scope="all")
+    error = 0.4 - wet.mean(axis=1)
+    drawn = [random.choice(error, 30).mean() for _ in range(4000)]
+    assert found["bias"] == pytest.approx(error.mean())
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(drawn, [0.01, 0.99])), abs=0.03)
+    assert found["high"] - found["low"] > 3 * 2 * 2.33 * (0.4 - wet).std() / np.sqrt(wet.size)
 
 
 # ---------------------------------------------------------------- references

@@ -1,0 +1,105 @@
+"""From the decision to retrain to its run, and back: the sensors of `{target}/retraining`.
+
+What belongs here: which run a decision asks for, and the record that a run failed. What does not: the decision
+(``assets.retraining``), and the outcome of a run that trained, which its promotion records.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from weather_platform.automation.plan import LEARN
+from weather_platform.database import Database, RetrainingRecord
+from weather_platform.domain.retraining import Action
+from weather_platform.domain.targets import TARGETS, ForecastTarget
+from weather_platform.resources.retraining import RETRAINING_TAG, record_failure
+
+WILL_RETRY = "dagster/will_retry"
+"""Tag of a failed run that Dagster starts again: nothing came of the decision yet."""
+
+
+def retraining_sensors() -> list[dg.SensorDefinition]:
+    """One sensor per target that asks for training, and two that record why a training gave nothing."""
+    return [*(_learns(target) for target in TARGETS.values()), _failed(), _cancelled()]
+
+
+def _learns(target: ForecastTarget) -> dg.SensorDefinition:
+    @dg.asset_sensor(
+        asset_key=dg.AssetKey([target.name, "retraining"]),
+        name=f"{target.name}_retraining",
+        job_name=LEARN,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description=f"A decision to retrain {target.name} becomes one run of `{LEARN}`, tagged with its id.",
+    )
+    def learns(
+        context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        # From the database and not from the event: Dagster gives an asset sensor the newest event alone, and the month
+        # may have been materialised again since (which waits, because this decision is open).
+        record = open_decision(database, target.name)
+        if record is None:
+            yield dg.SkipReason(f"no decision to retrain {target.name} is open")
+        else:
+            assert context.repository_def is not None  # noqa: S101 - Dagster gives it to every sensor of a repository
+            learning = context.repository_def.get_job(LEARN).asset_layer.executable_asset_keys
+            yield training_of(record, [key for key in learning if key.path[0] == target.name])
+
+    return learns
+
+
+def open_decision(database: Database, target: str) -> RetrainingRecord | None:
+    """The newest decision by which a month asked for training, if nothing came of it yet.
+
+    A person's request is left out: the command that records it starts its run.
+    """
+    decided = [
+        (record, outcomes)
+        for record, outcomes in database.retraining(target)
+        if record.decision is Action.RETRAIN and record.request_id is None
+    ]
+    return decided[-1][0] if decided and not decided[-1][1] else None
+
+
+def training_of(record: RetrainingRecord, assets: Sequence[dg.AssetKey]) -> dg.RunRequest:
+    """The run that a decision asks for: these assets of the target, for the year of the decided month.
+
+    The id of the decision is the run key, so that Dagster starts it once however often it is asked.
+    """
+    return dg.RunRequest(
+        run_key=str(record.id),
+        partition_key=record.month[:4],
+        asset_selection=sorted(assets),
+        tags=tags_of_training(record),
+    )
+
+
+def tags_of_training(record: RetrainingRecord) -> Mapping[str, str]:
+    """The tags of the run that carries out a decision."""
+    return {RETRAINING_TAG: str(record.id)}
+
+
+def _failed() -> dg.SensorDefinition:
+    @dg.run_failure_sensor(
+        name="retraining_failed",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="A training that failed is the outcome FAILED of the decision that asked for it.",
+    )
+    def failed(context: dg.RunFailureSensorContext, database: dg.ResourceParam[Database]) -> None:
+        if context.dagster_run.tags.get(WILL_RETRY) != "true":
+            reason = context.failure_event.message or "the run failed"
+            record_failure(context.instance, context.dagster_run, reason, database)
+
+    return failed
+
+
+def _cancelled() -> dg.SensorDefinition:
+    @dg.run_status_sensor(
+        run_status=dg.DagsterRunStatus.CANCELED,
+        name="retraining_cancelled",
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="A training that was cancelled is the outcome FAILED of the decision that asked for it.",
+    )
+    def cancelled(context: dg.RunStatusSensorContext, database: dg.ResourceParam[Database]) -> None:
+        record_failure(context.instance, context.dagster_run, "the run was cancelled", database)
+
+    return cancelled

@@ -1,0 +1,163 @@
+"""The sensors of the decision to retrain: one run for a decision, none for anything else, and failures are recorded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from weather_platform.automation.retraining import retraining_sensors
+from weather_platform.database import Database
+from weather_platform.domain.retraining import Action, Outcome
+from weather_platform.resources.retraining import RETRAINING_TAG
+from weather_platform_tests.database.test_retraining import ASKED, outcome, retraining
+from weather_platform_tests.databases import migrated
+from weather_platform_tests.small_models import TARGET
+from weather_platform_tests.stages import Home
+
+LEARNING = {"split", "xgboost", "leaderboard", "promotion", "production"}
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Home:
+    return Home(tmp_path)
+
+
+@pytest.fixture
+def database(home: Home) -> Iterator[Database]:
+    opened = migrated(home.settings.home / "weather.db")
+    yield opened
+    opened.close()
+
+
+def deliver(home: Home, month: str = "2015-12") -> None:
+    """The asset was materialised for a month."""
+    home.instance.report_runless_asset_event(dg.AssetMaterialization([TARGET, "retraining"], partition=month))
+
+
+def tick(home: Home, database: Database, cursor: str | None = None) -> tuple[list[dg.RunRequest], str | None]:
+    """One tick of the sensor of the target on the real definitions; what it asks for, and its cursor afterwards."""
+    repository = home.graph.get_repository_def()
+    with dg.build_sensor_context(
+        instance=home.instance, cursor=cursor, repository_def=repository, resources={"database": database}
+    ) as context:
+        ticked = repository.get_sensor_def(f"{TARGET}_retraining").evaluate_tick(context)
+        return list(ticked.run_requests or []), ticked.cursor
+
+
+def test_a_decision_to_retrain_asks_for_one_run_of_the_target_in_the_year_of_its_month(
+    home: Home, database: Database
+) -> None:
+    record = database.record_retraining_decision(retraining())
+    deliver(home)
+    [asked], cursor = tick(home, database)
+    assert (asked.run_key, asked.tags["dagster/partition"]) == (str(record.id), "2015")
+    assert asked.tags[RETRAINING_TAG] == str(record.id)
+    selected = {key.path[-1] for key in asked.asset_selection or []}
+    assert selected >= LEARNING
+    assert "retraining" not in selected
+    assert {key.path[0] for key in asked.asset_selection or []} == {TARGET}
+    assert tick(home, database, cursor)[0] == [], "the same event a second time"
+
+
+def test_a_second_delivery_asks_for_the_same_run_by_its_key_which_dagster_starts_once(
+    home: Home, database: Database
+) -> None:
+    database.record_retraining_decision(retraining())
+    deliver(home)
+    [first], cursor = tick(home, database)
+    deliver(home)
+    [second], _ = tick(home, database, cursor)
+    assert second.run_key == first.run_key
+
+
+@pytest.mark.parametrize("action", [each for each in Action if each is not Action.RETRAIN])
+def test_no_other_decision_asks_for_a_run(home: Home, database: Database, action: Action) -> None:
+    database.record_retraining_decision(retraining(decision=action))
+    deliver(home)
+    assert tick(home, database)[0] == []
+
+
+def test_a_decision_is_not_lost_when_its_month_is_materialised_again_before_the_tick(
+    home: Home, database: Database
+) -> None:
+    record = database.record_retraining_decision(retraining())
+    deliver(home)
+    database.record_retraining_decision(retraining(decision=Action.WAIT))
+    deliver(home)
+    assert [asked.run_key for asked in tick(home, database)[0]] == [str(record.id)]
+
+
+def test_of_several_months_only_the_newest_decision_is_learned(home: Home, database: Database) -> None:
+    database.record_retraining_decision(retraining(month="2015-03"))
+    newest = database.record_retraining_decision(retraining(month="2015-12"))
+    deliver(home)
+    assert [asked.run_key for asked in tick(home, database)[0]] == [str(newest.id)]
+
+
+@pytest.mark.parametrize("came", Outcome)
+def test_a_decision_with_an_outcome_is_never_asked_for_again(home: Home, database: Database, came: Outcome) -> None:
+    record = database.record_retraining_decision(retraining())
+    assert record.id is not None
+    database.record_retraining_outcome(outcome(record.id, outcome=came))
+    deliver(home)
+    assert tick(home, database)[0] == []
+
+
+def test_a_request_of_a_person_and_another_target_are_left_to_their_own(home: Home, database: Database) -> None:
+    database.record_retraining_request(ASKED, retraining())
+    database.record_retraining_decision(retraining(target="max_temp_tomorrow"))
+    deliver(home)
+    assert tick(home, database)[0] == []
+
+
+# ---------------------------------------------------------------- what failed
+
+
+def failing_run(home: Home, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
+    """A run of `learn` that fails at its first step: there is no table of features."""
+    return home.graph.resolve_job_def("learn").execute_in_process(
+        instance=home.instance, asset_selection=[dg.AssetKey([TARGET, "split"])], partition_key="2015", tags=tags,
+        run_config=QUIET, raise_on_error=False,
+    )  # fmt: skip
+
+
+def report_failure(home: Home, database: Database, run: dg.ExecuteInProcessResult) -> None:
+    """The sensor as the daemon calls it for a failed run."""
+    recorded = home.instance.get_run_by_id(run.run_id)
+    assert recorded is not None
+    repository = home.graph.get_repository_def()
+    context = dg.build_run_status_sensor_context(
+        sensor_name="retraining_failed", dagster_event=run.get_run_failure_event(), dagster_instance=home.instance,
+        dagster_run=recorded, resources={"database": database}, repository_def=repository,
+    ).for_run_failure()  # fmt: skip
+    sensor = repository.get_sensor_def("retraining_failed")
+    assert isinstance(sensor, dg.RunStatusSensorDefinition)
+    sensor(context)
+
+
+def test_a_failed_training_is_the_outcome_of_its_decision(home: Home, database: Database) -> None:
+    record = database.record_retraining_decision(retraining())
+    run = failing_run(home, {RETRAINING_TAG: str(record.id)})
+    for _ in range(2):
+        report_failure(home, database, run)
+    [(_, [came])] = database.retraining(TARGET)
+    assert (came.outcome, came.version, came.dagster_run_id) == (Outcome.FAILED, None, run.run_id)
+    assert "Steps failed: ['rain_tomorrow__split']" in came.reason
+
+
+@pytest.mark.parametrize("tags", [{}, {RETRAINING_TAG: "1", "dagster/will_retry": "true"}])
+def test_another_run_and_one_that_is_tried_again_are_no_outcome(
+    home: Home, database: Database, tags: dict[str, str]
+) -> None:
+    database.record_retraining_decision(retraining())
+    report_failure(home, database, failing_run(home, tags))
+    [(_, outcomes)] = database.retraining(TARGET)
+    assert outcomes == []
+
+
+def test_there_is_a_sensor_for_every_target_and_they_run_by_default() -> None:
+    sensors = {sensor.name: sensor.default_status for sensor in retraining_sensors()}
+    assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
+    assert {f"{TARGET}_retraining", "max_temp_tomorrow_retraining", "retraining_failed"} <= set(sensors)
