@@ -25,6 +25,7 @@ from weather_platform.assets.retraining import retraining_asset
 from weather_platform.assets.splits import split_asset
 from weather_platform.automation.import_model import import_job
 from weather_platform.automation.jobs import stage_jobs
+from weather_platform.automation.notices import notice_sensors
 from weather_platform.automation.retraining import retraining_sensors
 from weather_platform.automation.rollback import rollback_job
 from weather_platform.checks.drift import drift_checks
@@ -95,7 +96,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
         assets=assets,
         asset_checks=checks,
         jobs=[*stage_jobs(), rollback_job(), import_job()],
-        sensors=retraining_sensors(),
+        sensors=[*retraining_sensors(), *notice_sensors(settings, settings.now)],
         resources={**resources_for(settings), **resource_overrides},
         executor=dg.in_process_executor,
     )

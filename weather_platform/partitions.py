@@ -9,6 +9,10 @@ import dagster as dg
 
 from weather_platform.settings import Settings
 
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+ONE = "dagster/partition"
+"""Tags that name the partitions of a run."""
+
 
 def month_partitions(settings: Settings) -> dg.TimeWindowPartitionsDefinition:
     """YYYY-MM from the first month of the settings to the current month."""

@@ -6,17 +6,30 @@ the last `weather run` or `weather demo` used as its source, and whether it trai
 the UI go on with the same.
 """
 
+import json
 import os
 import re
-from datetime import date, datetime, timedelta
+from datetime import date, datetime, time, timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from weather_platform.domain.notices import NoticeKind, QuietHours, Severity
 from weather_platform.errors import SettingsError
 from weather_platform.folders import unusable
 from weather_platform.regular_files import open_regular
@@ -39,6 +52,45 @@ _FIRST_YEAR: Final = 1700
 _HOME_MARK: Final = "<home>"
 """First part of a path inside the home, which stays right when the home is moved or copied."""
 _UNUSABLE: Final = re.compile(r"[?#%\\\x00-\x1f\x7f]")
+
+
+_CHANNEL_SCHEMES: Final = ("discord", "slack", "mmost", "mmosts", "ntfy", "ntfys", "mailto", "mailtos", "json", "jsons")
+_CHANNEL_PAGES: Final = (
+    "https://discord.com/api/webhooks/",
+    "https://discordapp.com/api/webhooks/",
+    "https://hooks.slack.com/services/",
+)
+"""What the address of a channel begins with. Others of apprise would read files, or show something on this machine."""
+
+
+class NotifyChannel(BaseModel):
+    """Where notices go: a name for people, an address with its token, and which notices."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,40}$")
+    url: SecretStr
+    kinds: frozenset[NoticeKind] = frozenset(NoticeKind)
+    at_least: Severity = Severity.INFO
+
+    @field_validator("url")
+    @classmethod
+    def _of_a_known_kind(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
+        if not text.startswith((*(f"{scheme}://" for scheme in _CHANNEL_SCHEMES), *_CHANNEL_PAGES)):
+            raise ValueError(
+                f"write the webhook address that Discord or Slack gave, or {', '.join(_CHANNEL_SCHEMES)} and ://; "
+                "docs/how-to/notifications.md has one of each"
+            )
+        return value
+
+    @field_serializer("kinds")
+    def _in_order(self, kinds: frozenset[NoticeKind]) -> list[str]:
+        return sorted(kinds)
+
+    def takes(self, kind: NoticeKind, severity: Severity) -> bool:
+        """Whether a notice goes to this channel."""
+        return kind in self.kinds and severity.rank >= self.at_least.rank
 
 
 class Settings(BaseSettings):
@@ -209,6 +261,28 @@ class Settings(BaseSettings):
     request_body_seconds: float = Field(
         30.0, ge=0.1, le=3600, description="Longest time that a body may take to arrive; more is a 408."
     )
+    notify_channels: Annotated[tuple[NotifyChannel, ...], NoDecode] = Field(
+        (),
+        description="Where notices go: a JSON list of objects with name, url, and if wanted kinds and at_least (info, "
+        "warning, urgent). The how-to on notifications has examples.",
+    )
+    notify_quiet_hours: str | None = Field(
+        None,
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d-([01]\d|2[0-3]):[0-5]\d$",
+        description="Local hours in which only urgent notices are sent, as 22:00-07:00.",
+    )
+    notify_digest_at: time = Field(
+        time(8), description="Local time of the message a day that holds the notices of severity info, as HH:MM."
+    )
+    notify_ui_url: str = Field(
+        "http://127.0.0.1:3000",
+        pattern=r"^https?://[^/@?#]+(/[^@?#]*)?$",
+        description="Address of the Dagster UI in the links of notices.",
+    )
+    notify_runbooks_url: str = Field(
+        "docs/runbooks", min_length=1, description="Folder or address of the runbook pages in the links of notices."
+    )
+
     ui_hosts: str | None = Field(
         None,
         description="Further addresses of `weather ui`, as host or host:port, comma-separated: the name of a proxy, or "
@@ -219,12 +293,45 @@ class Settings(BaseSettings):
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Least level that is logged.")
 
-    @field_validator("csv_path", "s3_endpoint_url", *_SERVERS, mode="before")
+    @field_validator("csv_path", "s3_endpoint_url", "notify_quiet_hours", *_SERVERS, mode="before")
     @classmethod
     def _empty_is_absent(cls, value: object) -> object:
         """`WEATHER_LAKE_URI=` names no lake. Taken as a value it would be the working directory, or a default."""
         text = value.get_secret_value() if isinstance(value, SecretStr) else value
         return None if isinstance(text, str) and not text.strip() else value
+
+    @field_validator("notify_channels", mode="before")
+    @classmethod
+    def _channels_of_json(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        try:
+            return json.loads(value) if value.strip() else ()
+        except ValueError as error:  # says where, and nothing of the text
+            place = f", character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else ""
+            raise ValueError(
+                f'this is no JSON{place}; write [{{"name": "team", "url": "..."}}] in single quotes'
+            ) from None
+
+    @field_validator("notify_channels")
+    @classmethod
+    def _channels_of_different_names(cls, value: tuple[NotifyChannel, ...]) -> tuple[NotifyChannel, ...]:
+        names = [channel.name for channel in value]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two channels have the name {', '.join(twice)}; each needs its own")
+        return value
+
+    @field_validator("notify_digest_at")
+    @classmethod
+    def _local_time(cls, value: time) -> time:
+        if value.tzinfo is not None:
+            raise ValueError("this is a local time; write it without a time zone, as 08:00")
+        return value
+
+    @field_validator("notify_ui_url", "notify_runbooks_url")
+    @classmethod
+    def _no_slash_at_the_end(cls, value: str) -> str:
+        return value.rstrip("/")
 
     @field_validator("first_month")
     @classmethod
@@ -311,6 +418,14 @@ class Settings(BaseSettings):
             raise ValueError(f"{', '.join(stray)} belong to WEATHER_PROFILE=stack, and the profile is embedded")
         return self
 
+    @property
+    def quiet_hours(self) -> QuietHours | None:
+        """The quiet hours as local times."""
+        if self.notify_quiet_hours is None:
+            return None
+        start, end = self.notify_quiet_hours.split("-")
+        return QuietHours(time.fromisoformat(start), time.fromisoformat(end))
+
     def now(self) -> datetime:
         """The wall clock in the platform's time zone. For commands and run starts; never called by an asset."""
         return datetime.now(ZoneInfo(self.timezone))
@@ -370,8 +485,12 @@ def otlp_endpoint() -> str | None:
 
 
 def remember_source(settings: Settings) -> None:
-    """Write source and `quick` to the home, so that every later process of it reads and trains the same way."""
+    """Write source and `quick` to the home, so that every later process of it reads and trains the same way.
+
+    Other settings that a person wrote there stay as they are.
+    """
     kept = {name for name in Settings.model_fields if name.startswith(("source", "csv", "synthetic"))}
+    remembered = settings.home / "weather.env"
     chosen = settings.model_dump(include=kept | ({"quick"} if settings.quick else set()))
     if settings.csv_path is not None and settings.csv_path.is_relative_to(settings.home):
         chosen["csv_path"] = Path(_HOME_MARK, settings.csv_path.relative_to(settings.home))
@@ -379,10 +498,26 @@ def remember_source(settings: Settings) -> None:
     scratch = settings.home / f"weather.env.{os.getpid()}"
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
-        scratch.write_text("".join(lines), encoding="utf-8")
-        scratch.replace(settings.home / "weather.env")
+        by_hand = _lines_but(remembered, {f"WEATHER_{name.upper()}" for name in (*kept, "quick")})
+        scratch.write_text(by_hand + "".join(lines), encoding="utf-8")
+        scratch.replace(remembered)
     except OSError as error:
         raise unusable(settings.home, error) from None
+
+
+def _lines_but(remembered: Path, names: set[str]) -> str:
+    """What an env file holds but for these variables, with comments and blank lines."""
+    if not remembered.exists():
+        return ""
+    from dotenv.parser import parse_stream
+
+    with open_regular(remembered) as file:
+        text = file.read().decode("utf-8")
+    lines = [
+        binding.original.string for binding in parse_stream(StringIO(text)) if (binding.key or "").upper() not in names
+    ]
+    kept = "".join(lines)
+    return kept if not kept or kept.endswith("\n") else f"{kept}\n"
 
 
 def _absolute(path: Path) -> Path:
@@ -413,6 +548,9 @@ def _require_usable(path: str) -> None:
 
 
 def _one_line(problem: Annotated[object, "pydantic ErrorDetails"]) -> str:
-    where = ".".join(str(part) for part in problem["loc"])  # type: ignore[index]
+    first, *inside = problem["loc"] or [""]  # type: ignore[index]
     message = str(problem["msg"]).removeprefix("Value error, ")  # type: ignore[index]
-    return f"WEATHER_{where.upper()}: {message}" if where else message
+    if not first:
+        return message
+    path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in inside)
+    return f"WEATHER_{first.upper()}{path}: {message}"

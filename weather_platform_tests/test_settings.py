@@ -420,3 +420,66 @@ def test_the_synthetic_days_end_yesterday_and_begin_with_a_year(
 def test_now_is_told_in_the_platforms_time_zone() -> None:
     settings = Settings(timezone="Australia/Perth")
     assert settings.now().tzinfo == ZoneInfo("Australia/Perth")
+
+
+HOOK = f"https://discord.com/api/webhooks/1/{SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (f'[{{"name": "team", "url": "{HOOK}"', ": this is no JSON, character "),
+        (f'{{"name": "team", "url": "{HOOK}"}}', ": Input should be a valid tuple"),
+        (f'[{{"name": "team", "url": "file:///etc/{SECRET}"}}]', "[0].url: write the webhook address"),
+        (f'[{{"name": "team", "url": "https://example.org/{SECRET}"}}]', "[0].url: write the webhook address"),
+        (f'[{{"name": "team", "url": "{HOOK}", "kind": ["drift"]}}]', "[0].kind: Extra inputs are not permitted"),
+        (f'[{{"name": "team", "url": "{HOOK}", "kinds": ["weather"]}}]', "[0].kinds[0]: Input should be 'run_failed'"),
+        (f'[{{"name": "team", "url": "{HOOK}", "at_least": "high"}}]', "[0].at_least: Input should be 'info', 'warni"),
+        (f'[{{"name": "a team", "url": "{HOOK}"}}]', "[0].name: String should match pattern"),
+        (f'[{{"url": "{HOOK}"}}]', "[0].name: Field required"),
+        (f'[{{"name": "a", "url": "{HOOK}"}}, {{"name": "a", "url": "{HOOK}"}}]', ": two channels have the name a"),
+    ],
+)
+def test_a_channel_that_cannot_be_understood_is_named_without_its_address(
+    monkeypatch: pytest.MonkeyPatch, value: str, said: str
+) -> None:
+    monkeypatch.setenv("WEATHER_NOTIFY_CHANNELS", value)
+    message = _refusal()
+    assert message.startswith(f"WEATHER_NOTIFY_CHANNELS{said}")
+    assert SECRET not in message
+    assert "\n" not in message
+
+
+def test_channels_are_read_from_the_file_of_the_home_and_shown_in_no_text(tmp_path: Path) -> None:
+    _remembered(
+        tmp_path / "home",
+        f"""WEATHER_NOTIFY_CHANNELS='[{{"name": "team", "url": "{HOOK}", "kinds": ["drift"]}}]'\n"""
+        "WEATHER_NOTIFY_QUIET_HOURS=22:00-07:00\nWEATHER_NOTIFY_DIGEST_AT=07:30\n",
+    )
+    settings = load_settings()
+    [channel] = settings.notify_channels
+    assert (channel.name, channel.url.get_secret_value()) == ("team", HOOK)
+    for text in (repr(settings), str(settings.model_dump()), settings.model_dump_json()):
+        assert SECRET not in text
+
+
+@pytest.mark.parametrize("hours", ["22-7", "22:00-24:00", "22:00", "night"])
+def test_quiet_hours_are_two_times_of_the_day(monkeypatch: pytest.MonkeyPatch, hours: str) -> None:
+    monkeypatch.setenv("WEATHER_NOTIFY_QUIET_HOURS", hours)
+    assert _refusal().startswith("WEATHER_NOTIFY_QUIET_HOURS: String should match pattern")
+
+
+def test_what_a_person_wrote_to_the_file_of_the_home_stays_when_the_source_is_remembered(tmp_path: Path) -> None:
+    by_hand = (
+        "# our channels\n"
+        f"""WEATHER_NOTIFY_CHANNELS='[{{"name": "team",\n "url": "{HOOK}"}}]'\n\nexport weather_seed=5"""
+    )
+    _remembered(tmp_path / "home", f"WEATHER_QUICK=True\nWEATHER_SYNTHETIC_STATIONS='12'\n{by_hand}")
+    remember_source(load_settings(synthetic_stations=13, quick=False))
+    text = (tmp_path / "home" / "weather.env").read_text()
+    assert by_hand in text
+    assert "QUICK" not in text
+    again = load_settings()
+    assert (again.seed, again.synthetic_stations, len(again.notify_channels)) == (5, 13, 1)
+    remember_source(again)
+    assert (tmp_path / "home" / "weather.env").read_text() == text, "and nothing grows"

@@ -21,7 +21,7 @@ from weather_platform.assets.model_cards import write_card
 from weather_platform.assets.splits import REASON, unsplit_reason, up_to_the_year
 from weather_platform.database import AliasChange, Database, PromotionRecord
 from weather_platform.domain.algorithms import BASELINES
-from weather_platform.domain.alias_moves import due_move, settled_through, taken_back, unfinished_rollback
+from weather_platform.domain.alias_moves import ROLLBACK, due_move, settled_through, taken_back, unfinished_rollback
 from weather_platform.domain.exams import gather_evidence, standing_exam_days
 from weather_platform.domain.feature_table import training_columns, training_data
 from weather_platform.domain.promotion import Contender, Decision, Gates, Verdict, decide
@@ -128,7 +128,7 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
     ) -> dg.MaterializeResult[None]:
         audit = Audit(
             decision_id=None,
-            reason="rollback of a process that was killed before it recorded why",
+            reason=f"{ROLLBACK} of a process that was killed before it recorded why",
             dagster_run_id=context.run.run_id,
             changed_at=run_created_at(context.instance, context.run.run_id),
         )

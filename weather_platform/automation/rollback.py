@@ -9,6 +9,7 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from pydantic import Field
 
 from weather_platform.database import Database
+from weather_platform.domain.alias_moves import ROLLBACK
 from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import RollbackRefusedError
 from weather_platform.resources.moments import run_created_at
@@ -51,7 +52,7 @@ def rollback_job() -> dg.JobDefinition:
             raise RollbackRefusedError("a version to go to and nowhere were both asked for; nothing moved")
         audit = Audit(
             decision_id=None,
-            reason=f"rollback: {' '.join(config.reason.split())}",
+            reason=f"{ROLLBACK}: {' '.join(config.reason.split())}",
             dagster_run_id=context.run_id,
             changed_at=run_created_at(context.instance, context.run_id),
         )

@@ -8,12 +8,10 @@ from typing import Any
 
 import dagster as dg
 
+from weather_platform.partitions import ONE, RANGE
+
 Findings = Mapping[str, Any]
 """What is wrong, by partition (or by another name that leads people to it); empty when nothing is."""
-
-RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
-ONE = "dagster/partition"
-"""Tags that name the partitions of a run."""
 
 _NAMED, _FINDING_CHARACTERS = 5, 200
 """Findings that a description names, and how much it says of each; the metadata has all."""

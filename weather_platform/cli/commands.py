@@ -346,6 +346,33 @@ def status() -> None:
 
 
 @app.command(rich_help_panel=KEEP)
+def notices(
+    every: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print them as one JSON list.")] = False,
+) -> None:
+    """List what people were notified of and is not over yet: failed runs, drift, rejected rows."""
+    from weather_platform.cli.notices import show_notices
+
+    show_notices(load_settings(), every=every, as_json=as_json)
+
+
+@app.command(rich_help_panel=KEEP)
+def notify(
+    test: Annotated[bool, typer.Option("--test", help="Send a test message to each channel instead.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what was given up, too.")] = False,
+) -> None:
+    """Send the notices that are due now, as the daemon of `weather ui` does each minute."""
+    from weather_platform.cli.notices import send_now, test_channels
+
+    if test and retry:
+        raise typer.BadParameter("--test and --retry exclude each other")
+    if test:
+        test_channels(load_settings())
+    else:
+        send_now(load_settings(), retry=retry)
+
+
+@app.command(rich_help_panel=KEEP)
 def env() -> None:
     """Print what `dagster` and `dg` need to use this home, and which days its source covers: eval "$(weather env)"."""
     import shlex

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from weather_platform.cli.notices import show_counts
 from weather_platform.cli.reading import no_home, reading_database, reading_history
 from weather_platform.domain.targets import TARGETS, Task
 from weather_platform.errors import RegistryError, RegistryUnreachableError
@@ -150,6 +151,7 @@ def show_status(settings: Settings) -> None:
             f"{target}: Production is version {model.version}, tuned through {model.tuned_through}; {forecasts}",
             soft_wrap=True,
         )
+    show_counts(settings)
     with reading_history(settings) as history:
         for run in history.newest_runs(5):
             when = f"{run.created_at:%Y-%m-%d %H:%M} UTC"

@@ -439,3 +439,63 @@ class PredictionLogWriterRow(Base):
     dropped: Mapped[int] = mapped_column(sa.BigInteger)
     lost: Mapped[int | None] = mapped_column(sa.BigInteger)
     ended_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+
+
+class NoticeRow(Base):
+    """One notice to people, open until its cause is gone; of each cause at most one is open."""
+
+    __tablename__ = "notices"
+    __table_args__ = (
+        sa.CheckConstraint("severity IN ('info', 'warning', 'urgent')", name="severity"),
+        sa.Index(
+            "uq_notices_open_cause", "cause", unique=True,
+            sqlite_where=sa.text("resolved_at IS NULL"), postgresql_where=sa.text("resolved_at IS NULL"),
+        ),
+        sa.Index(None, "cause", "id"),
+        {"sqlite_autoincrement": True},
+    )  # fmt: skip
+
+    id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    kind: Mapped[str] = mapped_column(sa.Text)
+    severity: Mapped[str] = mapped_column(sa.Text)
+    cause: Mapped[str] = mapped_column(sa.Text)
+    title: Mapped[str] = mapped_column(sa.Text)
+    text: Mapped[str] = mapped_column(sa.Text)
+    remedy: Mapped[str] = mapped_column(sa.Text)
+    dagster_run_id: Mapped[str | None] = mapped_column(sa.Text)
+    items: Mapped[list[str]] = mapped_column(sa.JSON)
+    opened_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    last_event_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    resolved_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    opening_routed: Mapped[bool] = mapped_column(sa.Boolean)
+    end_routed: Mapped[bool] = mapped_column(sa.Boolean)
+
+
+class NoticeDeliveryRow(Base):
+    """One message about a notice to one channel: that it was opened, or that it is over.
+
+    While `claimed_until` is in the future, the sender that holds `claim` is sending it.
+    """
+
+    __tablename__ = "notice_deliveries"
+    __table_args__ = (
+        sa.CheckConstraint("phase IN ('opened', 'over')", name="phase"),
+        sa.CheckConstraint("state IN ('waiting', 'sent', 'failed')", name="state"),
+        sa.CheckConstraint("(state = 'sent') = (sent_at IS NOT NULL)", name="sent_at"),
+        sa.UniqueConstraint("notice_id", "channel", "phase"),
+        sa.Index(None, "state", "next_try_at"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: Mapped[int] = mapped_column(sa.Integer, primary_key=True)
+    notice_id: Mapped[int] = mapped_column(sa.ForeignKey("notices.id"))
+    channel: Mapped[str] = mapped_column(sa.Text)
+    phase: Mapped[str] = mapped_column(sa.Text)
+    in_digest: Mapped[bool] = mapped_column(sa.Boolean)
+    state: Mapped[str] = mapped_column(sa.Text)
+    tries: Mapped[int] = mapped_column(sa.Integer)
+    next_try_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    claim: Mapped[str | None] = mapped_column(sa.Text)
+    claimed_until: Mapped[datetime | None] = mapped_column(UtcDateTime)
+    last_error: Mapped[str | None] = mapped_column(sa.Text)
+    sent_at: Mapped[datetime | None] = mapped_column(UtcDateTime)

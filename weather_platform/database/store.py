@@ -31,6 +31,7 @@ from weather_platform.database.models import (
     PromotionDecisionRow,
     UserRow,
 )
+from weather_platform.database.outbox import Outbox
 from weather_platform.database.records import (
     AliasChange,
     DriftRecord,
@@ -44,7 +45,9 @@ from weather_platform.database.records import (
     User,
 )
 from weather_platform.database.urls import parse_url, place
+from weather_platform.domain.alias_moves import PRODUCTION
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
+from weather_platform.domain.notices import DRIFT_CAUSE, drifted, production_moved
 from weather_platform.domain.promotion import Verdict
 from weather_platform.domain.retraining import Outcome
 from weather_platform.errors import MAKE_ROOM, InvariantError, WeatherError, is_full
@@ -119,7 +122,20 @@ class TargetLedger:
         """Append one move; gives it back with its id."""
         if change.target != self.target:
             raise InvariantError(f"{change.target} is not the locked target {self.target}; lock it first")
-        return replace(change, id=_append(self.connection, _ALIAS_CHANGES, _plain(change)))
+        recorded = replace(change, id=_append(self.connection, _ALIAS_CHANGES, _plain(change)))
+        if change.alias == PRODUCTION:
+            Outbox(self.connection).open(
+                production_moved(
+                    target=change.target,
+                    from_version=change.from_version,
+                    to_version=change.to_version,
+                    reason=change.reason,
+                    cause=f"alias change {recorded.id}",
+                    run_id=change.dagster_run_id,
+                    at=change.changed_at,
+                )
+            )
+        return recorded
 
 
 @dataclass(frozen=True)
@@ -428,6 +444,8 @@ class Database:
             connection.execute(sa.delete(_DRIFT_REPORTS).where(_DRIFT_REPORTS.c.month == month))
             connection.execute(sa.insert(_DRIFT_REPORTS), [report])
             connection.execute(sa.insert(_DRIFT_COLUMNS), columns)
+            if connection.execute(sa.select(sa.func.max(_DRIFT_REPORTS.c.month))).scalar_one() == month:
+                _tell_of_drift(Outbox(connection), record)
 
     def drift(self, months: Iterable[str] | None = None) -> dict[str, DriftRecord]:
         """What these months (or all) said of drift, in ascending order; a month without a report is left out."""
@@ -531,6 +549,12 @@ class Database:
             return predictions.writers(connection)
 
     @contextmanager
+    def outbox(self, *, writing: bool = True) -> Iterator[Outbox]:
+        """Notices and their deliveries, to the end of the block; then commit."""
+        with self._transaction(writing=writing) as connection:
+            yield Outbox(connection)
+
+    @contextmanager
     def _transaction(self, *, writing: bool = False) -> Iterator[sa.Connection]:
         """One transaction; whatever the driver raises becomes one line without a password."""
         try:
@@ -544,6 +568,18 @@ class Database:
             raise WeatherError(f"{place(self._url)}: {_first_line(error)}; {_remedy(error, self._url)}") from error
         except SQLAlchemyError as error:
             raise WeatherError(f"{place(self._url)}: {_first_line(error)}; see the cause above") from error
+
+
+def _tell_of_drift(outbox: Outbox, record: DriftRecord) -> None:
+    """Open the notice of the newest month, and end those of drift that it does not show any more."""
+    notice = drifted(record.verdict, run_id=record.dagster_run_id, at=record.reported_at)
+    if notice is None and record.verdict.status != "none":
+        return
+    for cause in outbox.open_causes(DRIFT_CAUSE):
+        if notice is None or cause != notice.cause:
+            outbox.resolve(cause, record.reported_at)
+    if notice is not None:
+        outbox.open(notice)
 
 
 def newest_revision() -> str:

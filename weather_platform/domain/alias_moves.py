@@ -1,9 +1,16 @@
 """Where the Production alias has to go: after the recorded decisions, or back. Pure; the registry moves it."""
 
 from collections.abc import Iterable, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from weather_platform.errors import PromotionConflictError, RollbackRefusedError
+
+PRODUCTION: Final = "Production"
+"""The alias of the version that serves."""
+CANARY: Final = "canary: "
+ROLLBACK: Final = "rollback"
+FOUND_SO: Final = "found so: "
+"""How the recorded reason of a move begins that no decision asked for."""
 
 
 class Decided(Protocol):

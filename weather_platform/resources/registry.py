@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from weather_platform.database import AliasChange, Database, TargetLedger
-from weather_platform.domain.alias_moves import version_name
+from weather_platform.domain.alias_moves import FOUND_SO, version_name
+from weather_platform.domain.alias_moves import PRODUCTION as PRODUCTION
 from weather_platform.domain.canary import GOLDEN_FILE, golden_from_bytes
 from weather_platform.domain.features import FEATURE_VERSION, feature_names
 from weather_platform.domain.model_card import PLOTS, with_pictures
@@ -30,7 +31,6 @@ from weather_platform.resources.sqlite_files import MlflowFile
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database, mlflow_tracking_uri
 
-PRODUCTION = "Production"
 PREVIOUS = "Previous"
 DIGEST_TAG = "sha256"
 GOLDEN_TAG = "golden_sha256"
@@ -436,7 +436,7 @@ class ModelRegistry:
                 continue
             found = Audit(
                 decision_id=None,
-                reason="found so: moved by an interrupted run or by hand, and not recorded then",
+                reason=f"{FOUND_SO}moved by an interrupted run or by hand, and not recorded then",
                 dagster_run_id=audit.dagster_run_id,
                 changed_at=audit.changed_at,
             )

@@ -8,7 +8,7 @@ version that is (``domain.alias_moves``), the compare-and-swap itself (``registr
 from dataclasses import replace
 
 from weather_platform.database import Database
-from weather_platform.domain.alias_moves import rollback_destination, version_below
+from weather_platform.domain.alias_moves import CANARY, rollback_destination, version_below
 from weather_platform.domain.canary import CanaryResult, require_reproduction
 from weather_platform.errors import CanaryError, RegistryUnreachableError, RollbackRefusedError, WeatherError
 from weather_platform.resources.registry import PRODUCTION, AliasMove, Audit, ModelRegistry, RegisteredModel
@@ -31,7 +31,7 @@ def keep_or_back_out(registry: ModelRegistry, database: Database, model: Registe
     try:
         return require_servable(registry, model)
     except CanaryError as failure:
-        where = _back_out(registry, database, model, replace(audit, reason=f"canary: {failure}"))
+        where = _back_out(registry, database, model, replace(audit, reason=f"{CANARY}{failure}"))
         raise CanaryError(f"{failure}; {where}") from failure
 
 

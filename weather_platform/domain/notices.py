@@ -1,0 +1,221 @@
+"""What people are told about: kinds of notices, how urgent each is, what it says, and when it may be sent. Pure.
+
+What belongs here: a notice made from what happened, and the rules of quiet hours, the digest and repeated tries. What
+does not: where notices are stored (``database.outbox``) and how they are sent (``notifications``).
+
+A notice has one cause and stays open until the cause is gone, however often it is seen meanwhile. `items` are what the
+cause affects now (the partitions of failed runs); the notice is over when none is left. Something that only happened,
+such as a promotion, is over at once.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+from weather_platform.domain.alias_moves import CANARY, FOUND_SO, ROLLBACK
+from weather_platform.errors import InvariantError
+
+if TYPE_CHECKING:  # it brings NumPy, and the settings import this module
+    from weather_platform.domain.drift import DriftVerdict
+
+
+class NoticeKind(StrEnum):
+    """What a notice is about. docs/runbooks has a page for each."""
+
+    RUN_FAILED = "run_failed"
+    QUARANTINE_HIGH = "quarantine_high"
+    DRIFT = "drift"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    CANARY_FAILED = "canary_failed"
+    ALIAS_MOVED = "alias_moved"
+
+    @property
+    def runbook(self) -> str:
+        """Its page in the folder of runbooks."""
+        return f"{self.replace('_', '-')}.md"
+
+
+class Severity(StrEnum):
+    """How soon people should know. In ascending order."""
+
+    INFO = "info"  # in the digest of the day
+    WARNING = "warning"  # at once, but not in quiet hours
+    URGENT = "urgent"  # at once
+
+    @property
+    def rank(self) -> int:
+        """0 for the least."""
+        return list(Severity).index(self)
+
+
+MOST_TRIES: Final = 12
+"""Tries to send one message; together they take about 20 hours."""
+_FIRST_WAIT: Final = timedelta(minutes=1)
+_LONGEST_WAIT: Final = timedelta(hours=6)
+_MOST_CHARACTERS: Final = 600
+_NAMED: Final = 5
+QUARANTINE_CAUSE: Final = "quarantined share"
+DRIFT_CAUSE: Final = "drift in "
+"""How the cause of every notice about drift begins."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """One thing that people should know. `happened` is True when there is nothing to wait for: it is over at once."""
+
+    kind: NoticeKind
+    severity: Severity
+    cause: str
+    title: str
+    text: str
+    remedy: str
+    opened_at: datetime
+    dagster_run_id: str | None = None
+    items: tuple[str, ...] = ()
+    happened: bool = False
+
+    def __post_init__(self) -> None:
+        if self.opened_at.tzinfo is None:
+            raise InvariantError("opened_at of a notice has no time zone; give an aware datetime")
+
+
+def run_failed(
+    *, step: str | None, job: str, error: str, said: str | None, items: Iterable[str], run_id: str, at: datetime
+) -> Notice:
+    """A run that will not be retried. `error` is the kind of the error, `said` its text where it may be shown."""
+    affected = tuple(items)
+    what = step or f"the job {job}"
+    return Notice(
+        kind=NoticeKind.RUN_FAILED,
+        severity=Severity.WARNING,
+        cause=failure_cause(step, job, error),
+        title=f"{what} failed",
+        text=shortened(f"{error} in {what}, job {job}, for {named(affected)}{f': {said}' if said else ''}"),
+        remedy="open the run, correct the cause it names, and run the same partitions again",
+        dagster_run_id=run_id,
+        items=affected,
+        opened_at=at,
+    )
+
+
+def failure_cause(step: str | None, job: str, error: str) -> str:
+    """One cause for one step and kind of error, whichever job and partition it happened in."""
+    return f"{failures_of(step, job)}{error}"
+
+
+def failures_of(step: str | None, job: str) -> str:
+    """How the causes of all failures of a step begin; without a step, of runs of a job that ended in none."""
+    return f"run failed: {step}: " if step is not None else f"run failed in no step: {job}: "
+
+
+def many_quarantined(*, years: Iterable[str], said: str, run_id: str, at: datetime) -> Notice:
+    """More rows of these years were rejected than usual."""
+    affected = tuple(years)
+    return Notice(
+        kind=NoticeKind.QUARANTINE_HIGH,
+        severity=Severity.WARNING,
+        cause=QUARANTINE_CAUSE,
+        title=f"many rows of {named(affected)} were rejected",
+        text=shortened(said),
+        remedy="look at quarantined_observations, correct the source, and ingest it again",
+        dagster_run_id=run_id,
+        items=affected,
+        opened_at=at,
+    )
+
+
+def drifted(verdict: "DriftVerdict", *, run_id: str, at: datetime) -> Notice | None:
+    """The columns of a month that drifted; None when it did not, or lies in the models' own data."""
+    if verdict.status != "drift" or verdict.hindcast:
+        return None
+    columns = verdict.named("drift") or verdict.named("missing")
+    return Notice(
+        kind=NoticeKind.DRIFT,
+        severity=Severity.WARNING,
+        cause=f"{DRIFT_CAUSE}{', '.join(sorted(columns)) or 'the month'}",
+        title=f"{verdict.month} drifted in {named(columns) if columns else 'the month'}",
+        text=shortened("; ".join(verdict.reasons)),
+        remedy="read the drift report; correct a broken sensor or unit at the source, train for a new climate",
+        dagster_run_id=run_id,
+        opened_at=at,
+    )
+
+
+def production_moved(
+    *, target: str, from_version: int | None, to_version: int | None, reason: str, cause: str, run_id: str, at: datetime
+) -> Notice:
+    """Production of a target moved: promoted, taken back by a person or the canary, or moved by hand."""
+    now = f"version {to_version} serves" if to_version is not None else "nothing serves"
+    before = f"version {from_version} served" if from_version is not None else "nothing served"
+    kind, severity, remedy = NoticeKind.PROMOTED, Severity.INFO, f"nothing; `weather rollback {target}` takes it back"
+    if reason.startswith(CANARY):
+        kind, severity = NoticeKind.CANARY_FAILED, Severity.URGENT
+        remedy = "find out what changed the model's files or its features, then train again"
+    elif reason.startswith(ROLLBACK):
+        kind, severity = NoticeKind.ROLLED_BACK, Severity.WARNING
+        remedy = "nothing, if it was meant; only a newer DEPLOY moves Production again"
+    elif reason.startswith(FOUND_SO):
+        kind, severity = NoticeKind.ALIAS_MOVED, Severity.WARNING
+        remedy = f"ask who moved it; `weather rollback {target}` takes it back"
+    return Notice(
+        kind=kind,
+        severity=severity,
+        cause=f"{kind.replace('_', ' ')}: {cause}",
+        title=f"{target}: {now}",
+        text=shortened(f"{now}, {before} before; {reason}"),
+        remedy=remedy,
+        dagster_run_id=run_id,
+        opened_at=at,
+        happened=True,
+    )
+
+
+def named(items: Iterable[str]) -> str:
+    """The first of them, and how many more there are."""
+    every = list(items)
+    more = f" and {len(every) - _NAMED} more" if len(every) > _NAMED else ""
+    return f"{', '.join(every[:_NAMED])}{more}"
+
+
+def shortened(text: str, characters: int = _MOST_CHARACTERS) -> str:
+    """One line of printable characters, cut at the end. An @ before a word would call people in some chats."""
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+    line = line.replace("@", "@\u200b").replace("<!", "<\u200b!")
+    return line if len(line) <= characters else f"{line[: characters - 4].rstrip()} ..."
+
+
+@dataclass(frozen=True, slots=True)
+class QuietHours:
+    """From `start` to `end` of the local day, past midnight when `end` is earlier."""
+
+    start: time
+    end: time
+
+    def until(self, local: datetime) -> datetime | None:
+        """The end of the quiet hours that this local moment is in; None outside of them."""
+        clock = local.timetz().replace(tzinfo=None)
+        overnight = self.end <= self.start
+        inside = (clock >= self.start or clock < self.end) if overnight else self.start <= clock < self.end
+        if not inside:
+            return None
+        day = local.date() + timedelta(days=1 if overnight and clock >= self.start else 0)
+        return datetime.combine(day, self.end, tzinfo=local.tzinfo)
+
+
+def due_at(severity: Severity, local: datetime, quiet: QuietHours | None, digest_at: time) -> datetime:
+    """When a message of this severity that is known at the local moment may be sent."""
+    if severity is Severity.INFO:
+        today = datetime.combine(local.date(), digest_at, tzinfo=local.tzinfo)
+        tomorrow = datetime.combine(local.date() + timedelta(days=1), digest_at, tzinfo=local.tzinfo)
+        return today if local <= today else tomorrow
+    if severity is Severity.WARNING and quiet is not None:
+        return quiet.until(local) or local
+    return local
+
+
+def wait_after(tries: int) -> timedelta | None:
+    """How long to wait after so many failed tries; None when it was the last."""
+    return None if tries >= MOST_TRIES else min(_FIRST_WAIT * 2 ** (tries - 1), _LONGEST_WAIT)
