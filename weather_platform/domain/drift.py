@@ -8,6 +8,9 @@ Station-days of one day share their weather, so a month holds a few dozen indepe
 a test of significance calls every month drift. So nothing here is a p-value: each training month is compared with the
 same calendar month of the other training years, and the mean of these distances is what is usual for the column. A
 column drifts when its distance is TIMES_USUAL times that. docs/adr/0011 says how the constants were found.
+
+A distance compares the values that are there. Missing values are compared apart, as the share that is known: a column
+whose usual values are mostly gone is drift too, however ordinary the rest of them is.
 """
 
 from collections.abc import Iterable, Mapping
@@ -103,6 +106,9 @@ class Sides:
     reference_missing_share: Floats
     weather_share: Floats
     """Of the reference's standard deviation: what is left of it within a station. The rest is place, not weather."""
+    lost: Floats
+    """Of each observed column: the share of the values which the same stations report in the reference, and of which
+    the month has none. NaN where the reference has too few."""
 
     def comparable(self) -> list[int]:
         """The columns with enough known values on both sides and a reference that is not one constant."""
@@ -121,7 +127,14 @@ class Usual:
     """
 
     distance: Floats
+    lost: Floats
+    """The mean of `Sides.lost` over the same months."""
     months: int
+
+    def gone(self, sides: Sides) -> list[int]:
+        """The columns that lost most of their usual values, and many times as many as they lose at times."""
+        least = np.fmax(LEAST_SHARE, TIMES_USUAL * self.lost)
+        return np.flatnonzero((sides.lost >= least) & ~np.isnan(self.lost)).tolist()
 
     def of(self, sides: Sides) -> Floats:
         """The usual distances of this month, as METHOD measures them."""
@@ -243,23 +256,26 @@ class Watch:
                 if month not in found:
                     found[month] = self._apart(month)
             lines = [found[month] for month in months]
-            return _mean_of_columns(np.array(lines).reshape(len(lines), len(self.rows.columns)), least)
+            return _mean_of_columns(np.array(lines).reshape(len(lines), 2, len(self.rows.columns)), least)
 
-        usual = mean(self._learned, LEAST_MONTHS)
+        usual, lost = mean(self._learned, LEAST_MONTHS)
         for at, column in enumerate(self.rows.columns):
             if column.kind == "prediction":
                 through = self.tuned_through.get(column.name, self.learned_through)
                 tuning = self._whole_months(through)[-LEAST_MONTHS:]
-                usual[at] = np.fmax(usual[at], mean(tuning, LEAST_MONTHS // 2)[at])
-        return Usual(usual, len(self._learned))
+                usual[at] = np.fmax(usual[at], mean(tuning, LEAST_MONTHS // 2)[0, at])
+        return Usual(usual, lost, len(self._learned))
 
     def _apart(self, month: int) -> Floats:
-        """How far a month is from its reference, column by column; NaN where it cannot be compared."""
+        """How far a month is from its reference, column by column, and what it lost; NaN where it cannot be compared.
+
+        (2, columns)
+        """
         sides = self._sides(month)
         apart = np.full(len(self.rows.columns), np.nan)
         for at in sides.comparable():
             apart[at] = distance(_known(sides.reference, at), _known(sides.current, at)) / sides.weather_share[at]
-        return apart
+        return np.stack([apart, sides.lost])
 
     def _whole_months(self, through: date) -> list[int]:
         """The months with enough days that a model tuned through this day has learned from whole.
@@ -283,7 +299,7 @@ class Watch:
         observed = [column for column in columns if column.kind == "observation"]
         compared = [column for column in observed if column.status in ("none", "drift")]
         drifted = [column for column in compared if column.status == "drift"]
-        status, reasons = _status(sides, columns)
+        status, reasons = _status(sides, columns, usual)
         return DriftVerdict(
             month=sides.month,
             status=status,
@@ -327,6 +343,8 @@ class Watch:
         observed = [at for at, column in enumerate(rows.columns) if column.kind == "observation"]
         compared = counts[:, observed].any(axis=1) & both
         missing = _missing_share(rows.values[present]), _missing_share(rows.values[learned])
+        lost = np.full(len(rows.columns), np.nan)
+        lost[observed] = _lost(now, then)[observed]
         now[~counts[rows.station_index[current]]] = np.nan
         then[~counts[rows.station_index[reference]]] = np.nan
         return Sides(
@@ -346,6 +364,7 @@ class Watch:
             missing_share=missing[0],
             reference_missing_share=missing[1],
             weather_share=_weather_share(then, rows.station_index[reference], stations),
+            lost=lost,
         )
 
     def _days(self, at: Rows) -> int:
@@ -369,7 +388,7 @@ def _lacking(days: int, years: int, comparable_station: bool) -> tuple[str, ...]
     return tuple(reasons)
 
 
-def _status(sides: Sides, columns: Iterable[ColumnDrift]) -> tuple[Status, tuple[str, ...]]:
+def _status(sides: Sides, columns: Iterable[ColumnDrift], usual: Usual) -> tuple[Status, tuple[str, ...]]:
     if sides.lacking:
         return "unknown", sides.lacking
     drifted = [column for column in columns if column.status == "drift"]
@@ -383,6 +402,10 @@ def _status(sides: Sides, columns: Iterable[ColumnDrift]) -> tuple[Status, tuple
     heard = f"{sides.stations_compared} of {sides.reference_stations} stations of the reference could be compared"
     if sides.stations_compared < LEAST_SHARE * sides.reference_stations:
         return "unknown", (heard,)
+    if gone := usual.gone(sides):
+        return "drift", tuple(
+            f"{sides.columns[at].name}: {sides.lost[at]:.0%} of its usual values are gone" for at in gone
+        )
     reasons = [f"no column is {TIMES_USUAL:g} times as far from the reference as is usual"]
     if missing := [column.name for column in known if column.status == "missing"]:
         reasons.append(f"missing all month: {', '.join(missing)}")
@@ -467,6 +490,17 @@ def _missing_share(values: NDArray[np.float32]) -> Floats:
     if not len(values):
         return np.full(values.shape[1], np.nan)
     share: Floats = np.count_nonzero(np.isnan(values), axis=0) / len(values)
+    return share
+
+
+def _lost(now: Floats, then: Floats) -> Floats:
+    """The share of each column's usual values that a month lacks, 0 when it has more; both sides have the same stations
+    in the same proportions. NaN where fewer than LEAST_VALUES are usual."""
+    usual = np.count_nonzero(~np.isnan(then), axis=0)
+    if not len(now):
+        return np.full(then.shape[1], np.nan)
+    known, usually = np.count_nonzero(~np.isnan(now), axis=0) / len(now), usual / max(len(then), 1)
+    share: Floats = np.where(usual >= LEAST_VALUES, np.maximum(1 - known / np.where(usual, usually, 1), 0), np.nan)
     return share
 
 

@@ -199,13 +199,59 @@ def test_an_instrument_that_some_stations_lost_is_no_drift_of_the_others() -> No
     assert verdict.columns[0].reference_missing_share == 0
 
 
-def test_a_column_that_is_missing_all_month_is_reported_as_missing_and_not_counted() -> None:
+def test_a_column_that_vanished_is_drift_of_the_month_and_missing_itself() -> None:
     rows = changed(watched_rows(4), MONTH, lambda values: values.fill(np.nan), columns=1)
     verdict = judged(rows, MONTH)
     assert verdict.named("missing") == ["column_0"]
-    assert (verdict.status, verdict.share) == ("none", 0.0)
-    assert "missing all month: column_0" in verdict.reasons
+    assert (verdict.status, verdict.share) == ("drift", 0.0)
+    assert verdict.reasons == ("column_0: 100% of its usual values are gone",)
     assert verdict.columns[0].distance is None
+
+
+def with_missing(share: float, share_in_month: float) -> WatchedRows:
+    """Rows of which the first column is missing at random: by this share, and by another in the month."""
+    rows = watched_rows(4)
+    values = rows.values.copy()
+    random = np.random.default_rng(3).random(len(rows.day))
+    values[random < np.where(in_month(rows, MONTH), share_in_month, share), 0] = np.nan
+    return replace(rows, values=values)
+
+
+@pytest.mark.parametrize(
+    ("usual", "now", "status"),
+    [
+        (0.0, 0.0, "none"),
+        (0.4, 0.4, "none"),
+        (0.4, 0.5, "none"),
+        (0.4, 0.0, "none"),
+        (0.0, 0.4, "none"),
+        (0.0, 0.6, "drift"),
+        (0.4, 0.75, "drift"),
+        (0.4, 1.0, "drift"),
+        (1.0, 1.0, "none"),
+    ],
+)
+def test_missing_values_are_drift_when_most_of_the_usual_ones_are_gone_and_not_when_a_usual_share_is(
+    usual: float, now: float, status: str
+) -> None:
+    verdict = judged(with_missing(usual, now), MONTH)
+    assert verdict.status == status
+    assert ("of its usual values are gone" in verdict.reasons[0]) == (status == "drift")
+
+
+def test_a_column_that_comes_and_goes_in_training_is_no_drift_when_it_goes() -> None:
+    rows = watched_rows(4)
+    values = rows.values.copy()
+    year = rows.day.astype("datetime64[D]").astype("datetime64[Y]").astype(int) + 1970
+    values[(year % 2 == 0) | in_month(rows, MONTH), 0] = np.nan
+    assert judged(replace(rows, values=values), MONTH).status == "none"
+
+
+def test_labels_that_are_not_known_yet_are_no_drift() -> None:
+    rows = watched_rows(4, kinds=("observation", "observation", "prediction", "label"))
+    values = rows.values.copy()
+    values[in_month(rows, MONTH), 3] = np.nan
+    assert judged(replace(rows, values=values), MONTH).status == "none"
 
 
 def test_a_month_in_which_most_columns_are_missing_is_unknown_unless_something_drifted() -> None:
@@ -258,7 +304,7 @@ def test_predictions_that_are_sharper_on_rows_the_model_was_fitted_on_are_no_dri
 def test_the_first_column_beyond_its_threshold_is_drift_and_one_below_is_not() -> None:
     watch = Watch(watched_rows(2), LEARNED_THROUGH, SEED)
     sides = watch.sides(MONTH)
-    usual = Usual(0.1 / sides.weather_share, 60)
+    usual = Usual(0.1 / sides.weather_share, np.zeros(2), 60)
     limit = usual.of(sides)[0] * TIMES_USUAL
     assert limit == pytest.approx(0.1 * TIMES_USUAL)
     verdict = watch.judge(sides, usual, {"column_0": limit, "column_1": 0.399})
