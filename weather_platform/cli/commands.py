@@ -230,6 +230,48 @@ def rollback(
     typer.echo(run_rollback(load_settings(), target, to, reason, nowhere=nowhere))
 
 
+@app.command(rich_help_panel=KEEP)
+def retrain(
+    target: Annotated[str, typer.Argument(help="The target to train.")],
+    why: Annotated[str, typer.Option(help="Why, for the record, which cannot be changed.")],
+    veto: Annotated[
+        bool, typer.Option("--veto", help="Do the opposite: let no monthly decision start a training for a while.")
+    ] = False,
+    months: Annotated[
+        int | None, typer.Option(min=0, max=24, help="Monthly decisions that a veto holds back; 0 ends an earlier one.")
+    ] = None,
+) -> None:
+    """Train a target now, whatever the monthly decisions say, or hold them back. Recorded as they are."""
+    from weather_platform.automation.import_model import WHY_MAX_CHARACTERS, WHY_MIN_CHARACTERS
+
+    with doing("loading Dagster and the asset graph"):
+        from weather_platform.cli import retrain as asked
+
+    [target] = _known([target])
+    why = " ".join(why.split())
+    if not WHY_MIN_CHARACTERS <= len(why) <= WHY_MAX_CHARACTERS:
+        raise typer.BadParameter(f"--why takes {WHY_MIN_CHARACTERS} to {WHY_MAX_CHARACTERS} characters")
+    if veto != (months is not None):
+        raise typer.BadParameter("--veto and --months go together")
+    if months is not None:
+        typer.echo(asked.veto(load_settings(), target, months, why))
+        return
+    with _sigterm_like_ctrl_c():
+        for line in asked.retrain(load_settings(), target, why):
+            typer.echo(line)
+
+
+@app.command(rich_help_panel=READ)
+def decisions(
+    target: Annotated[list[str] | None, typer.Argument(help="Only these targets.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, a record a decision.")] = False,
+) -> None:
+    """List what was decided about the models, with the reasons: promotions, imports, rollbacks, retrainings, vetoes."""
+    from weather_platform.cli.decisions import show_decisions
+
+    show_decisions(load_settings(), _known(target or []), as_json=as_json)
+
+
 @app.command(rich_help_panel=READ)
 def models() -> None:
     """List model versions with their aliases and test metrics."""

@@ -51,6 +51,7 @@ def execute(
     *,
     targets: Collection[str],
     run_config: Mapping[str, Any] | None = None,
+    tags: Mapping[str, str] | None = None,
 ) -> StageResult:
     """Run one stage job over its range in this process, for these targets. WeatherError, one line, when it fails."""
     job = definitions.resolve_job_def(run.job)
@@ -68,7 +69,7 @@ def execute(
             asset_selection=selection,
             run_config=QUIET | dict(run_config or {}),
             run_id=run_id,
-            tags=tags_of_command() | {RANGE_START: run.first, RANGE_END: run.last},
+            tags=tags_of_command() | {RANGE_START: run.first, RANGE_END: run.last} | dict(tags or {}),
             raise_on_error=False,
         )
     require_success(result, run_id)

@@ -157,3 +157,24 @@ def test_a_training_that_has_nothing_to_train_on_is_the_outcome_failed(home: Mad
     assert (came.outcome, came.version) == (Outcome.FAILED, None)
     assert came.reason.startswith("2010: ")
     assert len(home.database.decisions(TARGET)) == 1
+
+
+def test_a_person_who_asks_is_recorded_and_served_at_once(home: MadeHome) -> None:
+    done = home.run("retrain", TARGET, "--why", "new stations since May")
+    assert done.code == 0, done.err
+    *_, (record, [came]) = home.database.retraining(TARGET)
+    [request] = home.database.retraining_requests(TARGET)
+    assert (record.decision, record.month, record.request_id) == (Action.RETRAIN, "2016-03", request.id)
+    assert record.reasons[0].endswith("asked for it: new stations since May")
+    assert (came.outcome, came.version) == (Outcome(home.database.decisions(TARGET)[-1].decision), 2)
+    assert f"{TARGET}: {came.outcome} version 2: " in done.out
+    assert home.registry.versions("max_temp_tomorrow")[-1].version == 1, "the other target is left alone"
+
+
+def test_a_request_whose_training_fails_says_so_and_is_recorded_as_failed(home: MadeHome) -> None:
+    (home.folder / "mlflow.db").write_bytes(b"this is no database" * 200)
+    done = home.run("retrain", TARGET, "--why", "new stations since May")
+    assert done.code == 1
+    *_, (_, [came]) = home.database.retraining(TARGET)
+    assert (came.outcome, came.version) == (Outcome.FAILED, None)
+    assert came.reason in done.lines[-1]
