@@ -18,15 +18,23 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from weather_platform import errors
+from weather_platform.automation.import_model import IMPORT_JOB
+from weather_platform.automation.rollback import ROLLBACK_JOB
 from weather_platform.database import Database
 from weather_platform.database.outbox import Outbox
-from weather_platform.domain.notices import QUARANTINE_CAUSE, failures_of, many_quarantined, run_failed
+from weather_platform.domain.notices import (
+    QUARANTINE_CAUSE,
+    UNPARTITIONED,
+    failures_of,
+    many_quarantined,
+    run_failed,
+)
 from weather_platform.partitions import ONE, RANGE, day_partitions, month_partitions, year_partitions
 from weather_platform.settings import Settings
 
 WILL_RETRY: Final = "dagster/will_retry"
-UNPARTITIONED: Final = "the whole asset"
-"""What a run without partitions affects."""
+_ASKED_BY_A_PERSON: Final = (ROLLBACK_JOB, IMPORT_JOB)
+"""Jobs whose failure is the answer to the person who asked, and has no other end."""
 _RUNS_A_TICK: Final = 50
 _SEND_SECONDS: Final = 15.0
 """After so long no message is begun: a tick must end within a minute, and one try may take 20 s."""
@@ -40,6 +48,7 @@ _OF_INTEREST: Final = {
 _QUARANTINED_SHARE: Final = "quarantined_share"
 """The check of `observations` that looks at rejected rows."""
 _NO_STEP: Final = "an end without an error, as of a process that was killed,"
+_FAILED_CHECK: Final = "DagsterAssetCheckFailedError"
 _WRAPPERS: Final = ("DagsterExecutionStepExecutionError", "DagsterExecutionLoadInputError", "HookExecutionError")
 
 
@@ -79,7 +88,7 @@ def notice_sensors(settings: Settings, now: Callable[[], datetime]) -> list[dg.S
 def note_run(instance: dg.DagsterInstance, database: Database, settings: Settings, record: dg.EventLogRecord) -> None:
     """Write down what the end of a run means for notices, in one transaction."""
     run = instance.get_run_by_id(record.run_id)
-    if run is None or run.tags.get(WILL_RETRY) == "true":
+    if run is None or run.tags.get(WILL_RETRY) == "true" or run.job_name in _ASKED_BY_A_PERSON:
         return
     ended = _Ended(
         run_id=run.run_id,
@@ -119,12 +128,24 @@ def _note_failures(outbox: Outbox, ended: _Ended) -> None:
         event.step_key: _shown(event.step_failure_data.error)
         for event in ended.of_type(dg.DagsterEventType.STEP_FAILURE)
     }
+    if checks := "; ".join(_failed_checks(ended)):
+        failures = {
+            step: (error, checks if error == _FAILED_CHECK else said) for step, (error, said) in failures.items()
+        }
     for step, (error, said) in (failures or {None: (_NO_STEP, None)}).items():
         outbox.open(
             run_failed(
                 step=step, job=ended.job, error=error, said=said, items=ended.items, run_id=ended.run_id, at=ended.at
             )
         )
+
+
+def _failed_checks(ended: _Ended) -> Iterator[str]:
+    """What the checks said that stopped the run."""
+    for event in ended.of_type(dg.DagsterEventType.ASSET_CHECK_EVALUATION):
+        check = event.asset_check_evaluation_data
+        if not check.passed and check.blocking and check.severity is dg.AssetCheckSeverity.ERROR:
+            yield f"check {check.check_name} of {check.asset_key.to_user_string()}: {check.description or 'failed'}"
 
 
 def _successes(ended: _Ended, *, failed: bool) -> Iterator[tuple[str, Sequence[str] | None]]:

@@ -391,10 +391,18 @@ def status() -> None:
 def notices(
     every: Annotated[bool, typer.Option("--all", help="Those that are over, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print them as one JSON list.")] = False,
+    close: Annotated[
+        int | None, typer.Option(min=1, help="Take the notice of this number as over, such as one of a retired step.")
+    ] = None,
 ) -> None:
     """List what people were notified of and is not over yet: failed runs, drift, rejected rows."""
-    from weather_platform.cli.notices import show_notices
+    from weather_platform.cli.notices import close_notice, show_notices
 
+    if close is not None:
+        if every or as_json:
+            raise typer.BadParameter("--close goes with no other option")
+        typer.echo(close_notice(load_settings(), close))
+        return
     show_notices(load_settings(), every=every, as_json=as_json)
 
 

@@ -46,6 +46,14 @@ def show_notices(settings: Settings, *, every: bool, as_json: bool) -> None:
         typer.echo(f"{messages} messages were not sent to {channel}: {error}", err=True)
 
 
+def close_notice(settings: Settings, number: int) -> str:
+    """Take one notice as over; WeatherError when no open one has this number."""
+    with reading_database(settings) as database, database.outbox() as outbox:
+        if not outbox.close(number, settings.now()):
+            raise WeatherError(f"no open notice has the number {number}; `weather notices` lists them")
+    return f"notice {number} is over"
+
+
 def send_now(settings: Settings, *, retry: bool) -> None:
     """Send what is due; WeatherError when a channel did not take something."""
     from weather_platform.notifications.sender import send_due

@@ -131,6 +131,12 @@ class Outbox:
         self._change(newest["id"], items=newest["items"] if over else left, resolved_at=at if over else None)
         return over
 
+    def close(self, notice_id: int, at: datetime) -> bool:
+        """End an open notice by its number, as a person asked; False when there is no open one of it."""
+        query = sa.select(_NOTICES.c.cause).where(_NOTICES.c.id == notice_id, _NOTICES.c.resolved_at.is_(None))
+        cause = self.connection.execute(query).scalar()
+        return cause is not None and self.resolve(cause, at)
+
     def open_causes(self, beginning: str) -> list[str]:
         """Causes of open notices that begin so."""
         columns = _NOTICES.c

@@ -47,9 +47,15 @@ from weather_platform.database.records import (
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.alias_moves import PRODUCTION
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
-from weather_platform.domain.notices import DRIFT_CAUSE, drifted, production_moved
+from weather_platform.domain.notices import (
+    DRIFT_CAUSE,
+    RETRAINING_UNKNOWN_CAUSE,
+    drifted,
+    production_moved,
+    retraining_decided,
+)
 from weather_platform.domain.promotion import Verdict
-from weather_platform.domain.retraining import Outcome
+from weather_platform.domain.retraining import Action, Outcome
 from weather_platform.errors import MAKE_ROOM, InvariantError, WeatherError, is_full
 from weather_platform.folders import alone, unusable
 
@@ -332,6 +338,7 @@ class Database:
             if decided is not None:
                 decided = replace(decided, request_id=request.id)
                 decided = replace(decided, id=retraining.append_decision(connection, decided))
+                _tell_of_retraining(Outbox(connection), decided)
             return request, decided
 
     def retraining_requests(self, target: str) -> list[RetrainingRequest]:
@@ -342,7 +349,9 @@ class Database:
     def record_retraining_decision(self, record: RetrainingRecord) -> RetrainingRecord:
         """Append one decision whether to retrain; gives it back with its id."""
         with self._transaction(writing=True) as connection:
-            return replace(record, id=retraining.append_decision(connection, record))
+            record = replace(record, id=retraining.append_decision(connection, record))
+            _tell_of_retraining(Outbox(connection), record)
+            return record
 
     def record_retraining_outcome(self, outcome: RetrainingOutcome) -> None:
         """Append what came of a decision to retrain; the same outcome of the same run a second time changes nothing."""
@@ -578,6 +587,23 @@ def _tell_of_drift(outbox: Outbox, record: DriftRecord) -> None:
     for cause in outbox.open_causes(DRIFT_CAUSE):
         if notice is None or cause != notice.cause:
             outbox.resolve(cause, record.reported_at)
+    if notice is not None:
+        outbox.open(notice)
+
+
+def _tell_of_retraining(outbox: Outbox, record: RetrainingRecord) -> None:
+    """Open the notice of a decision, and end the one that the decision was not known."""
+    notice = retraining_decided(
+        target=record.target,
+        month=record.month,
+        action=record.decision,
+        reasons=record.reasons,
+        cause=f"decision {record.id}",
+        run_id=record.dagster_run_id,
+        at=record.decided_at,
+    )
+    if record.decision is not Action.UNKNOWN:
+        outbox.resolve(f"{RETRAINING_UNKNOWN_CAUSE}{record.target}", record.decided_at)
     if notice is not None:
         outbox.open(notice)
 

@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 from weather_platform.domain.alias_moves import CANARY, FOUND_SO, ROLLBACK
+from weather_platform.domain.retraining import Action
 from weather_platform.errors import InvariantError
 
 if TYPE_CHECKING:  # it brings NumPy, and the settings import this module
@@ -27,6 +28,8 @@ class NoticeKind(StrEnum):
     RUN_FAILED = "run_failed"
     QUARANTINE_HIGH = "quarantine_high"
     DRIFT = "drift"
+    RETRAINING_DECIDED = "retraining_decided"
+    RETRAINING_UNKNOWN = "retraining_unknown"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
     CANARY_FAILED = "canary_failed"
@@ -51,6 +54,8 @@ class Severity(StrEnum):
         return list(Severity).index(self)
 
 
+UNPARTITIONED: Final = "without partitions"
+"""What a run without partitions affects."""
 MOST_TRIES: Final = 12
 """Tries to send one message; together they take about 20 hours."""
 _FIRST_WAIT: Final = timedelta(minutes=1)
@@ -58,6 +63,8 @@ _LONGEST_WAIT: Final = timedelta(hours=6)
 _MOST_CHARACTERS: Final = 600
 _NAMED: Final = 5
 QUARANTINE_CAUSE: Final = "quarantined share"
+RETRAINING_UNKNOWN_CAUSE: Final = "retraining not known: "
+"""How the cause begins that a decision to retrain lacked facts; the target follows."""
 DRIFT_CAUSE: Final = "drift in "
 """How the cause of every notice about drift begins."""
 
@@ -88,13 +95,14 @@ def run_failed(
     """A run that will not be retried. `error` is the kind of the error, `said` its text where it may be shown."""
     affected = tuple(items)
     what = step or f"the job {job}"
+    of_what = "" if affected == (UNPARTITIONED,) else f", for {named(affected)}"
     return Notice(
         kind=NoticeKind.RUN_FAILED,
         severity=Severity.WARNING,
         cause=failure_cause(step, job, error),
         title=f"{what} failed",
-        text=shortened(f"{error} in {what}, job {job}, for {named(affected)}{f': {said}' if said else ''}"),
-        remedy="open the run, correct the cause it names, and run the same partitions again",
+        text=shortened(f"{error} in {what}, job {job}{of_what}{f': {said}' if said else ''}"),
+        remedy="open the run, correct the cause that it names, and run the same again",
         dagster_run_id=run_id,
         items=affected,
         opened_at=at,
@@ -167,6 +175,38 @@ def production_moved(
         title=f"{target}: {now}",
         text=shortened(f"{now}, {before} before; {reason}"),
         remedy=remedy,
+        dagster_run_id=run_id,
+        opened_at=at,
+        happened=True,
+    )
+
+
+def retraining_decided(
+    *, target: str, month: str, action: Action, reasons: Iterable[str], cause: str, run_id: str, at: datetime
+) -> Notice | None:
+    """What a decision to retrain means for people; None when nothing follows from it."""
+    said = shortened(f"decision for {month}: {'; '.join(reasons)}")
+    if action is Action.UNKNOWN:
+        return Notice(
+            kind=NoticeKind.RETRAINING_UNKNOWN,
+            severity=Severity.WARNING,
+            cause=f"{RETRAINING_UNKNOWN_CAUSE}{target}",
+            title=f"{target}: whether to train again is not known",
+            text=said,
+            remedy="bring the missing facts that the reasons name; until then nothing is trained by itself",
+            dagster_run_id=run_id,
+            opened_at=at,
+        )
+    if action not in (Action.RETRAIN, Action.RECALIBRATE):
+        return None
+    doing = "trained" if action is Action.RETRAIN else "calibrated"
+    return Notice(
+        kind=NoticeKind.RETRAINING_DECIDED,
+        severity=Severity.INFO,
+        cause=f"retraining decided: {cause}",
+        title=f"{target}: the model is {doing} again",
+        text=said,
+        remedy="nothing; the promotion decides whether the new version serves",
         dagster_run_id=run_id,
         opened_at=at,
         happened=True,

@@ -3,13 +3,16 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from weather_platform.automation.notices import UNPARTITIONED, WILL_RETRY, notice_sensors, partitions_of
+from weather_platform.automation.notices import WILL_RETRY, notice_sensors, partitions_of
+from weather_platform.automation.rollback import ROLLBACK_JOB
 from weather_platform.database import Database
 from weather_platform.database.outbox import NoticeRecord
+from weather_platform.domain.notices import UNPARTITIONED
 from weather_platform.errors import LakeError, WeatherError
 from weather_platform.partitions import ONE, RANGE, year_partitions
 from weather_platform.settings import load_settings
@@ -152,6 +155,36 @@ def test_a_run_whose_process_was_killed_is_a_notice_too(graph: Graph) -> None:
     job.execute_in_process(instance=graph.instance, partition_key="2014")
     graph.look()
     assert graph.notices() == []
+
+
+def test_a_refused_rollback_is_no_notice_as_the_person_who_asked_sees_it(graph: Graph) -> None:
+    @dg.job(name=ROLLBACK_JOB)
+    def rollback() -> None:
+        dg.op(name="roll_back")(refuse)()
+
+    assert not rollback.execute_in_process(instance=graph.instance, raise_on_error=False).success
+    graph.look()
+    assert graph.notices() == []
+
+
+def refuse() -> None:
+    raise LakeError("nothing to go back to")
+
+
+def test_a_failed_check_that_stopped_the_run_is_named_with_what_it_found(graph: Graph) -> None:
+    @dg.asset_check(asset="features", blocking=True)
+    def rows_add_up() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, description="2014: 3 raw rows, 1 clean")
+
+    @dg.asset(deps=["features"], partitions_def=YEARS, backfill_policy=dg.BackfillPolicy.single_run())
+    def below() -> None:
+        """Never made."""
+
+    assets: list[Any] = [graph.assets[0], rows_add_up, below]
+    assert not dg.materialize(assets, instance=graph.instance, partition_key="2014", raise_on_error=False).success
+    graph.look()
+    [notice] = graph.notices()
+    assert notice.text.endswith("for 2014: check rows_add_up of features: 2014: 3 raw rows, 1 clean")
 
 
 def test_the_text_of_a_foreign_error_is_not_shown_as_it_may_hold_a_secret(graph: Graph, tmp_path: Path) -> None:

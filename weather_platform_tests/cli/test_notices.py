@@ -82,6 +82,17 @@ def test_notices_are_listed_as_json_and_those_that_are_over_with_all(made: MadeH
     assert "1 open; `weather notices` lists them" in made.call("status").out
 
 
+def test_a_notice_is_closed_by_its_number_once(made: MadeHome) -> None:
+    opened(made.database, notice("one", opened_at=NOW), notice("two", opened_at=NOW))
+    assert made.call("notices", "--close", "1").out == "notice 1 is over\n"
+    assert [each["cause"] for each in json.loads(made.call("notices", "--json").out)] == ["two"]
+    for number in ("1", "3"):
+        done = made.call("notices", "--close", number)
+        assert done.code == 1
+        assert done.err == f"weather: no open notice has the number {number}; `weather notices` lists them\n"
+    assert made.call("notices", "--close", "2", "--all").code == 2
+
+
 def test_status_of_a_home_without_notices_does_not_mention_them(made: MadeHome) -> None:
     assert "notices" not in made.call("status").out
     assert made.call("notices").out == "no notice is open\n"

@@ -12,7 +12,9 @@ import sqlalchemy as sa
 from weather_platform.database import AliasChange, Database, DriftRecord
 from weather_platform.database.outbox import LEASE, Claim, NoticeRecord
 from weather_platform.domain.notices import Notice, NoticeKind, Severity
+from weather_platform.domain.retraining import Action
 from weather_platform.errors import InvariantError
+from weather_platform_tests.database.test_retraining import ASKED, retraining
 from weather_platform_tests.drift_reports import verdict_of
 from weather_platform_tests.processes import exit_code, race
 
@@ -134,6 +136,28 @@ def test_drift_of_the_newest_month_is_a_notice_until_a_newer_month_has_none(data
     assert report("2015-06", "drift", "cloud", "rainfall", hour=5) == ["drift in cloud, rainfall"]
     assert report("2015-06", "none", hour=6) == []
     assert len(notices(database)) == 2
+
+
+def test_decisions_to_train_are_notices_and_one_that_is_not_known_stays_open_until_it_is(database: Database) -> None:
+    def decide(month: str, action: Action, minutes: int) -> list[str]:
+        at = NOON + timedelta(minutes=minutes)
+        database.record_retraining_decision(retraining(month=month, decision=action, decided_at=at))
+        return [each.cause for each in notices(database, open_only=True)]
+
+    unknown = ["retraining not known: rain_tomorrow"]
+    assert decide("2015-10", Action.UNKNOWN, 0) == unknown
+    assert decide("2015-11", Action.UNKNOWN, 1) == unknown
+    assert decide("2015-12", Action.OK, 2) == []
+    assert decide("2016-01", Action.WAIT, 3) == []
+    assert len(notices(database)) == 1
+    assert decide("2016-02", Action.RETRAIN, 4) == []
+    assert decide("2016-03", Action.RECALIBRATE, 5) == []
+    assert [(each.kind.value, each.title) for each in notices(database)[:2]] == [
+        ("retraining_decided", "rain_tomorrow: the model is calibrated again"),
+        ("retraining_decided", "rain_tomorrow: the model is trained again"),
+    ]
+    database.record_retraining_request(ASKED, retraining(decided_at=NOON))
+    assert len(notices(database)) == 4
 
 
 def test_processes_that_open_the_same_cause_at_once_make_one_notice_with_all_items(

@@ -14,6 +14,7 @@ from dagster._core.errors import DagsterUserCodeExecutionError
 
 from weather_platform.assets.features import features_asset
 from weather_platform.assets.processed import processed_assets, publish_years, refuse_lost_rows
+from weather_platform.automation.notices import note_run
 from weather_platform.checks.processed import processed_checks
 from weather_platform.domain.features import feature_names
 from weather_platform.domain.observations import OBSERVATIONS_SCHEMA
@@ -25,6 +26,7 @@ from weather_platform.resources.dbt import CleanedYears, DbtCleaning
 from weather_platform.resources.lake import LakeResource
 from weather_platform.settings import load_settings
 from weather_platform.sources.csv_files import CsvSource
+from weather_platform_tests.databases import migrated
 from weather_platform_tests.processed.rows import CATALOGUE, PROJECT, Cleaned, cleaning, raw
 
 BLOCKING = ("rows_add_up", "one_row_per_station_and_day", "days_in_partition")
@@ -337,3 +339,26 @@ def test_the_real_table_is_clean_throughout(tmp_path: Path) -> None:
     assert sum(cleaned.clean_rows.values()) == 116_219
     assert cleaned.quarantined_rows == {}
     assert cleaned.cell_faults == {}
+
+
+def test_many_rejected_rows_are_a_notice_until_the_year_is_clean(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    database = migrated(tmp_path / "weather.db")
+
+    def notices() -> list[tuple[str, tuple[str, ...]]]:
+        newest = home.instance.fetch_run_status_changes(dg.DagsterEventType.RUN_SUCCESS, limit=1).records[0]
+        note_run(home.instance, database, home.settings, newest)
+        with database.outbox(writing=False) as outbox:
+            return [(each.kind.value, each.items) for each in outbox.notices(open_only=True)]
+
+    home.receive(MONTHS, ROWS)
+    home.run("2014", "2014")
+    assert notices() == []
+    home.run("2014", "2015")
+    assert notices() == [("quarantine_high", ("2015",))]
+    home.run("2014", "2014")
+    assert notices() == [("quarantine_high", ("2015",))], "another year says nothing about this one"
+    home.receive(MONTHS, ROWS[:3])
+    home.run("2015", "2015")
+    assert notices() == []
+    database.close()
