@@ -1,4 +1,4 @@
-"""Stage production: whether the target is to be trained again, decided after each month.
+"""Stage retraining: whether the target is to be trained again, decided after each month.
 
 The month's matured skill and drift, how far the labelled rows have grown beyond those of the Production model, how old
 its data are, what was tried before and what people asked: from these facts one pure function decides RETRAIN,
@@ -53,7 +53,7 @@ def retraining_asset(
 
     @dg.asset(
         key=[target.name, "retraining"],
-        **shared("production", "sqlalchemy"),
+        **shared("retraining", "sqlalchemy"),
         partitions_def=months,
         deps=[
             dg.AssetDep([target.name, "matured_skill"]),

@@ -20,7 +20,7 @@ def stage_jobs() -> list[UnresolvedAssetJobDefinition]:
         _job("process", groups(*PROCESSING_STAGES), "Cleaned observations, quarantine and features, by year."),
         _job(
             "learn",
-            groups(*LEARNING_STAGES) - every('key:"*/retraining"'),
+            groups(*LEARNING_STAGES),
             "Splits, models, the promotion decision and the Production alias, by test year.",
         ),
         _job("forecast", every('key:"*/forecasts"'), "Forecasts of the Production models, by issue day."),

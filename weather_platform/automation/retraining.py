@@ -8,19 +8,24 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from weather_platform.automation.notices import WILL_RETRY
 from weather_platform.automation.plan import LEARN
 from weather_platform.database import Database, RetrainingRecord
 from weather_platform.domain.retraining import Action
 from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.resources.retraining import RETRAINING_TAG, record_failure
 
-WILL_RETRY = "dagster/will_retry"
-"""Tag of a failed run that Dagster starts again: nothing came of the decision yet."""
+_ENDED: Mapping[dg.DagsterRunStatus, str] = {
+    dg.DagsterRunStatus.FAILURE: "the run failed",
+    dg.DagsterRunStatus.CANCELED: "the run was cancelled",
+    dg.DagsterRunStatus.SUCCESS: "the run ended without a promotion decision",
+}
+"""Why a run that has ended is no training."""
 
 
 def retraining_sensors() -> list[dg.SensorDefinition]:
-    """One sensor per target that asks for training, and two that record why a training gave nothing."""
-    return [*(_learns(target) for target in TARGETS.values()), _failed(), _cancelled()]
+    """One sensor per target that asks for training, and one that records which trainings gave nothing."""
+    return [*(_learns(target) for target in TARGETS.values()), _outcomes()]
 
 
 def _learns(target: ForecastTarget) -> dg.SensorDefinition:
@@ -78,28 +83,34 @@ def tags_of_training(record: RetrainingRecord) -> Mapping[str, str]:
     return {RETRAINING_TAG: str(record.id)}
 
 
-def _failed() -> dg.SensorDefinition:
-    @dg.run_failure_sensor(
-        name="retraining_failed",
+def _outcomes() -> dg.SensorDefinition:
+    # A plain sensor, since Dagster's own run-failure sensor moves on when its function raises: a failure would be lost
+    # while the database is away, and its decision would be open for ever.
+    @dg.sensor(
+        name="retraining_outcomes",
+        minimum_interval_seconds=60,
         default_status=dg.DefaultSensorStatus.RUNNING,
-        description="A training that failed is the outcome FAILED of the decision that asked for it.",
+        description="A training that failed or was cancelled is the outcome FAILED of the decision that asked for it.",
     )
-    def failed(context: dg.RunFailureSensorContext, database: dg.ResourceParam[Database]) -> None:
-        if context.dagster_run.tags.get(WILL_RETRY) != "true":
-            reason = context.failure_event.message or "the run failed"
-            record_failure(context.instance, context.dagster_run, reason, database)
+    def outcomes(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
+        opened = [
+            record
+            for target in TARGETS
+            for record, came in database.retraining(target)
+            if record.decision is Action.RETRAIN and not came
+        ]
+        failed = [run for record in opened if (run := _without_result(context.instance, record)) is not None]
+        for run in failed:
+            record_failure(context.instance, run, _ENDED[run.status], database)
+        return dg.SkipReason(f"{len(opened)} decisions to retrain are open, {len(failed)} of them had failed")
 
-    return failed
+    return outcomes
 
 
-def _cancelled() -> dg.SensorDefinition:
-    @dg.run_status_sensor(
-        run_status=dg.DagsterRunStatus.CANCELED,
-        name="retraining_cancelled",
-        default_status=dg.DefaultSensorStatus.RUNNING,
-        description="A training that was cancelled is the outcome FAILED of the decision that asked for it.",
-    )
-    def cancelled(context: dg.RunStatusSensorContext, database: dg.ResourceParam[Database]) -> None:
-        record_failure(context.instance, context.dagster_run, "the run was cancelled", database)
-
-    return cancelled
+def _without_result(instance: dg.DagsterInstance, record: RetrainingRecord) -> dg.DagsterRun | None:
+    """The run of an open decision, if it has ended and is not tried again."""
+    tags = dict(tags_of_training(record))
+    for run in instance.get_runs(filters=dg.RunsFilter(tags=tags), limit=1):  # the newest
+        if run.status in _ENDED and run.tags.get(WILL_RETRY) != "true":
+            return run
+    return None

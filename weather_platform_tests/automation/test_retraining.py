@@ -9,6 +9,7 @@ import pytest
 from weather_platform.automation.retraining import retraining_sensors
 from weather_platform.database import Database
 from weather_platform.domain.retraining import Action, Outcome
+from weather_platform.errors import WeatherError
 from weather_platform.resources.retraining import RETRAINING_TAG
 from weather_platform_tests.database.test_retraining import ASKED, outcome, retraining
 from weather_platform_tests.databases import migrated
@@ -123,28 +124,48 @@ def failing_run(home: Home, tags: dict[str, str]) -> dg.ExecuteInProcessResult:
     )  # fmt: skip
 
 
-def report_failure(home: Home, database: Database, run: dg.ExecuteInProcessResult) -> None:
-    """The sensor as the daemon calls it for a failed run."""
-    recorded = home.instance.get_run_by_id(run.run_id)
-    assert recorded is not None
+def look(home: Home, database: Database) -> None:
+    """One tick of the sensor that looks for trainings that gave nothing."""
     repository = home.graph.get_repository_def()
-    context = dg.build_run_status_sensor_context(
-        sensor_name="retraining_failed", dagster_event=run.get_run_failure_event(), dagster_instance=home.instance,
-        dagster_run=recorded, resources={"database": database}, repository_def=repository,
-    ).for_run_failure()  # fmt: skip
-    sensor = repository.get_sensor_def("retraining_failed")
-    assert isinstance(sensor, dg.RunStatusSensorDefinition)
-    sensor(context)
+    with dg.build_sensor_context(
+        instance=home.instance, repository_def=repository, resources={"database": database}
+    ) as context:
+        repository.get_sensor_def("retraining_outcomes").evaluate_tick(context)
 
 
-def test_a_failed_training_is_the_outcome_of_its_decision(home: Home, database: Database) -> None:
+def outcomes(database: Database) -> list[tuple[Outcome, str, str]]:
+    [(_, came)] = database.retraining(TARGET)
+    return [(each.outcome, each.reason, each.dagster_run_id) for each in came]
+
+
+def test_a_failed_training_is_the_outcome_of_its_decision_and_recorded_once(home: Home, database: Database) -> None:
     record = database.record_retraining_decision(retraining())
+    look(home, database)
+    assert outcomes(database) == [], "not started yet"
     run = failing_run(home, {RETRAINING_TAG: str(record.id)})
     for _ in range(2):
-        report_failure(home, database, run)
-    [(_, [came])] = database.retraining(TARGET)
-    assert (came.outcome, came.version, came.dagster_run_id) == (Outcome.FAILED, None, run.run_id)
-    assert "Steps failed: ['rain_tomorrow__split']" in came.reason
+        look(home, database)
+    assert outcomes(database) == [(Outcome.FAILED, "the run failed", run.run_id)]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (dg.DagsterRunStatus.CANCELED, "the run was cancelled"),
+        (dg.DagsterRunStatus.SUCCESS, "the run ended without a promotion decision"),
+        (dg.DagsterRunStatus.STARTED, None),
+        (dg.DagsterRunStatus.NOT_STARTED, None),
+    ],
+)
+def test_a_run_that_ended_without_a_promotion_is_failed_and_one_that_goes_on_is_not(
+    home: Home, database: Database, status: dg.DagsterRunStatus, said: str | None
+) -> None:
+    record = database.record_retraining_decision(retraining())
+    run = home.instance.create_run_for_job(
+        home.graph.resolve_job_def("learn"), status=status, tags={RETRAINING_TAG: str(record.id)}
+    )
+    look(home, database)
+    assert outcomes(database) == ([(Outcome.FAILED, said, run.run_id)] if said else [])
 
 
 @pytest.mark.parametrize("tags", [{}, {RETRAINING_TAG: "1", "dagster/will_retry": "true"}])
@@ -152,12 +173,27 @@ def test_another_run_and_one_that_is_tried_again_are_no_outcome(
     home: Home, database: Database, tags: dict[str, str]
 ) -> None:
     database.record_retraining_decision(retraining())
-    report_failure(home, database, failing_run(home, tags))
-    [(_, outcomes)] = database.retraining(TARGET)
-    assert outcomes == []
+    failing_run(home, tags)
+    look(home, database)
+    assert outcomes(database) == []
+
+
+def test_a_failure_while_the_database_was_away_is_recorded_when_it_is_back(home: Home, database: Database) -> None:
+    record = database.record_retraining_decision(retraining())
+    run = failing_run(home, {RETRAINING_TAG: str(record.id)})
+    file, away = home.settings.home / "weather.db", home.settings.home / "away.db"
+    database.close()
+    file.rename(away)
+    file.write_bytes(b"this is no database" * 200)
+    with pytest.raises(WeatherError):
+        look(home, database)
+    database.close()
+    away.rename(file)
+    look(home, database)
+    assert outcomes(database) == [(Outcome.FAILED, "the run failed", run.run_id)]
 
 
 def test_there_is_a_sensor_for_every_target_and_they_run_by_default() -> None:
     sensors = {sensor.name: sensor.default_status for sensor in retraining_sensors()}
     assert set(sensors.values()) == {dg.DefaultSensorStatus.RUNNING}
-    assert {f"{TARGET}_retraining", "max_temp_tomorrow_retraining", "retraining_failed"} <= set(sensors)
+    assert set(sensors) == {f"{TARGET}_retraining", "max_temp_tomorrow_retraining", "retraining_outcomes"}
