@@ -199,14 +199,20 @@ def retraining_decided(
         )
     if action not in (Action.RETRAIN, Action.RECALIBRATE):
         return None
-    doing = "trained" if action is Action.RETRAIN else "calibrated"
+    severity, title = Severity.INFO, f"{target}: the model is trained again"
+    remedy = "nothing; the promotion decides whether the new version serves"
+    if action is Action.RECALIBRATE:
+        severity, title = Severity.WARNING, f"{target}: the forecasts are biased"
+        remedy = (
+            f"look at `weather skill` and its stations; `weather retrain {target}` trains before it follows by itself"
+        )
     return Notice(
         kind=NoticeKind.RETRAINING_DECIDED,
-        severity=Severity.INFO,
+        severity=severity,
         cause=f"retraining decided: {cause}",
-        title=f"{target}: the model is {doing} again",
+        title=title,
         text=said,
-        remedy="nothing; the promotion decides whether the new version serves",
+        remedy=remedy,
         dagster_run_id=run_id,
         opened_at=at,
         happened=True,

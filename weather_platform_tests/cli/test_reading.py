@@ -23,6 +23,7 @@ COMMANDS = {
     "status": ["status"],
     "models": ["models"],
     "skill": ["skill"],
+    "decisions": ["decisions"],
     "lineage": ["lineage", TARGET, "cobar", NEWEST],
     "forecast": ["forecast"],
     "help": ["--help"],
@@ -104,7 +105,7 @@ def older(home: MadeHome, revision: str) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["status", "skill", "lineage"])
+@pytest.mark.parametrize("name", ["status", "skill", "lineage", "decisions"])
 def test_a_database_of_an_older_version_is_not_migrated_by_reading(home: MadeHome, name: str) -> None:
     path = older(home, "0004")
     before = path.read_bytes()
