@@ -20,6 +20,7 @@ from dagster_shared.error import SerializableErrorInfo
 from weather_platform import errors
 from weather_platform.automation.import_model import IMPORT_JOB
 from weather_platform.automation.rollback import ROLLBACK_JOB
+from weather_platform.automation.watchdog import note_automation
 from weather_platform.database import Database
 from weather_platform.database.outbox import Outbox
 from weather_platform.domain.notices import (
@@ -76,6 +77,7 @@ def notice_sensors(settings: Settings, now: Callable[[], datetime]) -> list[dg.S
     def send_notices(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
         from weather_platform.notifications.sender import send_due
 
+        note_automation(context.instance, database, now())
         sent = send_due(database, settings, now, seconds=_SEND_SECONDS)
         failures = "; ".join(f"{channel}: {why}" for channel, why in sent.failures.items())
         if failures:

@@ -410,16 +410,19 @@ def notices(
 def notify(
     test: Annotated[bool, typer.Option("--test", help="Send a test message to each channel instead.")] = False,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what was given up, too.")] = False,
+    expect_daemon: Annotated[
+        bool, typer.Option("--expect-daemon", help="Notify of a daemon that does not run, too; for a job of cron.")
+    ] = False,
 ) -> None:
     """Send the notices that are due now, as the daemon of `weather ui` does each minute."""
     from weather_platform.cli.notices import send_now, test_channels
 
-    if test and retry:
-        raise typer.BadParameter("--test and --retry exclude each other")
+    if test and (retry or expect_daemon):
+        raise typer.BadParameter("--test goes with no other option")
     if test:
         test_channels(load_settings())
     else:
-        send_now(load_settings(), retry=retry)
+        send_now(load_settings(), retry=retry, expect_daemon=expect_daemon)
 
 
 @app.command(rich_help_panel=KEEP)

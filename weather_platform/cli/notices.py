@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import typer
 from rich.console import Console
 
+from weather_platform.cli.home import open_instance
 from weather_platform.cli.reading import reading_database, require_home
 from weather_platform.domain.notices import named
 from weather_platform.errors import SettingsError, WeatherError
@@ -54,7 +55,7 @@ def close_notice(settings: Settings, number: int) -> str:
     return f"notice {number} is over"
 
 
-def send_now(settings: Settings, *, retry: bool) -> None:
+def send_now(settings: Settings, *, retry: bool, expect_daemon: bool) -> None:
     """Send what is due; WeatherError when a channel did not take something."""
     from weather_platform.notifications.sender import send_due
 
@@ -65,6 +66,11 @@ def send_now(settings: Settings, *, retry: bool) -> None:
         if retry:
             with database.outbox() as outbox:
                 typer.echo(f"{outbox.retry_failed(settings.now())} messages that were given up are tried again")
+        if expect_daemon:
+            with open_instance(settings) as instance:
+                from weather_platform.automation.watchdog import note_automation
+
+                note_automation(instance, database, settings.now(), expect_daemon=True)
         sent = send_due(database, settings, settings.now, seconds=_SECONDS)
         with database.outbox(writing=False) as outbox:
             waiting = outbox.counts().waiting

@@ -26,6 +26,7 @@ class NoticeKind(StrEnum):
     """What a notice is about. docs/runbooks has a page for each."""
 
     RUN_FAILED = "run_failed"
+    AUTOMATION_FAILED = "automation_failed"
     QUARANTINE_HIGH = "quarantine_high"
     DRIFT = "drift"
     RETRAINING_DECIDED = "retraining_decided"
@@ -62,6 +63,8 @@ _FIRST_WAIT: Final = timedelta(minutes=1)
 _LONGEST_WAIT: Final = timedelta(hours=6)
 _MOST_CHARACTERS: Final = 600
 _NAMED: Final = 5
+AUTOMATION_CAUSE: Final = "automation failed: "
+"""How the cause begins that a part of the automation fails; its name follows."""
 QUARANTINE_CAUSE: Final = "quarantined share"
 RETRAINING_UNKNOWN_CAUSE: Final = "retraining not known: "
 """How the cause begins that a decision to retrain lacked facts; the target follows."""
@@ -117,6 +120,19 @@ def failure_cause(step: str | None, job: str, error: str) -> str:
 def failures_of(step: str | None, job: str) -> str:
     """How the causes of all failures of a step begin; without a step, of runs of a job that ended in none."""
     return f"run failed: {step}: " if step is not None else f"run failed in no step: {job}: "
+
+
+def automation_failed(*, what: str, said: str, at: datetime) -> Notice:
+    """A sensor, a schedule or the daemon does not do its work."""
+    return Notice(
+        kind=NoticeKind.AUTOMATION_FAILED,
+        severity=Severity.WARNING,
+        cause=f"{AUTOMATION_CAUSE}{what}",
+        title=f"{what} does not work",
+        text=shortened(f"{what}: {said}; what it should ask for is not asked for"),
+        remedy="look at its ticks under Automation in the Dagster UI; start `weather ui` if its daemon does not run",
+        opened_at=at,
+    )
 
 
 def many_quarantined(*, years: Iterable[str], said: str, run_id: str, at: datetime) -> Notice:

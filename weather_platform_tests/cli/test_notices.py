@@ -98,5 +98,14 @@ def test_status_of_a_home_without_notices_does_not_mention_them(made: MadeHome) 
     assert made.call("notices").out == "no notice is open\n"
 
 
-def test_test_and_retry_exclude_each_other(made: MadeHome) -> None:
-    assert made.call("notify", "--test", "--retry").code == 2
+def test_a_test_goes_with_no_other_option(made: MadeHome) -> None:
+    for option in ("--retry", "--expect-daemon"):
+        assert made.call("notify", "--test", option).code == 2
+
+
+def test_from_outside_a_daemon_that_does_not_run_is_a_notice_that_is_sent(made: MadeHome) -> None:
+    with webhook() as hook:
+        assert made.call("notify", **channels(team=hook.url)).out.startswith("0 messages sent")
+        done = made.call("notify", "--expect-daemon", **channels(team=hook.url))
+        assert (done.code, done.out) == (0, "1 messages sent, 0 wait for their time\n")
+        assert hook.titles == ["weather_platform: the daemon does not work (notice 1)"]

@@ -1,9 +1,13 @@
 """The sender against real servers on loopback: nothing is lost, and nothing is sent twice that a channel took."""
 
+import json
 import logging
 import os
+import random
 import signal
+from collections import Counter
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -14,11 +18,12 @@ from weather_platform.database import Database
 from weather_platform.database.outbox import LEASE
 from weather_platform.domain.notices import MOST_TRIES, NoticeKind, Severity
 from weather_platform.errors import SettingsError
+from weather_platform.notifications.channels import require_usable
 from weather_platform.notifications.sender import Sent, send_due
 from weather_platform.settings import Settings
 from weather_platform_tests.notifications.conftest import NOON, Channels, Clock, notice, opened
-from weather_platform_tests.notifications.servers import TOKEN, closed_port, mail_server, webhook
-from weather_platform_tests.processes import beside
+from weather_platform_tests.notifications.servers import TOKEN, Webhook, closed_port, mail_server, webhook
+from weather_platform_tests.processes import Beside, beside
 
 
 def rounds(database: Database, settings: Settings, clock: Clock) -> Sent:
@@ -204,14 +209,46 @@ def test_a_sender_killed_after_the_channel_took_it_sends_twice_and_that_is_the_o
         assert len(hook.received) == 2
 
 
-def send_in_a_process(_pipe: Connection, url: str) -> None:
+def send_in_a_process(_pipe: Connection, url: str, at: datetime = NOON) -> None:
     """A whole round of a sender."""
-    import json
-
     from weather_platform.settings import load_settings
 
     settings = load_settings(notify_channels=json.dumps([{"name": "team", "url": url}]))
-    send_due(Database(f"sqlite:///{settings.home}/weather.db"), settings, lambda: NOON, seconds=60)
+    send_due(Database(f"sqlite:///{settings.home}/weather.db"), settings, lambda: at, seconds=60)
+
+
+def kill_beyond(sender: Beside, hook: Webhook, after: int) -> None:
+    """Kill a sender that waits for its answer, once the channel has taken more than so many."""
+    if len(hook.received) > after:
+        sender.kill()
+
+
+def test_senders_killed_at_any_moment_lose_nothing_and_repeat_at_most_one_message_each(
+    database: Database, channels: Channels, clock: Clock, home: Path
+) -> None:
+    kills, messages = 12, 30
+    generator = random.Random(20150601)
+    opened(database, *(notice(f"cause {number}", title=f"number {number}") for number in range(messages)))
+    with webhook() as hook:
+        settings = channels(team=hook.url)
+        for _ in range(kills):
+            after = len(hook.received) + generator.randrange(3)
+            in_answer = generator.random() < 0.5
+
+            with beside(send_in_a_process, hook.url, clock(), env={"WEATHER_HOME": str(home)}) as sender:
+                if in_answer:
+                    hook.before_answer = partial(kill_beyond, sender, hook, after)
+                while sender.process.is_alive() and len(hook.received) <= after:
+                    sender.process.join(generator.random() / 50)
+                sender.kill()
+            hook.before_answer = lambda: None
+            clock.move(seconds=LEASE.total_seconds())
+        while rounds(database, settings, clock).messages:
+            clock.move(seconds=LEASE.total_seconds())
+        counts = Counter(hook.titles)
+    assert len(counts) == messages, "nothing is lost"
+    assert 0 < sum(counts.values()) - messages <= kills, "a kill in the moment of the answer repeats a message"
+    assert {state for _, _, state, _ in states(database)} == {"sent"}
 
 
 def test_a_sender_whose_claim_went_to_another_writes_nothing(
@@ -393,3 +430,34 @@ def test_an_address_that_cannot_be_used_is_named_without_its_secret_and_nothing_
         assert str(refused.value).startswith("WEATHER_NOTIFY_CHANNELS[1].url: ")
         assert TOKEN not in str(refused.value)
         assert rounds(database, channels(team=hook.url), clock) == Sent(1, {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"https://discord.com/api/webhooks/4174216298/{TOKEN}",
+        f"discord://4174216298/{TOKEN}",
+        "https://hooks.slack.com/services/T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#general",
+        f"mailtos://user:{TOKEN}@smtp.example.org?from=weather@example.org&to=you@example.org",
+        f"mailto://user:{TOKEN}@smtp.example.org?from=weather@example.org&to=you@example.org&mode=insecure",
+        f"jsons://host/path?+X-Token={TOKEN}",
+        "json://host:8080/path",
+        "mmosts://host/abcdefghijkl",
+        "ntfys://host/topic",
+    ],
+)
+def test_each_kind_of_address_of_the_how_to_makes_a_channel_with_one_receiver(channels: Channels, url: str) -> None:
+    require_usable(channels(team=url).notify_channels)
+
+
+@pytest.mark.parametrize("kind", ["mmost://127.0.0.1:{port}/abcdefghijkl", "ntfy://127.0.0.1:{port}/topic"])
+def test_other_kinds_of_servers_get_the_whole_text(
+    database: Database, channels: Channels, clock: Clock, kind: str
+) -> None:
+    with webhook(200) as hook:
+        opened(database, notice())
+        assert rounds(database, channels(team=kind.format(port=hook.port)), clock) == Sent(1, {})
+    text = json.dumps(hook.received)
+    for part in ("features failed (notice 1)", "Since: 2015-06-01 12:00 AEST", "What to do: open the run"):
+        assert part in text
