@@ -355,7 +355,7 @@ def watch(
         list[str] | None, typer.Option(help="Month, YYYY-MM (repeatable); default: the newest whole one.")
     ] = None,
 ) -> None:
-    """Report drift of a month, and what its forecasts were worth."""
+    """Report drift of a month and what its forecasts were worth, and decide whether to train again."""
     with doing("loading Dagster and the asset graph"):
         from weather_platform.cli.watch import show_watch
     from weather_platform.partitions import month_partitions

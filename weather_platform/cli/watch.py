@@ -25,7 +25,7 @@ _COLOURS = {"none": "green", "drift": "red", "unknown": "yellow"}
 
 
 def show_watch(settings: Settings, months: list[str]) -> None:
-    """Report on these months, or on the newest one that the source covers whole; print the verdicts."""
+    """Report on these months, or on the newest one that the source covers whole; print verdicts and decisions."""
     asked = sorted(set(months)) or [newest_whole_month(_last_day(settings))]
     _require_features(settings, asked)
     with doing("making the asset graph"):
@@ -47,6 +47,10 @@ def show_watch(settings: Settings, months: list[str]) -> None:
                 console.print(
                     f"  {_worth(target, database.matured_skill(target.name, month, month).skill)}", soft_wrap=True
                 )
+            for name in TARGETS:
+                decided = [each for each, _ in database.retraining(name) if each.month == month][-1]
+                said = f"  {name}: {decided.decision}, {'; '.join(decided.reasons)}"
+                console.print(said, soft_wrap=True, markup=False)
 
 
 def _require_features(settings: Settings, months: Sequence[str]) -> None:

@@ -33,7 +33,8 @@ def test_a_month_that_nobody_knows_anything_of_is_printed_as_unknown(home: MadeH
 def test_what_the_forecasts_of_the_month_were_worth_is_told(home: MadeHome) -> None:
     done = home.call("watch", "--month", "2015-06")
     assert done.code == 0, done.err
-    [line] = [line.strip() for line in done.out.splitlines() if line.strip().startswith(f"{TARGET}: ")]
+    [line, decided] = [line.strip() for line in done.out.splitlines() if line.strip().startswith(f"{TARGET}: ")]
+    assert decided.startswith(f"{TARGET}: OK, version 1 has learned from data up to 2015-06-29")
     told = re.fullmatch(
         rf"{TARGET}: 0 of (\d+) live forecasts have matured; (\d+) of (\d+) hindcast forecasts have matured, "
         r"Brier score (0\.\d+), Brier skill against climatology .*",
