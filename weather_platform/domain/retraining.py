@@ -233,7 +233,7 @@ def _looked_at_later(facts: Facts, rules: Rules) -> str | None:
     """When rows and age are looked at next; None when that is this month's decision."""
     deciding = _number(facts.month) + 1
     later = next(month for month in range(deciding, deciding + 12) if month % 12 + 1 in rules.look_months)
-    return None if later == deciding else f"rows and age are looked at in {_key(later)}, after the month before it"
+    return None if later == deciding else f"rows and age are looked at next in {_key(later)}"
 
 
 def _nothing_due(facts: Facts) -> str:
@@ -283,6 +283,9 @@ def _holds(action: Action, facts: Facts, rules: Rules) -> list[str]:
         began = _recalibration_since_training(facts)
         if began is not None and month - _number(began) < RECALIBRATION_MONTHS:
             holds.append(f"recalibration was decided for {began}, and is given {RECALIBRATION_MONTHS} months")
+        recent = [each for each in _trained(facts) if 0 <= month - _number(each.month) < rules.cooldown_months]
+        if opened := [each for each in recent if each.outcome is None]:
+            holds.append(f"the training that was decided for {opened[-1].month} has no outcome yet")
         return holds
     last = _key(max(_number(_data_month(facts)), *(_number(each.month) for each in _trained(facts)), 0))
     if month - _number(last) < rules.cooldown_months:

@@ -129,6 +129,12 @@ LASTING = {"bias": HIGH, "attempts": (attempt("2015-10", Action.RECALIBRATE, Non
             {"attempts": (attempt("2015-11", outcome=Outcome.SKIP), attempt("2015-05", Action.RECALIBRATE, None))},
             "recalibration was decided for 2015-11, and is given 2 months",
         ),
+        (
+            BIASED,
+            {"attempts": (attempt("2015-11", outcome=None),)},
+            {"attempts": (attempt("2015-11", outcome=Outcome.SKIP), attempt("2015-09", outcome=None))},
+            "the training that was decided for 2015-11 has no outcome yet",
+        ),
         (LASTING, {"wish": VETO}, {}, "recalibration was decided for 2015-10 and the bias did not end"),
     ],
 )  # fmt: skip
@@ -149,7 +155,9 @@ def test_nothing_that_holds_back_turns_a_month_without_a_cause_into_waiting() ->
 def test_rows_and_age_are_looked_at_after_a_quarter_and_only_waited_for_in_between(month: str) -> None:
     decision = decided(month=month, bias=(bias(month, -0.01, 0.01),), **GROWN)
     assert decision.action is Action.WAIT
-    assert decision.reasons[-1].startswith("rows and age are looked at in 2016-0" + ("1" if month < "2016" else "4"))
+    assert decision.reasons[-1].startswith(
+        "rows and age are looked at next in 2016-0" + ("1" if month < "2016" else "4")
+    )
     monthly = replace(RULES, look_months=tuple(range(1, 13)))
     assert decided(monthly, month=month, bias=(bias(month, -0.01, 0.01),), **GROWN).action is Action.RETRAIN
 
@@ -243,3 +251,16 @@ def test_numbers_that_are_none_are_refused() -> None:
         decided(model_rows=0)
     with pytest.raises(InvariantError, match="not calendar months"):
         Rules(look_months=(0, 4))
+
+
+def test_a_lasting_bias_is_recalibrated_then_trained_for_and_then_waited_for() -> None:
+    months = [f"2015-{month:02}" for month in range(7, 13)]
+    attempts: tuple[Attempt, ...] = ()
+    course = []
+    for at, month in enumerate(months):
+        so_far = tuple(bias(each, -0.14, -0.05) for each in months[: at + 1])[-2:]
+        action = decided(month=month, bias=so_far, attempts=attempts, last_month=month).action
+        course.append(action.value)
+        if action in (Action.RETRAIN, Action.RECALIBRATE):
+            attempts = (*attempts, attempt(month, action, None))
+    assert course == ["OK", "RECALIBRATE", "WAIT", "RETRAIN", "WAIT", "WAIT"]
