@@ -1,5 +1,6 @@
 """The sensors of notices on a real Dagster instance: runs that fail, fail again, and succeed."""
 
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,6 +18,8 @@ from weather_platform.errors import LakeError, WeatherError
 from weather_platform.partitions import ONE, RANGE, year_partitions
 from weather_platform.settings import load_settings
 from weather_platform_tests.databases import migrated
+from weather_platform_tests.notifications.conftest import NOON, notice, opened
+from weather_platform_tests.notifications.servers import webhook
 
 SECRET = "postgresql://user:pa55word@host"  # noqa: S105
 YEARS = year_partitions(load_settings())
@@ -258,3 +261,22 @@ def test_more_runs_than_one_tick_takes_are_taken_by_the_next_in_their_order(
 )
 def test_the_partitions_of_a_run_are_named_by_its_tags(tags: dict[str, str], items: list[str]) -> None:
     assert partitions_of(tags, load_settings()) == items
+
+
+def test_the_sending_sensor_sends_what_is_due_and_says_what_it_could_not_send(tmp_path: Path) -> None:
+    database = migrated(tmp_path / "weather.db")
+    opened(database, notice("one"), notice("two"))
+    with webhook() as hook, webhook(500) as broken, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        channels = [{"name": "team", "url": hook.url}, {"name": "broken", "url": broken.url}]
+        settings = load_settings(notify_channels=json.dumps(channels))
+        [_, send] = notice_sensors(settings, lambda: NOON)
+        ticks = [
+            send.evaluate_tick(dg.build_sensor_context(instance, resources={"database": database})).skip_message
+            for _ in range(2)
+        ]
+        assert len(hook.received) == 2
+    assert ticks == [
+        "2 messages sent; not sent: broken: the channel answered 500; it has a fault of its own",
+        "0 messages sent; not sent: broken: the channel answered 500; it has a fault of its own",
+    ], "one try of a failing channel in each tick"
+    database.close()

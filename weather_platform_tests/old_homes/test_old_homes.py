@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from weather_platform.folders import take_home
 from weather_platform.resources.registry import PRODUCTION
 from weather_platform_tests.e2e.homes import Done, MadeHome
 from weather_platform_tests.old_homes.make import ARCHIVES, PLACE, TINY
@@ -33,6 +34,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> MadeHome:
     folder = tmp_path / "home"
     with tarfile.open(request.param) as packed:
         packed.extractall(folder, filter="data")
+    take_home(folder)  # the archive opened it to other users, and the first command would say that it closed it
     return MadeHome(folder, {**TINY, "WEATHER_HOME": str(folder)})
 
 
