@@ -51,6 +51,7 @@ from weather_platform.domain.notices import (
     DRIFT_CAUSE,
     RETRAINING_UNKNOWN_CAUSE,
     drifted,
+    not_promoted,
     production_moved,
     retraining_decided,
 )
@@ -313,6 +314,18 @@ class Database:
                     at=record.decided_at,
                 )
                 retraining.append_outcome(connection, outcome)
+                if record.decision is not Verdict.DEPLOY:  # else its move of Production is a notice
+                    Outbox(connection).open(
+                        not_promoted(
+                            target=record.target,
+                            version=record.challenger_version,
+                            outcome=record.decision,
+                            reason=record.reasons[0],
+                            cause=f"retraining decision {retraining_decision}",
+                            run_id=record.dagster_run_id,
+                            at=record.decided_at,
+                        )
+                    )
             return recorded
 
     def decisions(self, target: str) -> list[PromotionRecord]:

@@ -31,6 +31,7 @@ class NoticeKind(StrEnum):
     DRIFT = "drift"
     RETRAINING_DECIDED = "retraining_decided"
     RETRAINING_UNKNOWN = "retraining_unknown"
+    NOT_PROMOTED = "not_promoted"
     PROMOTED = "promoted"
     ROLLED_BACK = "rolled_back"
     CANARY_FAILED = "canary_failed"
@@ -229,6 +230,24 @@ def retraining_decided(
         title=title,
         text=said,
         remedy=remedy,
+        dagster_run_id=run_id,
+        opened_at=at,
+        happened=True,
+    )
+
+
+def not_promoted(
+    *, target: str, version: int | None, outcome: str, reason: str, cause: str, run_id: str, at: datetime
+) -> Notice:
+    """What a decision to retrain brought does not serve; `outcome` is SKIP or REJECT."""
+    what = "the new model" if version is None else f"version {version}"
+    return Notice(
+        kind=NoticeKind.NOT_PROMOTED,
+        severity=Severity.INFO,
+        cause=f"not promoted: {cause}",
+        title=f"{target}: {what} was trained and does not serve ({outcome})",
+        text=shortened(f"{outcome} of {what}, which was trained by a decision to retrain: {reason}"),
+        remedy="nothing; the version before goes on, and the next decision to retrain waits for its cooldown",
         dagster_run_id=run_id,
         opened_at=at,
         happened=True,

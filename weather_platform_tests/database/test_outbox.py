@@ -12,8 +12,10 @@ import sqlalchemy as sa
 from weather_platform.database import AliasChange, Database, DriftRecord
 from weather_platform.database.outbox import LEASE, Claim, NoticeRecord
 from weather_platform.domain.notices import Notice, NoticeKind, Severity
+from weather_platform.domain.promotion import Verdict
 from weather_platform.domain.retraining import Action
 from weather_platform.errors import InvariantError
+from weather_platform_tests.database.test_database import decision
 from weather_platform_tests.database.test_retraining import ASKED, retraining
 from weather_platform_tests.drift_reports import verdict_of
 from weather_platform_tests.processes import exit_code, race
@@ -158,6 +160,27 @@ def test_decisions_to_train_are_notices_and_one_that_is_not_known_stays_open_unt
     ]
     database.record_retraining_request(ASKED, retraining(decided_at=NOON))
     assert len(notices(database)) == 4
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (Verdict.DEPLOY, []),
+        (Verdict.SKIP, ["rain_tomorrow: version 8 was trained and does not serve (SKIP)"]),
+        (Verdict.REJECT, ["rain_tomorrow: version 8 was trained and does not serve (REJECT)"]),
+    ],
+)
+def test_what_a_retraining_brought_is_a_notice_when_it_does_not_serve(
+    database: Database, verdict: Verdict, said: list[str]
+) -> None:
+    asked = database.record_retraining_decision(retraining())
+    before = len(notices(database))
+    judged = decision(target=asked.target, decision=verdict, challenger_version=8)
+    database.record_decision(judged)
+    assert len(notices(database)) == before, "no decision to retrain asked for this one"
+    database.record_decision(judged, retraining_decision=asked.id)
+    found = notices(database)
+    assert [each.title for each in found[: len(found) - before]] == said
 
 
 def test_processes_that_open_the_same_cause_at_once_make_one_notice_with_all_items(

@@ -15,6 +15,7 @@ from weather_platform.domain.notices import (
     shortened,
     wait_after,
 )
+from weather_platform.settings import PROJECT_DIR
 
 SYDNEY = ZoneInfo("Australia/Sydney")
 NIGHT, LUNCH = QuietHours(time(22), time(7)), QuietHours(time(12), time(13, 30))
@@ -91,3 +92,12 @@ def test_a_text_is_one_printable_line_that_calls_nobody() -> None:
     assert shortened("one\ntwo\x1b[31m\t three") == "one two [31m three"
     assert shortened("@everyone <!here>") == "@\u200beveryone <\u200b!here>"
     assert len(shortened("x" * 2000)) == 600
+
+
+def test_each_kind_has_a_runbook_and_a_line_in_the_how_to() -> None:
+    runbooks = {path.name for path in (PROJECT_DIR / "docs" / "runbooks").iterdir()}
+    assert {kind.runbook for kind in NoticeKind} <= runbooks
+    how_to = (PROJECT_DIR / "docs" / "how-to" / "notifications.md").read_text()
+    for kind in NoticeKind:
+        assert f"| `{kind}` |" in how_to
+        assert f"../runbooks/{kind.runbook})" in how_to
