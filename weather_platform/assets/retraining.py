@@ -119,7 +119,7 @@ def facts_of(target: ForecastTarget, month: str, registry: ModelRegistry, databa
         features_lake_version=version,
         bias=_bias_of(target, month, model, database) if model else None,
         drift=DriftNotice(drift.verdict.status, drift.verdict.reasons) if drift else None,
-        attempts=tuple(_attempt(*each) for each in decided if each[0].decision in (Action.RETRAIN, Action.RECALIBRATE)),
+        attempts=tuple(_attempt(*each) for each in decided if _was_tried(*each, month)),
         last_month=max((record.month for record, _ in decided if record.request_id is None), default=None),
         wish=_wish(database.retraining_requests(target.name)),
     )
@@ -158,6 +158,14 @@ def _bias_of(
     enough = rows.filter((pc.field("days") >= BIAS_LEAST_DAYS) & pc.field("low").is_valid())
     found = [BiasMonth(**row) for row in enough.select(["month", "bias", "low", "high", "days", "rows"]).to_pylist()]
     return tuple(found[-BIAS_MONTHS:]) if found and found[-1].month == month else None
+
+
+def _was_tried(record: RetrainingRecord, outcomes: list[RetrainingOutcome], month: str) -> bool:
+    """Whether a decision is an attempt. A request of an earlier month without an outcome is none: its command was
+    killed before the run began, and nothing else starts it."""
+    if record.request_id is not None and not outcomes and record.month < month:
+        return False
+    return record.decision in (Action.RETRAIN, Action.RECALIBRATE)
 
 
 def _attempt(record: RetrainingRecord, outcomes: list[RetrainingOutcome]) -> Attempt:

@@ -7,8 +7,11 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from weather_platform.assets.retraining import facts_of
 from weather_platform.domain.retraining import Action, Outcome
+from weather_platform.domain.targets import TARGETS
 from weather_platform.resources.registry import PRODUCTION
+from weather_platform_tests.database.test_retraining import ASKED, outcome, retraining
 from weather_platform_tests.e2e.homes import Done, MadeHome, copied, empty_home
 from weather_platform_tests.e2e.test_outages import part
 from weather_platform_tests.small_models import TARGET
@@ -124,6 +127,21 @@ def test_without_labels_of_the_month_it_is_unknown(home: MadeHome) -> None:
     [*_, (record, _)] = home.database.retraining(TARGET)
     assert record.decision is Action.UNKNOWN
     assert "the matured bias of the month is missing" in record.reasons
+
+
+def test_a_request_whose_command_was_killed_before_its_run_holds_back_no_later_month(home: MadeHome) -> None:
+    def attempts(month: str) -> list[str]:
+        facts = facts_of(TARGETS[TARGET], month, home.registry, home.database, home.lake)
+        return [each.month for each in facts.attempts]
+
+    assert attempts("2016-03") == ["2016-03"]
+    _, killed = home.database.record_retraining_request(ASKED, retraining(month="2016-02"))
+    assert attempts("2016-02") == ["2016-03", "2016-02"], "it may be running"
+    assert attempts("2016-03") == ["2016-03"]
+    assert killed is not None
+    assert killed.id is not None
+    home.database.record_retraining_outcome(outcome(killed.id, outcome=Outcome.SKIP))
+    assert attempts("2016-03") == ["2016-03", "2016-02"]
 
 
 def test_a_registry_that_is_away_fails_the_month_and_decides_nothing(home: MadeHome) -> None:
