@@ -44,22 +44,19 @@ class ChannelError(Exception):
     """A message was not taken, as far as can be known; the text is one line without any part of the address."""
 
 
-def require_usable(channels: tuple[NotifyChannel, ...]) -> None:
-    """SettingsError naming the first channel that nothing can be sent to."""
-    for position, channel in enumerate(channels):
-        _plugin(channel, position)
-
-
 def send(channel: NotifyChannel, message: Message) -> None:
-    """Send one message; ChannelError unless the channel said that it took it."""
-    plugin = _plugin(channel)
+    """Send one message; ChannelError unless the channel said that it took it, SettingsError if it cannot be used."""
+    plugin = plugin_of(channel)
     heard: list[str] = []
     took: list[bool] = []
 
     def call() -> None:
         _OF_THREAD.heard = heard
         kind = _TYPES[message.severity]
-        took.append(plugin.notify(body=message.body, title=message.title, notify_type=kind, body_format="text"))
+        try:
+            took.append(plugin.notify(body=message.body, title=message.title, notify_type=kind, body_format="text"))
+        except Exception as fault:  # noqa: BLE001 - its text may hold the address, and Python would print it
+            heard.append(str(fault))
 
     # A server that sends a byte now and then keeps the libraries waiting for ever: their limits are per read.
     trying = threading.Thread(target=call, name=f"notify {channel.name}", daemon=True)
@@ -71,19 +68,19 @@ def send(channel: NotifyChannel, message: Message) -> None:
         raise ChannelError(_reason(heard))
 
 
-def _plugin(channel: NotifyChannel, position: int | None = None) -> Any:
+def plugin_of(channel: NotifyChannel) -> Any:
+    """What apprise makes of the address; SettingsError unless it is one receiver."""
     apprise = _apprise()
     made = apprise.Apprise.instantiate(channel.url.get_secret_value(), suppress_exceptions=True)
-    where = "WEATHER_NOTIFY_CHANNELS" + (f"[{position}]" if position is not None else "")
     if not isinstance(made, apprise.NotifyBase):
         raise SettingsError(
-            f"{where}.url: the address of {channel.name!r} is incomplete; docs/how-to/notifications.md has an example "
-            "of each kind"
+            f"the url of {channel.name!r} in WEATHER_NOTIFY_CHANNELS is incomplete; docs/how-to/notifications.md has "
+            "an example of each kind"
         )
     if len(made) != 1:
         raise SettingsError(
-            f"{where}.url: {channel.name!r} has more than one receiver, or its own retries; write a channel for each "
-            "receiver, so that each gets every notice once"
+            f"the url of {channel.name!r} in WEATHER_NOTIFY_CHANNELS has more than one receiver, or its own retries; "
+            "write a channel for each receiver, so that each gets every notice once"
         )
     return made
 

@@ -13,7 +13,8 @@ from zoneinfo import ZoneInfo
 from weather_platform.database import Database
 from weather_platform.database.outbox import Phase
 from weather_platform.domain.notices import Severity, due_at
-from weather_platform.notifications.channels import ChannelError, require_usable, send
+from weather_platform.errors import SettingsError
+from weather_platform.notifications.channels import ChannelError, send
 from weather_platform.notifications.messages import message
 from weather_platform.settings import Settings
 
@@ -27,11 +28,7 @@ class Sent:
 
 
 def send_due(database: Database, settings: Settings, now: Callable[[], datetime], *, seconds: float) -> Sent:
-    """Send what is due. Begins no message after `seconds`, and leaves a channel alone after its first failure.
-
-    SettingsError when a channel of the settings cannot be used: then nothing is sent, and nothing is lost.
-    """
-    require_usable(settings.notify_channels)
+    """Send what is due. Begins no message after `seconds`, and leaves a channel alone after its first failure."""
     _route(database, settings, now())
     channels = {channel.name: channel for channel in settings.notify_channels}
     end, count, failures = time.monotonic() + seconds, 0, dict[str, str]()
@@ -44,7 +41,7 @@ def send_due(database: Database, settings: Settings, now: Callable[[], datetime]
         try:
             send(channels[claim.channel], message(claim.deliveries, settings))
             count += 1
-        except ChannelError as refusal:
+        except (ChannelError, SettingsError) as refusal:
             error = failures[claim.channel] = str(refusal)
         with database.outbox() as outbox:
             outbox.settle(claim, now(), error)

@@ -257,6 +257,9 @@ def test_more_runs_than_one_tick_takes_are_taken_by_the_next_in_their_order(
         ({ONE: "2014-02"}, ["2014-02"]),
         (dict(zip(RANGE, ("2014-11", "2015-01"), strict=True)), ["2014-11", "2014-12", "2015-01"]),
         (dict(zip(RANGE, ("2014-02-27", "2014-03-01"), strict=True)), ["2014-02-27", "2014-02-28", "2014-03-01"]),
+        (dict(zip(RANGE, ("1900-01", "2007-12"), strict=True)), ["2007-11", "2007-12"]),
+        (dict(zip(RANGE, ("1900", "1901"), strict=True)), ["1900 to 1901"]),
+        (dict(zip(RANGE, ("a", "b"), strict=True)), ["a to b"]),
     ],
 )
 def test_the_partitions_of_a_run_are_named_by_its_tags(tags: dict[str, str], items: list[str]) -> None:

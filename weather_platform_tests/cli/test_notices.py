@@ -37,7 +37,7 @@ def test_a_test_message_goes_to_each_channel_and_a_failing_one_is_code_1(made: M
         "team: sent",
         "wrong: failed: the channel answered 404; its address or token is wrong or was revoked",
     ]
-    assert done.out.splitlines()[2].startswith("odd: failed: WEATHER_NOTIFY_CHANNELS.url: the address of 'odd' is inc")
+    assert done.out.splitlines()[2].startswith("odd: failed: the url of 'odd' in WEATHER_NOTIFY_CHANNELS is incomplete")
     assert done.err == "weather: wrong, odd did not take the test message; correct WEATHER_NOTIFY_CHANNELS\n"
     assert TOKEN not in done.out
 

@@ -17,8 +17,7 @@ import sqlalchemy as sa
 from weather_platform.database import Database
 from weather_platform.database.outbox import LEASE
 from weather_platform.domain.notices import MOST_TRIES, NoticeKind, Severity
-from weather_platform.errors import SettingsError
-from weather_platform.notifications.channels import require_usable
+from weather_platform.notifications.channels import plugin_of
 from weather_platform.notifications.sender import Sent, send_due
 from weather_platform.settings import Settings
 from weather_platform_tests.notifications.conftest import NOON, Channels, Clock, notice, opened
@@ -420,16 +419,19 @@ def test_the_secret_of_a_channel_is_in_no_log_no_error_and_no_table(
         (f"json://127.0.0.1/{TOKEN}?retry=3", "its own retries"),
     ],
 )
-def test_an_address_that_cannot_be_used_is_named_without_its_secret_and_nothing_is_lost(
+def test_an_address_that_cannot_be_used_is_named_without_its_secret_and_keeps_no_other_from_its_messages(
     database: Database, channels: Channels, clock: Clock, url: str, said: str
 ) -> None:
     opened(database, notice())
     with webhook() as hook:
-        with pytest.raises(SettingsError, match=said) as refused:
-            rounds(database, channels(team=hook.url, odd=url), clock)
-        assert str(refused.value).startswith("WEATHER_NOTIFY_CHANNELS[1].url: ")
-        assert TOKEN not in str(refused.value)
-        assert rounds(database, channels(team=hook.url), clock) == Sent(1, {})
+        sent = rounds(database, channels(odd=url, team=hook.url), clock)
+        assert (sent.messages, len(hook.received)) == (1, 1)
+    assert sent.failures["odd"].startswith("the url of 'odd' in WEATHER_NOTIFY_CHANNELS ")
+    assert said in sent.failures["odd"]
+    assert TOKEN not in sent.failures["odd"]
+    clock.move(minutes=1)
+    with webhook() as mended:
+        assert rounds(database, channels(odd=mended.url, team=hook.url), clock) == Sent(1, {})
 
 
 @pytest.mark.parametrize(
@@ -448,7 +450,8 @@ def test_an_address_that_cannot_be_used_is_named_without_its_secret_and_nothing_
     ],
 )
 def test_each_kind_of_address_of_the_how_to_makes_a_channel_with_one_receiver(channels: Channels, url: str) -> None:
-    require_usable(channels(team=url).notify_channels)
+    [channel] = channels(team=url).notify_channels
+    plugin_of(channel)
 
 
 @pytest.mark.parametrize("kind", ["mmost://127.0.0.1:{port}/abcdefghijkl", "ntfy://127.0.0.1:{port}/topic"])
