@@ -28,6 +28,7 @@ from weather_platform.automation.jobs import stage_jobs
 from weather_platform.automation.notices import notice_sensors
 from weather_platform.automation.retraining import retraining_sensors
 from weather_platform.automation.rollback import rollback_job
+from weather_platform.automation.sensors import observation_sensors
 from weather_platform.checks.drift import drift_checks
 from weather_platform.checks.endpoint import endpoint_checks
 from weather_platform.checks.features import features_checks
@@ -96,7 +97,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
         assets=assets,
         asset_checks=checks,
         jobs=[*stage_jobs(), rollback_job(), import_job()],
-        sensors=[*retraining_sensors(), *notice_sensors(settings, settings.now)],
+        sensors=[*observation_sensors(settings), *retraining_sensors(), *notice_sensors(settings, settings.now)],
         resources={**resources_for(settings), **resource_overrides},
         executor=dg.in_process_executor,
     )

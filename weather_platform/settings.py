@@ -146,6 +146,10 @@ class Settings(BaseSettings):
         6, ge=0, le=24, description="Trainings in twelve months that nobody asked for, failed ones too; 0: none."
     )
 
+    automation_interval_seconds: int = Field(
+        30, ge=1, le=86_400, description="Seconds between two looks of the sensor `new_observations` at the source."
+    )
+
     source: SourceName = Field("synthetic", description="Where raw observations come from.")
     csv_path: Path | None = Field(
         None, description="File or folder of the csv source; `<home>/name` is one inside the home, wherever that is."

@@ -7,6 +7,7 @@ reads no file), and what is done about a change (``automation.updates``).
 Where a row came from is not compared: a table that grows moves its lines, and a file may be renamed.
 """
 
+import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -73,6 +74,16 @@ def months_of(coverage: Coverage) -> list[str]:
         months.append(month.isoformat()[:7])
         month = (month + timedelta(days=31)).replace(day=1)
     return months
+
+
+def content_digest(rows: pa.Table) -> str:
+    """A SHA-256 (hex) of what the rows of a month say, the same wherever and in which order of stations they came."""
+    digest = hashlib.sha256()
+    by_day = _lines_by_day(rows)
+    for day in sorted(by_day, key=lambda day: day or date.min):
+        digest.update("\x1e".join([str(day), *by_day[day]]).encode())
+        digest.update(b"\x1d")
+    return digest.hexdigest()
 
 
 def _content(rows: pa.Table) -> pa.Table:
