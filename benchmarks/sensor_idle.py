@@ -38,7 +38,7 @@ def main() -> None:
         settings = load_settings(home=Path(scratch, "home"), source="csv", csv_path=folder)
         with closing(open_source(settings, settings.now())) as source:
             seen = Seen(stamp=source.stamp(), code=version(DISTRIBUTION))
-        [sensor] = observation_sensors(settings)
+        [sensor] = observation_sensors(settings, dg.DefaultSensorStatus.RUNNING)
         seconds = []
         for _ in range(chosen.times):
             started = time.perf_counter()

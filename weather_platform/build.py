@@ -63,6 +63,7 @@ def build_definitions(settings: Settings, *, resource_overrides: Mapping[str, An
 
 def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg.Definitions:
     months, years, days = month_partitions(settings), year_partitions(settings), day_partitions(settings)
+    status = dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
     assets: list[dg.AssetsDefinition] = [
         *raw_assets(months),
         processed_assets(settings, years),
@@ -97,7 +98,11 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
         assets=assets,
         asset_checks=checks,
         jobs=[*stage_jobs(), rollback_job(), import_job()],
-        sensors=[*observation_sensors(settings), *retraining_sensors(), *notice_sensors(settings, settings.now)],
+        sensors=[
+            *observation_sensors(settings, status),
+            *retraining_sensors(status),
+            *notice_sensors(settings, settings.now, status),
+        ],
         resources={**resources_for(settings), **resource_overrides},
         executor=dg.in_process_executor,
     )

@@ -146,6 +146,10 @@ class Settings(BaseSettings):
         6, ge=0, le=24, description="Trainings in twelve months that nobody asked for, failed ones too; 0: none."
     )
 
+    automation: bool = Field(
+        False,
+        description="Whether all sensors run where Dagster's daemon does; `weather ui --automation` turns it on.",
+    )
     automation_interval_seconds: int = Field(
         30, ge=1, le=86_400, description="Seconds between two looks of the sensor `new_observations` at the source."
     )

@@ -28,6 +28,16 @@ def _small_source(stations: int) -> SyntheticSource:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("automation", "status"), [(True, dg.DefaultSensorStatus.RUNNING), (False, dg.DefaultSensorStatus.STOPPED)]
+)
+def test_one_setting_switches_every_sensor(tmp_path: Path, automation: bool, status: dg.DefaultSensorStatus) -> None:
+    definitions = build_definitions(Settings(home=tmp_path, automation=automation))
+    sensors = definitions.get_repository_def().sensor_defs
+    assert {"new_observations", "retraining_outcomes", "send_notices"} <= {sensor.name for sensor in sensors}
+    assert {sensor.default_status for sensor in sensors} == {status}
+
+
 def test_a_resource_that_is_given_replaces_the_one_of_that_key_and_no_other(tmp_path: Path) -> None:
     settings = Settings(home=tmp_path)
     own, given = build_definitions(settings), _small_source(3)

@@ -53,12 +53,14 @@ _FAILED_CHECK: Final = "DagsterAssetCheckFailedError"
 _WRAPPERS: Final = ("DagsterExecutionStepExecutionError", "DagsterExecutionLoadInputError", "HookExecutionError")
 
 
-def notice_sensors(settings: Settings, now: Callable[[], datetime]) -> list[dg.SensorDefinition]:
-    """`notices_of_runs` and `send_notices`, both on by default."""
+def notice_sensors(
+    settings: Settings, now: Callable[[], datetime], status: dg.DefaultSensorStatus
+) -> list[dg.SensorDefinition]:
+    """`notices_of_runs` and `send_notices`."""
 
     @dg.sensor(
         minimum_interval_seconds=30,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=status,
         description="Opens a notice for each cause of failed runs, and ends it when the same partitions succeed.",
     )
     def notices_of_runs(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
@@ -71,7 +73,7 @@ def notice_sensors(settings: Settings, now: Callable[[], datetime]) -> list[dg.S
 
     @dg.sensor(
         minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=status,
         description="Sends the notices that are due to the channels of WEATHER_NOTIFY_CHANNELS.",
     )
     def send_notices(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:

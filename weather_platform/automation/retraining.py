@@ -23,17 +23,17 @@ _ENDED: Mapping[dg.DagsterRunStatus, str] = {
 """Why a run that has ended is no training."""
 
 
-def retraining_sensors() -> list[dg.SensorDefinition]:
+def retraining_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
     """One sensor per target that asks for training, and one that records which trainings gave nothing."""
-    return [*(_learns(target) for target in TARGETS.values()), _outcomes()]
+    return [*(_learns(target, status) for target in TARGETS.values()), _outcomes(status)]
 
 
-def _learns(target: ForecastTarget) -> dg.SensorDefinition:
+def _learns(target: ForecastTarget, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     @dg.asset_sensor(
         asset_key=dg.AssetKey([target.name, "retraining"]),
         name=f"{target.name}_retraining",
         job_name=LEARN,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=status,
         description=f"A decision to retrain {target.name} becomes one run of `{LEARN}`, tagged with its id.",
     )
     def learns(
@@ -83,13 +83,13 @@ def tags_of_training(record: RetrainingRecord) -> Mapping[str, str]:
     return {RETRAINING_TAG: str(record.id)}
 
 
-def _outcomes() -> dg.SensorDefinition:
+def _outcomes(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
     # A plain sensor, since Dagster's own run-failure sensor moves on when its function raises: a failure would be lost
     # while the database is away, and its decision would be open for ever.
     @dg.sensor(
         name="retraining_outcomes",
         minimum_interval_seconds=60,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=status,
         description="A training that failed or was cancelled is the outcome FAILED of the decision that asked for it.",
     )
     def outcomes(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:

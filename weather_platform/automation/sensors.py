@@ -49,14 +49,14 @@ class Seen(BaseModel):
     """What a person must know until the source changes again, a sentence each."""
 
 
-def observation_sensors(settings: Settings) -> list[dg.SensorDefinition]:
+def observation_sensors(settings: Settings, status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
     """The sensor `new_observations`."""
 
     @dg.sensor(
         name="new_observations",
         job_name=plan.INGEST,
         minimum_interval_seconds=settings.automation_interval_seconds,
-        default_status=dg.DefaultSensorStatus.RUNNING,
+        default_status=status,
         description=f"New or changed months of the {settings.source} source become runs of `{plan.INGEST}` over just "
         "those months. While no file changes, none is read.",
     )

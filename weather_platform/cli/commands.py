@@ -414,7 +414,7 @@ def notify(
         bool, typer.Option("--expect-daemon", help="Notify of a daemon that does not run, too; for a job of cron.")
     ] = False,
 ) -> None:
-    """Send the notices that are due now, as the daemon of `weather ui` does each minute."""
+    """Send the notices that are due now, as the daemon of `weather ui --automation` does each minute."""
     from weather_platform.cli.notices import send_now, test_channels
 
     if test and (retry or expect_daemon):
@@ -449,12 +449,20 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to listen on. Neither UI has a login.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Dagster UI.")] = 3000,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow UI.")] = 5000,
+    automation: Annotated[
+        bool | None,
+        typer.Option(
+            "--automation/--no-automation",
+            help="Receive new months, retrain and send notices by itself; default: WEATHER_AUTOMATION, else not.",
+        ),
+    ] = None,
 ) -> None:
     """Open the Dagster UI with its daemon and the MLflow UI, behind a guard against pages from elsewhere."""
     with doing("loading Dagster and MLflow"):
         from weather_platform.cli.servers import serve_user_interfaces
 
-    serve_user_interfaces(load_settings(), host, port, mlflow_port)
+    asked = {} if automation is None else {"automation": automation}
+    serve_user_interfaces(load_settings(**asked), host, port, mlflow_port)
 
 
 @user_app.command("add")

@@ -51,7 +51,15 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
     with tempfile.TemporaryDirectory(prefix="weather-ui-") as private:
         code = Path(private) / "code"
         commands = _commands(settings, host, ports, code)
-        environment = _QUIET | os.environ | {"WEATHER_HOME": str(settings.home), "DAGSTER_HOME": str(folder)}
+        environment = (
+            _QUIET
+            | os.environ
+            | {
+                "WEATHER_HOME": str(settings.home),
+                "WEATHER_AUTOMATION": str(settings.automation),
+                "DAGSTER_HOME": str(folder),
+            }
+        )
         try:
             with doing(f"starting {' and '.join(ports)}", silent_seconds=0):
                 for name, command in commands.items():
@@ -65,6 +73,10 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
             for name, wanted in ports.items():
                 page = _experiment_page(host, wanted) if name == _MLFLOW else ""
                 console.print(f"{name:<8} http://{_in_address(host)}:{wanted}{page}", soft_wrap=True)
+            if settings.automation:
+                console.print(
+                    "automation is on: new months are received, trainings started and notices sent", soft_wrap=True
+                )
             console.print("Ctrl-C ends both" if len(ports) > 1 else "Ctrl-C ends it")
             _wait_until(lambda: False, servers)
         except KeyboardInterrupt:

@@ -131,7 +131,8 @@ def automation_failed(*, what: str, said: str, at: datetime) -> Notice:
         cause=f"{AUTOMATION_CAUSE}{what}",
         title=f"{what} does not work",
         text=shortened(f"{what}: {said}; what it should ask for is not asked for"),
-        remedy="look at its ticks under Automation in the Dagster UI; start `weather ui` if its daemon does not run",
+        remedy="look at its ticks under Automation in the Dagster UI; start `weather ui --automation` if its daemon "
+        "does not run",
         opened_at=at,
     )
 

@@ -32,7 +32,7 @@ class Graph:
         self.instance, self.database = instance, database
         self.cursor: str | None = None
         self.fault: Callable[[str], Exception | None] = lambda _asset: None
-        [self.sensor, _] = notice_sensors(load_settings(), lambda: datetime.now(UTC))
+        [self.sensor, _] = notice_sensors(load_settings(), lambda: datetime.now(UTC), dg.DefaultSensorStatus.RUNNING)
 
         def asset(name: str, years: dg.PartitionsDefinition[str] | None) -> dg.AssetsDefinition:
             @dg.asset(name=name, partitions_def=years, backfill_policy=dg.BackfillPolicy.single_run())
@@ -272,7 +272,7 @@ def test_the_sending_sensor_sends_what_is_due_and_says_what_it_could_not_send(tm
     with webhook() as hook, webhook(500) as broken, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         channels = [{"name": "team", "url": hook.url}, {"name": "broken", "url": broken.url}]
         settings = load_settings(notify_channels=json.dumps(channels))
-        [_, send] = notice_sensors(settings, lambda: NOON)
+        [_, send] = notice_sensors(settings, lambda: NOON, dg.DefaultSensorStatus.RUNNING)
         ticks = [
             send.evaluate_tick(dg.build_sensor_context(instance, resources={"database": database})).skip_message
             for _ in range(2)
