@@ -26,6 +26,7 @@ from weather_platform.reports.coastline import rings_within
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.font_manager import FontProperties
 
 BLUE, ORANGE, GREY, INK, FAINT = "#2166ac", "#d6604d", "#8a8f98", "#22262b", "#d9dde2"
 BASELINE_COLOURS = ("#5aae61", "#9970ab", "#bf812d", "#80cdc1")
@@ -347,7 +348,6 @@ def _name_stations(
 ) -> None:
     """Write the names that fit beside their dots without touching another name or dot, in the order given."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
     from matplotlib.transforms import Bbox
 
     font = FontProperties(family=STYLE["font.family"], size=_NAME_POINTS)
@@ -357,7 +357,7 @@ def _name_stations(
     high, gap = 1.25 * _NAME_POINTS * scale, 5.5 * scale
     taken: list[Bbox] = []
     for name, (x, y) in zip(names[:_NAMES_TRIED], dots, strict=False):
-        wide = _DRAWN_WIDER * scale * float(TextPath((0, 0), name, prop=font).get_extents().width)
+        wide = _DRAWN_WIDER * scale * _points_wide(name, font)
         for side, shift, box in (
             ("left", (gap, 0), Bbox.from_bounds(x + gap, y - high / 2, wide, high)),
             ("right", (-gap, 0), Bbox.from_bounds(x - gap - wide, y - high / 2, wide, high)),
@@ -505,10 +505,9 @@ def _span(model: TrainedModel) -> str:
 def headline(figure: "Figure", text: str) -> None:
     """A title from the left end of the figure, as large as it fits: its end says whether the weather was generated."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
 
     bold = FontProperties(weight="bold", size=_HEADLINE_POINTS)
-    points = max(float(TextPath((0, 0), line, prop=bold).get_extents().width) for line in text.splitlines())
+    points = max(_points_wide(line, bold) for line in text.splitlines())
     room = 72 / _DRAWN_WIDER * figure.get_figwidth()
     figure.suptitle(text, x=0.01, y=1 - 0.1 / figure.get_figheight(), ha="left", va="top", fontweight="bold",
                     fontsize=_HEADLINE_POINTS * min(1.0, room / points), color=INK)  # fmt: skip
@@ -517,11 +516,18 @@ def headline(figure: "Figure", text: str) -> None:
 def width_of(labels: Sequence[str]) -> float:
     """Inches that tick labels on the left take, with the ticks."""
     from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
 
     font = FontProperties(family=STYLE["font.family"], size=STYLE["font.size"])
-    points = max((float(TextPath((0, 0), label, prop=font).get_extents().width) for label in labels), default=0.0)
+    points = max((_points_wide(label, font) for label in labels), default=0.0)
     return 0.25 + _DRAWN_WIDER * points / 72
+
+
+def _points_wide(text: str, font: "FontProperties") -> float:
+    """Points that a text is wide, by the corners of its outline: the exact extent costs ten times that."""
+    from matplotlib.textpath import TextPath
+
+    x = TextPath((0, 0), text, prop=font).vertices[:, 0]
+    return float(np.ptp(x)) if len(x) else 0.0
 
 
 def new_figure(

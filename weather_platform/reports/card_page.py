@@ -33,4 +33,8 @@ def card_page(card: str, pictures: Mapping[str, bytes]) -> str:
     from markdown_it import MarkdownIt
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    return f"{_HEAD}{markdown.render(with_pictures(card, lambda name: data_address(pictures[name])))}</body>\n</html>\n"
+    tokens = markdown.parse(with_pictures(card, lambda name: name))
+    # After parsing: the parser looks at every character of an address, and a picture has a hundred thousand.
+    for child in (child for token in tokens for child in token.children or () if child.type == "image"):
+        child.attrs["src"] = data_address(pictures[str(child.attrs["src"])])
+    return f"{_HEAD}{markdown.renderer.render(tokens, markdown.options, {})}</body>\n</html>\n"
