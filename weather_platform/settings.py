@@ -140,10 +140,13 @@ class Settings(BaseSettings):
         description="Calendar months in which rows and age are looked at, when the month before has ended.",
     )
     retraining_cooldown_months: int = Field(
-        3, ge=1, le=24, description="Months between two trainings that nobody asked for."
+        3, ge=1, le=24, description="Months between two trainings that monthly decisions start."
     )
     retraining_yearly_budget: int = Field(
-        6, ge=0, le=24, description="Trainings in twelve months that nobody asked for, failed ones too; 0: none."
+        6,
+        ge=0,
+        le=24,
+        description="Trainings in twelve months after which monthly decisions start none, failed ones too; 0: none.",
     )
 
     automation: bool = Field(

@@ -20,14 +20,13 @@ from weather_platform.code_version import DISTRIBUTION
 from weather_platform.lake import Lake
 from weather_platform.lake.provenance import RAW_TABLE, refuse_other_source
 from weather_platform.lake.station_days import StoredStationDays
+from weather_platform.partitions import RANGE
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings
 from weather_platform.sources import Source
 from weather_platform.sources.changes import content_digest, months_of
 from weather_platform.stores import open_lake
 
-RANGE_START: Final = "dagster/asset_partition_range_start"
-RANGE_END: Final = "dagster/asset_partition_range_end"
 STILL_SECONDS: Final = 1.0
 """Files that change within so many seconds are still being written, and wait for the next tick."""
 REMEDY: Final = "add what holds them to the source, or let them go with `weather update --let-go`"
@@ -153,7 +152,7 @@ def _request(run: plan.StageRun, digests: dict[str, str], lake_version: int) -> 
     content = _digest(*(digests[month] for month in months))
     return dg.RunRequest(
         run_key=f"{run.first}..{run.last} {content} after version {lake_version}",
-        tags={RANGE_START: run.first, RANGE_END: run.last},
+        tags=dict(zip(RANGE, (run.first, run.last), strict=True)),
     )
 
 

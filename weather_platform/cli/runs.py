@@ -22,6 +22,7 @@ from weather_platform.cli.home import run_in_progress
 from weather_platform.cli.progress import Steps, steps_shown
 from weather_platform.cli.progress import console_of_errors as console_of_errors
 from weather_platform.errors import MAKE_ROOM, WeatherError, is_full
+from weather_platform.partitions import RANGE
 
 _POLL_SECONDS = 0.5
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
@@ -30,7 +31,6 @@ _DELIBERATE = {
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.WeatherError)
 }
 COMMAND_TAG = "command"
-RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def execute(
             asset_selection=selection,
             run_config=QUIET | dict(run_config or {}),
             run_id=run_id,
-            tags=tags_of_command() | {RANGE_START: run.first, RANGE_END: run.last} | dict(tags or {}),
+            tags=tags_of_command() | dict(zip(RANGE, (run.first, run.last), strict=True)) | dict(tags or {}),
             raise_on_error=False,
         )
     require_success(result, run_id)

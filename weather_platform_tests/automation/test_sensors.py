@@ -9,12 +9,11 @@ import dagster as dg
 import pytest
 
 from weather_platform.automation import updates
-from weather_platform.automation.sensors import RANGE_END, RANGE_START
 from weather_platform.errors import SourceError
 from weather_platform.resources.source import open_source
-from weather_platform.sources.csv_files import CsvSource
 from weather_platform_tests.sources.test_csv_files import row, table
-from weather_platform_tests.stages import Home
+from weather_platform_tests.stages import RANGE_END, RANGE_START, Home
+from weather_platform_tests.watched import watched as files_opened_in
 
 OWN = "id,name,state,latitude,longitude,elevation_m,timezone\nDeBilt,De Bilt,Netherlands,52.1,5.2,2,Europe/Amsterdam\n"
 
@@ -80,11 +79,14 @@ def test_an_empty_home_receives_everything_in_one_run_and_then_nothing(watched: 
     assert watched.tick() == ([], "the source has not changed")
 
 
-def test_an_idle_tick_reads_no_rows(filled: Watched, monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[str] = []
-    monkeypatch.setattr(CsvSource, "_read_files", lambda _: read.append("a file"))
-    assert filled.tick() == ([], "the source has not changed")
-    assert read == []
+def test_an_idle_tick_opens_no_file_and_the_next_with_a_change_does(filled: Watched) -> None:
+    with files_opened_in(filled.folder) as opened:
+        assert filled.tick() == ([], "the source has not changed")
+    assert {name for name in opened if name.endswith(".csv")} == set()
+    filled.write("c.csv", "2015-02-02")
+    with files_opened_in(filled.folder) as opened:
+        filled.tick()
+    assert {"a.csv", "b.csv", "c.csv"} <= set(opened)
 
 
 def test_a_new_and_a_changed_file_request_their_months_alone(filled: Watched) -> None:

@@ -50,6 +50,15 @@ class Interfaces:
         )  # fmt: skip
         return len(answer.raise_for_status().json()["data"]["runsOrError"]["results"])
 
+    def sensors(self) -> dict[str, str]:
+        """Every sensor with its status."""
+        query = """{ sensorsOrError(repositorySelector:
+            {repositoryLocationName: "weather_platform", repositoryName: "__repository__"}) {
+            ... on Sensors { results { name sensorState { status } } } } }"""
+        answer = httpx.post(f"http://{self.dagster}/graphql", json={"query": query}, timeout=60)
+        found = answer.raise_for_status().json()["data"]["sensorsOrError"]["results"]
+        return {sensor["name"]: sensor["sensorState"]["status"] for sensor in found}
+
 
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as server:
@@ -58,10 +67,10 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(home: MadeHome) -> Iterator[Interfaces]:
+def running(home: MadeHome, *options: str) -> Iterator[Interfaces]:
     """`weather ui` of a home, on free ports, until the block ends."""
     port, mlflow_port = free_port(), free_port()
-    process = home.start("ui", "--port", str(port), "--mlflow-port", str(mlflow_port))
+    process = home.start("ui", "--port", str(port), "--mlflow-port", str(mlflow_port), *options)
     assert process.stdout is not None
     said: list[str] = []
     try:
@@ -307,3 +316,14 @@ def test_only_the_guard_listens(interfaces: Interfaces) -> None:
         if connection.status == psutil.CONN_LISTEN
     }
     assert ports == {int(address.rpartition(":")[2]) for address in (interfaces.dagster, interfaces.mlflow)}
+
+
+def test_nothing_runs_by_itself_unless_asked(interfaces: Interfaces) -> None:
+    assert set(interfaces.sensors().values()) == {"STOPPED"}
+
+
+def test_the_option_switches_every_sensor_on_and_says_so(tmp_path_factory: pytest.TempPathFactory) -> None:
+    home = copied(shared_home(tmp_path_factory), tmp_path_factory.mktemp("automation") / "home")
+    with running(home, "--automation") as found:
+        assert any("automation is on" in line for line in found.said)
+        assert set(found.sensors().values()) == {"RUNNING"}
