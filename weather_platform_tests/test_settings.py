@@ -245,7 +245,8 @@ def test_a_home_that_stores_would_look_for_elsewhere_is_refused_by_its_character
     assert "rename the folder or choose another, without ?, #, % and \\" in message
 
 
-def test_a_home_of_other_odd_characters_holds_its_stores(tmp_path: Path) -> None:
+def test_a_home_of_other_odd_characters_holds_its_stores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DAGSTER_HOME", raising=False)  # opening a home sets it for the whole process
     home = tmp_path / "a 'b' \"c\" [d] {e} & +@=:;,$~ü"
     settings = load_settings(home=home)
     open_lake(settings).replace_table("stations", pa.table({"id": ["Albury"]}))
