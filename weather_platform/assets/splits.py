@@ -6,11 +6,13 @@ because nothing of it is observed yet or too little before it, or because every 
 no, has an empty manifest and its reason in the metadata; the later stages pass over it.
 """
 
+from datetime import date
 from functools import cache
 
 import dagster as dg
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from weather_platform.assets.catalogue import LAKE_IO, shared
 from weather_platform.domain.feature_table import label_column
@@ -91,13 +93,25 @@ def _manifest(target: ForecastTarget, year: str, features: TablePartitions) -> p
         first, last = features.stored_span
         raise NotEnoughDataError(f"{features.name} holds {first} to {last}, nothing up to {year}")
     rows = known.table()
-    days = rows["day"].cast(pa.int32()).to_numpy()
-    labels = rows[label_column(target.name)].to_numpy().astype(np.float32, copy=False)
-    newest = newest_labelled_day(days, labels)
+    days, labels = _days_and_labels(target, rows)
     return manifest(
-        plan_split(int(year), day_date(days.min()), newest),
+        plan_split(int(year), day_date(days.min()), _newest_labelled(target, features.whole())),
         days,
         labels,
         classification=target.task == "classification",
         features_lake_version=features.version,
     )
+
+
+def _newest_labelled(target: ForecastTarget, features: TablePartitions) -> date:
+    """The newest labelled day of the table; of its newest years only those are read that are needed to find it."""
+    for year in sorted(features, reverse=True):
+        days, labels = _days_and_labels(target, features[year])
+        if not np.isnan(labels).all():
+            return newest_labelled_day(days, labels)
+    return newest_labelled_day(*_days_and_labels(target, features.table()))
+
+
+def _days_and_labels(target: ForecastTarget, rows: pa.Table) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    days = rows["day"].cast(pa.int32()).to_numpy()
+    return days, rows[label_column(target.name)].to_numpy().astype(np.float32, copy=False)

@@ -52,10 +52,10 @@ def plan_runs(coverage: Coverage, test_years: Iterable[int], forecast_days: int)
 def refuse_years_without_split(coverage: Coverage, stored_months: Iterable[str], plan: Iterable[StageRun]) -> None:
     """NotEnoughDataError when a year of the plan cannot be trained, validated and tested on what is covered.
 
-    What the lake holds already (its months, YYYY-MM) counts too: a source may hold the newest days alone.
+    What the lake holds already (its months, YYYY-MM) counts too: a source may hold the newest days alone, or old ones.
     """
     first_day = _first_day(coverage, stored_months)
-    newest_labelled = coverage.last_day - _DAY
+    newest_labelled = max([coverage.last_day, *_first_days(stored_months)]) - _DAY
     for run in plan:
         if run.job == LEARN:
             for year in range(int(run.first), int(run.last) + 1):
@@ -79,7 +79,11 @@ def too_short_to_learn(coverage: Coverage, stored_months: Iterable[str]) -> str 
 
 
 def _first_day(coverage: Coverage, stored_months: Iterable[str]) -> date:
-    return min([coverage.first_day, *(date.fromisoformat(f"{month}-01") for month in stored_months)])
+    return min([coverage.first_day, *_first_days(stored_months)])
+
+
+def _first_days(months: Iterable[str]) -> list[date]:
+    return [date.fromisoformat(f"{month}-01") for month in months]
 
 
 def ingest_runs(months: Iterable[str]) -> list[StageRun]:

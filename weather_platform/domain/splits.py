@@ -3,8 +3,9 @@
 What belongs here: the calendar of a split, its masks over rows, its manifest and its invariants. What does
 not: features, models, or how a comparison is judged (`promotion`).
 
-A year is COMPLETE when observations reach its 31 December. The label of a day comes from the next day, so
-that is the case when the newest labelled day is 30 December or later.
+A year is COMPLETE when the observations of the whole table reach its 31 December, or go beyond it: nothing of it is
+still to come, be there rows of its last days or not. The label of a day comes from the next day, so that is the case
+when the newest labelled day is 30 December of the year or later.
 
 * complete year Y: test = Y, validation = Y-1, train = everything before
 * newest, unfinished year: test = the 90 days up to the newest labelled day, validation = the 365 days before
@@ -107,8 +108,9 @@ class Split:
 def plan_split(year: int, first_day: date, newest_labelled_day: date) -> Split:
     """The split of one test year, from nothing but dates.
 
-    ``first_day`` is the oldest day of the table, ``newest_labelled_day`` the newest day with any label.
-    NotEnoughDataError when the year has no labelled day or when the days before it do not suffice.
+    ``first_day`` is the oldest day of the table, ``newest_labelled_day`` the newest day of the whole table with any
+    label, days after the year included: they make the year a complete one. NotEnoughDataError when the year has no
+    labelled day or when the days before it do not suffice.
     """
     if newest_labelled_day < date(year, 1, 1):
         raise NotEnoughDataError(

@@ -79,6 +79,10 @@ class TablePartitions(Mapping[str, pa.Table]):
         """The same view of the partitions up to and including this key, in the order of keys."""
         return self.only(present for present in self._rows if present <= key)
 
+    def whole(self) -> "TablePartitions":
+        """The same view of every stored partition of the table, whether requested or not."""
+        return TablePartitions(self._snapshot, self._snapshot.row_counts(), columns=self._columns, where=self._where)
+
     def select(self, columns: Iterable[str]) -> "TablePartitions":
         """The same partitions with these columns only."""
         return TablePartitions(self._snapshot, self._rows, columns=tuple(columns), where=self._where)

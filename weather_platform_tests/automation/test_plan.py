@@ -88,6 +88,14 @@ def test_what_the_lake_holds_already_counts_as_data_before_the_year() -> None:
         refuse_years_without_split(newest, [], plan)
 
 
+def test_a_source_that_ends_within_a_year_is_refused_as_a_complete_one_when_later_months_are_stored() -> None:
+    spring = Coverage(date(2012, 1, 1), date(2013, 11, 30))
+    plan = plan_runs(spring, [2013], 14)
+    refuse_years_without_split(spring, ["2013-11"], plan)
+    with pytest.raises(NotEnoughDataError, match="the split of 2013 leaves no day for train"):
+        refuse_years_without_split(spring, ["2013-11", "2014-01"], plan)
+
+
 @given(
     first=st.dates(date(1950, 1, 1), date(2100, 1, 1)),
     length=st.integers(0, 20_000),
