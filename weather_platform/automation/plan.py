@@ -1,15 +1,18 @@
 """The plan that materialises the whole graph: which stage job runs over which partitions, in which order.
 
-What belongs here: the arithmetic of ranges. What does not: starting runs (the CLI does, on the real instance).
+What belongs here: the arithmetic of ranges, and the run config that goes with one. What does not: starting runs
+(the CLI does, on the real instance).
 """
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date, timedelta
+from typing import Any
 
 from weather_platform.domain.features import HISTORY_DAYS
 from weather_platform.domain.splits import days_needed, plan_split
 from weather_platform.errors import NotEnoughDataError, SourceError
+from weather_platform.partitions import days_of_month
 from weather_platform.sources import Coverage
 
 INGEST, PROCESS, LEARN, FORECAST, WATCH = "ingest", "process", "learn", "forecast", "watch"
@@ -84,6 +87,12 @@ def _first_day(coverage: Coverage, stored_months: Iterable[str]) -> date:
 
 def _first_days(months: Iterable[str]) -> list[date]:
     return [date.fromisoformat(f"{month}-01") for month in months]
+
+
+def newest_split(target: str, month: str) -> dict[str, Any]:
+    """The run config of `learn` that splits the newest data at the end of a month (YYYY-MM), for the month's year."""
+    config = {"kind": "newest", "as_of": days_of_month(month)[1].isoformat()}
+    return {"ops": {f"{target}__split": {"config": config}}}
 
 
 def ingest_runs(months: Iterable[str]) -> list[StageRun]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import dagster as dg
 
 from weather_platform.automation.notices import WILL_RETRY
-from weather_platform.automation.plan import LEARN
+from weather_platform.automation.plan import LEARN, newest_split
 from weather_platform.database import Database, RetrainingRecord
 from weather_platform.domain.retraining import Action
 from weather_platform.domain.targets import TARGETS, ForecastTarget
@@ -66,13 +66,14 @@ def open_decision(database: Database, target: str) -> RetrainingRecord | None:
 
 
 def training_of(record: RetrainingRecord, assets: Sequence[dg.AssetKey]) -> dg.RunRequest:
-    """The run that a decision asks for: these assets of the target, for the year of the decided month.
+    """The run that a decision asks for: these assets of the target, on the newest data at the end of the decided month.
 
     The id of the decision is the run key, so that Dagster starts it once however often it is asked.
     """
     return dg.RunRequest(
         run_key=str(record.id),
         partition_key=record.month[:4],
+        run_config=newest_split(record.target, record.month),
         asset_selection=sorted(assets),
         tags=tags_of_training(record),
     )

@@ -126,7 +126,8 @@ def _split(lake: Lake, target: str, year: int, version: int) -> str:
     except LakeError:
         return f"lake version {version} of table '{table}' was vacuumed"
     spans = f"trained on {split.train}, validated on {split.validation}, tested on {split.test}"
-    return f"{spans} (test year {year}, lake version {version} of table '{table}')"
+    rule = f"test year {year}" if split.as_of is None else f"the newest days as of {split.as_of}"
+    return f"{spans} ({rule}, lake version {version} of table '{table}')"
 
 
 def _add_rows(tree: Tree, lake: Lake, history: RunHistory, target: ForecastTarget, forecast: Mapping[str, Any]) -> None:

@@ -11,7 +11,7 @@ from datetime import date, timedelta
 
 import dagster as dg
 
-from weather_platform.automation.plan import LEARN, StageRun
+from weather_platform.automation.plan import LEARN, StageRun, newest_split
 from weather_platform.build import build_definitions
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.progress import console_of_errors, doing
@@ -26,12 +26,12 @@ from weather_platform.stores import application_database, open_lake
 
 
 def retrain(settings: Settings, target: str, why: str) -> list[str]:
-    """Record the request and train the target on the newest year that is stored; the lines to print.
+    """Record the request and train the target on the newest data that are stored; the lines to print.
 
     WeatherError when the training fails, after that was recorded too.
     """
     require_home(settings)
-    month, year = _newest(settings)
+    month = _newest(settings)
     with doing("making the asset graph"):
         definitions = build_definitions(settings)
     with open_instance(settings) as instance, closing(application_database(settings)) as database:
@@ -39,8 +39,8 @@ def retrain(settings: Settings, target: str, why: str) -> list[str]:
         record = _asked(database, settings, target, month, why)
         tags = {RETRAINING_TAG: str(record.id)}
         try:
-            run = StageRun(LEARN, year, year)
-            execute(definitions, instance, run, console_of_errors(), targets=[target], tags=tags)
+            run, config = StageRun(LEARN, month[:4], month[:4]), newest_split(target, month)
+            execute(definitions, instance, run, console_of_errors(), targets=[target], run_config=config, tags=tags)
         except (WeatherError, KeyboardInterrupt) as error:
             for failed in instance.get_runs(filters=dg.RunsFilter(tags=tags), limit=1):
                 record_failure(instance, failed, str(error) or "interrupted", database)
@@ -66,14 +66,15 @@ def veto(settings: Settings, target: str, months: int, why: str) -> str:
     return f"{target}: no month's decision starts a training until {until}; `--veto --months 0` ends that earlier"
 
 
-def _newest(settings: Settings) -> tuple[str, str]:
-    """The newest month with rows, and the newest year with features."""
+def _newest(settings: Settings) -> str:
+    """The newest month with rows of the newest year with features."""
     lake = open_lake(settings)
     months = [month for month, rows in lake.row_counts("raw_observations", "month").items() if rows]
     years = [year for year, rows in lake.row_counts("features", "year").items() if rows]
-    if not months or not years:
+    within = [month for month in months if month[:4] == max(years, default="")]
+    if not within:
         raise PartitionMissingError("there are no features yet; `weather run` or `weather demo` makes them")
-    return max(months), max(years)
+    return max(within)
 
 
 def _asked(database: Database, settings: Settings, target: str, month: str, why: str) -> RetrainingRecord:

@@ -18,6 +18,7 @@ from weather_platform.domain.splits import (
     manifest,
     near_standing_exam,
     newest_labelled_day,
+    plan_newest_split,
     plan_split,
     split_from_manifest,
     verify_kinds,
@@ -63,6 +64,30 @@ def test_the_newest_unfinished_year_is_tested_on_its_newest_90_labelled_days() -
 
 def test_in_january_the_test_days_reach_back_into_the_year_before() -> None:
     assert plan_split(2026, FIRST, date(2026, 1, 5)).test.first == date(2025, 10, 8)
+
+
+@pytest.mark.parametrize("as_of", [date(2015, 12, 31), date(2015, 6, 30), date(2016, 1, 31), date(2016, 2, 29)])
+def test_the_newest_data_are_split_at_any_day_of_the_year(as_of: date) -> None:
+    newest = as_of - DAY
+    split = plan_newest_split(as_of.year, FIRST, newest, as_of)
+    assert (split.kind, split.as_of, split.complete) == ("newest", as_of, False)
+    assert split.test == Span(newest - 89 * DAY, newest)
+    assert split.validation == Span(split.test.first - 365 * DAY, split.test.first - 2 * DAY)
+    assert split.train == Span(FIRST, split.validation.first - 2 * DAY)
+    days = _days(FIRST, as_of + 100 * DAY)
+    verify_parts(split, days, split.parts(days))
+    assert days[split.parts(days).standing_exam].max() <= day_number(newest), "nothing after the day is looked at"
+
+
+def test_a_newest_split_needs_a_day_of_its_year_labels_of_that_year_and_days_before_them() -> None:
+    end_of_june = date(2015, 6, 30)
+    for year, newest, as_of in ((2014, end_of_june - DAY, end_of_june), (2015, end_of_june, end_of_june)):
+        with pytest.raises(InvariantError, match="the day must be of that year, and labels end before it"):
+            plan_newest_split(year, FIRST, newest, as_of)
+    with pytest.raises(NotEnoughDataError, match="2016 has no labelled day"):
+        plan_newest_split(2016, FIRST, date(2015, 12, 30), date(2016, 1, 31))
+    with pytest.raises(NotEnoughDataError, match="no day for train"):
+        plan_newest_split(2015, date(2014, 6, 1), date(2015, 6, 29), date(2015, 6, 30))
 
 
 def test_a_year_without_a_labelled_day_has_no_split() -> None:
@@ -189,6 +214,7 @@ def test_a_manifest_counts_what_is_there_and_gives_the_split_back() -> None:
     labels[::5] = np.nan
     table = manifest(split, days, labels, classification=True, features_lake_version=7)
     assert split_from_manifest(table) == split
+    assert set(table["kind"].to_pylist()) == {"complete_year"}
     rows = {row["part"]: row for row in table.to_pylist()}
     assert set(rows) == {"train", "validation", "test", "standing_exam"}
     for part, row in rows.items():
@@ -199,6 +225,17 @@ def test_a_manifest_counts_what_is_there_and_gives_the_split_back() -> None:
         assert row["balance"] == pytest.approx(np.nanmean(labels[mask]))
         assert row["features_lake_version"] == 7
     assert rows["test"]["days"] == 365
+
+
+def test_a_manifest_says_that_it_is_of_the_newest_days_and_an_older_one_is_of_a_year() -> None:
+    split = plan_newest_split(2015, FIRST, date(2015, 6, 29), date(2015, 6, 30))
+    days = _days(FIRST, date(2015, 12, 31))
+    table = manifest(split, days, (days % 2).astype(np.float32), classification=True)
+    assert split_from_manifest(table) == split
+    assert set(table["kind"].to_pylist()) == {"newest"}
+    assert set(table["as_of"].to_pylist()) == {date(2015, 6, 30)}
+    old = table.drop_columns(["kind", "as_of"])
+    assert split_from_manifest(old) == replace(split, as_of=None)
 
 
 def test_a_manifest_of_a_regression_target_has_no_positives() -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import dagster as dg
@@ -9,6 +10,7 @@ import pytest
 
 from weather_platform.assets.retraining import facts_of
 from weather_platform.domain.retraining import Action, Outcome
+from weather_platform.domain.splits import split_from_manifest
 from weather_platform.domain.targets import TARGETS
 from weather_platform.resources.registry import PRODUCTION
 from weather_platform_tests.database.test_retraining import ASKED, outcome, retraining
@@ -96,6 +98,8 @@ def test_a_decision_becomes_one_run_whose_promotion_is_its_outcome(home: MadeHom
     assert (came.decision_id, came.outcome) == (record.id, Outcome(promotion.decision))
     assert (came.version, came.reason) == (2, promotion.reasons[0])
     assert came.dagster_run_id == promotion.dagster_run_id
+    split = split_from_manifest(home.lake.snapshot(f"{TARGET}__split").read(keys=["2016"]))
+    assert (split.kind, split.as_of) == ("newest", date(2016, 3, 31)), "the newest data, not the year"
     assert home.registry.version(TARGET, 2).tested_through > home.registry.version(TARGET, 1).tested_through
     assert requested(home) == [], "nothing is asked for twice"
     # The month again: it has been tried, so it waits.
@@ -186,6 +190,8 @@ def test_a_person_who_asks_is_recorded_and_served_at_once(home: MadeHome) -> Non
     assert record.reasons[0].endswith("asked for it: new stations since May")
     assert (came.outcome, came.version) == (Outcome(home.database.decisions(TARGET)[-1].decision), 2)
     assert f"{TARGET}: {came.outcome} version 2: " in done.out
+    split = split_from_manifest(home.lake.snapshot(f"{TARGET}__split").read(keys=["2016"]))
+    assert (split.kind, split.as_of) == ("newest", date(2016, 3, 31))
     assert home.registry.versions("max_temp_tomorrow")[-1].version == 1, "the other target is left alone"
 
 
