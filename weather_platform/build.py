@@ -23,6 +23,7 @@ from weather_platform.assets.production import production_asset, promotion_asset
 from weather_platform.assets.raw import raw_assets
 from weather_platform.assets.retraining import retraining_asset
 from weather_platform.assets.splits import split_asset
+from weather_platform.automation.conditions import automation_conditions, condition_sensor
 from weather_platform.automation.import_model import import_job
 from weather_platform.automation.jobs import stage_jobs
 from weather_platform.automation.notices import notice_sensors
@@ -94,12 +95,17 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
             *retraining_checks(target),
             *endpoint_checks(target),
         ]
+    conditions = automation_conditions(settings)
     return dg.Definitions(
-        assets=assets,
+        assets=[
+            asset.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=conditions.get(spec.key)))
+            for asset in assets
+        ],
         asset_checks=checks,
         jobs=[*stage_jobs(), rollback_job(), import_job()],
         sensors=[
             *observation_sensors(settings, status),
+            condition_sensor(status),
             *retraining_sensors(status),
             *notice_sensors(settings, settings.now, status),
         ],

@@ -20,6 +20,7 @@ LONG = (
     "e2e/test_retraining.py",
     "e2e/test_moved_home.py",
     "e2e/test_update.py",
+    "e2e/test_conditions.py",
     "e2e/test_carried_model.py",
     "old_homes/test_old_homes.py",
     "serving/test_bento.py",

@@ -69,7 +69,10 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         issued = forecast_rows(
             target, rows, predictor, model, context.run.run_id, run_created_at(context.instance, context.run.run_id)
         )
-        database.replace_forecasts(target.name, model.version, issue_days[0], issue_days[-1], issued)
+        span = (issue_days[0], issue_days[-1])
+        before = database.forecasts(target.name, *span, model_version=model.version)
+        issued = after_the_fact(issued, before, ~np.isnan(rows.labels))
+        database.replace_forecasts(target.name, model.version, *span, issued, features_lake_version=features.version)
         stored_source = lake_source(lake.lake()) or "unknown"
         for day in issue_days:
             rows_of_day = int(np.count_nonzero(rows.day == day_number(day)))
@@ -92,6 +95,40 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
             )
 
     return forecasts
+
+
+def after_the_fact(issued: pa.Table, before: pa.Table, answered: NDArray[np.bool_]) -> pa.Table:
+    """The forecasts of days that the same version forecast before, told from those that nobody could know better.
+
+    `answered` marks the rows whose next day is observed. Of these, one that says what it said before stays as it was
+    issued; one that says something else, or is of a station that did not report then, is a `hindcast`.
+    """
+    again = pc.and_(pa.array(answered), pc.is_in(issued["day"], pc.unique(before["day"])))
+    if not pc.any(again).as_py():
+        return issued
+    order = pa.table({"at": np.arange(issued.num_rows)})
+    keys, said = ("station", "day"), ("probability", "value")
+    known = before.select([*keys, *said, *_ISSUE])
+    known = known.rename_columns([name if name in keys else f"before_{name}" for name in known.column_names])
+    joined = issued.append_column("at", order["at"]).join(known, list(keys)).sort_by("at")
+    same = pc.and_(
+        pc.is_valid(joined["before_issued_at"]),
+        pc.equal(
+            pc.coalesce(joined["probability"], joined["value"]),
+            pc.coalesce(joined["before_probability"], joined["before_value"]),
+        ),
+    )
+    same = pc.and_(again, pc.fill_null(same, False))
+    changed = pc.and_(again, pc.invert(same))
+    told = {name: pc.if_else(same, joined[f"before_{name}"], issued[name]) for name in _ISSUE}
+    told["kind"] = pc.if_else(changed, "hindcast", told["kind"])
+    for name, values in told.items():
+        issued = issued.set_column(issued.column_names.index(name), FORECASTS_SCHEMA.field(name), values)
+    return issued
+
+
+_ISSUE = ("kind", "issued_at", "dagster_run_id")
+"""What a forecast says of its own making."""
 
 
 def forecast_map(

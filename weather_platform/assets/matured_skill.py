@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 
 from weather_platform.assets.catalogue import described, shared
 from weather_platform.database import Database
+from weather_platform.domain.day_versions import DayVersions
+from weather_platform.domain.forecast_days import state_of_month
 from weather_platform.domain.matured import (
     COUNTS,
     HEADINGS,
@@ -34,6 +36,7 @@ from weather_platform.domain.matured import (
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.errors import PartitionMissingError
 from weather_platform.io_managers.costs import metered
+from weather_platform.io_managers.stored import FEATURES_TABLE, LABELS, MEASURED_OF, Stored, newest_event, stored_by
 from weather_platform.lake import Lake
 from weather_platform.lake.partitions import TablePartitions
 from weather_platform.lake.provenance import lake_source, made_from
@@ -75,7 +78,10 @@ def matured_skill_asset(target: ForecastTarget, months: dg.TimeWindowPartitionsD
         states = dict(zip(stations["id"].to_pylist(), stations["state"].to_pylist(), strict=True))
         references = cache(partial(references_of, target, registry, lake.lake()))
         facts = lru_cache(maxsize=1)(partial(facts_of, target, lake.lake()))  # months of a year follow each other
+        features = cache(partial(newest_event, context.instance, dg.AssetKey(FEATURES_TABLE), read=stored_by))
         for month in context.partition_keys:
+            # Before the rows: what arrives meanwhile makes the month be measured again.
+            state = _state(target, month, database, features(month[:4]))
             issued = database.forecasts(target.name, *days_of_month(month))
             matured = nothing_matured()
             if issued.num_rows:
@@ -83,7 +89,7 @@ def matured_skill_asset(target: ForecastTarget, months: dg.TimeWindowPartitionsD
             database.replace_matured_skill(
                 target.name, month, matured, measured_at=measured_at, dagster_run_id=context.run.run_id
             )
-            context.add_asset_metadata(told(target, matured), partition_key=month)
+            context.add_asset_metadata(told(target, matured) | {MEASURED_OF: state}, partition_key=month)
         newest = context.partition_keys[-1]
         context.add_asset_metadata(
             pictures_of(
@@ -95,6 +101,13 @@ def matured_skill_asset(target: ForecastTarget, months: dg.TimeWindowPartitionsD
         )
 
     return matured_skill
+
+
+def _state(target: ForecastTarget, month: str, database: Database, features: Stored | None) -> str:
+    """What there is to measure of a month."""
+    first, last = days_of_month(month)
+    days = [each for each in database.forecast_days(target.name) if first <= each.day <= last]
+    return state_of_month(days, features.days(LABELS) if features else DayVersions({}))
 
 
 def facts_of(target: ForecastTarget, lake: Lake, year: str) -> pa.Table:

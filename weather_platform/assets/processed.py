@@ -23,6 +23,7 @@ from weather_platform.assets.passed_over import pass_over
 from weather_platform.errors import InvariantError
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.lake import filled_from, partition_metadata, read_from
+from weather_platform.io_managers.stored import changes_of
 from weather_platform.lake import CoveredPartitions, Lake, Replaced, TablePartitions
 from weather_platform.resources.dbt import BATCH_ROWS, CleanedYears, DbtCleaning, batches_of_years
 from weather_platform.resources.lake import LakeResource
@@ -80,7 +81,10 @@ def processed_assets(settings: Settings, years: dg.TimeWindowPartitionsDefinitio
         years = [year for year in context.partition_keys if year not in passed_over]
         for stored in publish_years(cleaning, lake.lake(), raw_observations, stations, years):
             for table, metadata in stored.metadata.items():
-                context.add_asset_metadata({**metadata, **origin}, asset_key=table, partition_key=stored.year)
+                changed = changes_of(context.instance, lake.lake(), table, stored.year, stored.versions[table])
+                context.add_asset_metadata(
+                    {**metadata, **origin, **changed}, asset_key=table, partition_key=stored.year
+                )
         for table in ("quarantined_observations", "observations"):
             yield dg.MaterializeResult(asset_key=table)
 
@@ -94,6 +98,7 @@ class PublishedYear:
         self, year: str, cleaned: CleanedYears, raw: int, observations: Replaced, quarantined: Replaced
     ) -> None:
         self.year = year
+        self.versions = {"observations": observations.version, "quarantined_observations": quarantined.version}
         faults = {column: sum(kinds.values()) for column, kinds in cleaned.cell_faults.get(year, {}).items()}
         counts = {
             "raw_rows": raw,

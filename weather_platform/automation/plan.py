@@ -10,8 +10,11 @@ from datetime import date, timedelta
 from typing import Any
 
 from weather_platform.domain.features import HISTORY_DAYS
+from weather_platform.domain.forecast_days import ForecastDay, state_of_month
 from weather_platform.domain.splits import days_needed, plan_split
 from weather_platform.errors import NotEnoughDataError, SourceError
+from weather_platform.io_managers.stored import INPUTS, LABELS, OBSERVATIONS_TABLE, ROWS, Stored
+from weather_platform.lake.provenance import RAW_TABLE
 from weather_platform.partitions import days_of_month
 from weather_platform.sources import Coverage
 
@@ -101,48 +104,116 @@ def ingest_runs(months: Iterable[str]) -> list[StageRun]:
     return [StageRun(INGEST, _month_key(group[0]), _month_key(group[-1])) for group in groups]
 
 
-def cleaning_runs(received: Mapping[str, int], cleaned: Mapping[str, int]) -> list[StageRun]:
-    """The runs that clean every year with a received month, and make its features.
-
-    `received` maps months, and `cleaned` years, to the moment of their newest materialisation (Dagster's storage id): a
-    year that was cleaned after all of its months is left alone.
-    """
-    stale = {month[:4] for month, at in received.items() if at > cleaned.get(month[:4], 0)}
-    return _year_runs(stale, only=None)
-
-
-def feature_runs(received: Mapping[str, int], made: Mapping[str, int], observed: Collection[str]) -> list[StageRun]:
-    """The runs that make the features of years that a received month touches and that are older than it.
-
-    January labels the last day of the year before, and December is the history of the next year's first days.
-    `observed` are the years with observations: others have no features.
-    """
-    stale = {
-        year
-        for month, at in received.items()
-        for year in _years_touched(month)
-        if year in observed and at > made.get(year, 0)
+def years_to_clean(raw: Mapping[str, Stored], cleaned: Mapping[str, Stored]) -> dict[str, str]:
+    """The years with a raw month that their clean rows were not made from yet, each with the version of that month."""
+    newest: dict[str, int] = {}
+    for month, stored in raw.items():
+        newest[month[:4]] = max(newest.get(month[:4], -1), stored.version)
+    return {
+        year: f"raw_observations {version}"
+        for year, version in newest.items()
+        if year not in cleaned or cleaned[year].read.get(RAW_TABLE, -1) < version
     }
-    return _year_runs(stale, only="features")
+
+
+def years_to_make_features_of(observed: Mapping[str, Stored], made: Mapping[str, Stored]) -> dict[str, str]:
+    """The years whose features were made before their observations, each with the version of the observations.
+
+    The first day of the next year labels the last one, and the last days of the year before are the history of the
+    first: when one of these days changed, the year is made again. Years without an observation have no features.
+    """
+    behind: dict[str, str] = {}
+    for year, stored in observed.items():
+        if not stored.rows:
+            continue
+        first, last = date(int(year), 1, 1), date(int(year), 12, 31)
+        before, after = observed.get(str(int(year) - 1)), observed.get(str(int(year) + 1))
+        newest = max(
+            stored.version,
+            _changed(before, ROWS, [first - at * _DAY for at in range(1, HISTORY_DAYS + 1)]),
+            _changed(after, ROWS, [last + _DAY]),
+        )
+        if year not in made or made[year].read.get(OBSERVATIONS_TABLE, -1) < newest:
+            behind[year] = f"observations {newest}"
+    return behind
 
 
 def days_to_forecast(
-    newest_observed: date, changed: Iterable[date], forecast: Collection[date], first_days: int
-) -> list[date]:
-    """The days that one version has yet to forecast, or has to forecast again, ascending.
+    features: Mapping[str, Stored], forecast: Iterable[ForecastDay], version: int, first_days: int
+) -> dict[date, str]:
+    """The days that one model version has yet to forecast, or has to forecast again, ascending.
 
-    `forecast` are the days that it has forecast. New are those after the newest of them: the newest `first_days`, and
-    all from the first changed one on (not for a version without any). Again come those of them whose features look back
-    on a changed day.
+    New are those after the newest that it has forecast: the newest `first_days` with a report, and all whose features
+    changed since its newest forecasts were made; and of the newest `first_days` those whose first report came late.
+    Again come those of its days whose features changed after it forecast them. Each day with the model version and the
+    version of the features that changed it.
     """
-    changed = list(changed)
-    first = newest_observed - (first_days - 1) * _DAY
-    if forecast:
-        after = max(forecast) + _DAY
-        first = max(after, min([first, *(day for day in changed if day >= after)]))
-    new = {first + at * _DAY for at in range((newest_observed - first).days + 1)}
-    touched = {day + at * _DAY for day in changed for at in range(HISTORY_DAYS + 1)}
-    return sorted(new | (touched & set(forecast)))
+    changed_in: dict[date, int] = {}
+    unknown: dict[str, int] = {}
+    for year, stored in features.items():
+        record = stored.days(INPUTS)
+        changed_in |= dict(record.items())
+        unknown[year] = record.oldest()
+    observed = [stored.last_day for stored in features.values() if stored.last_day is not None]
+    if not observed:
+        return {}
+    read = {
+        day.day: unknown.get(f"{day.day:%Y}", -1) if day.features_lake_version is None else day.features_lake_version
+        for day in forecast
+        if day.model_version == version
+    }
+    window = max(observed) - (first_days - 1) * _DAY
+    oldest, newest = min(read, default=date.max), max(read, default=date.min)
+    newest_read = max(read.values(), default=-1)
+
+    def wanted(day: date, at: int) -> bool:
+        if day in read:
+            return at > read[day]
+        late = bool(read) and at > newest_read
+        return (day >= window or late) if day > newest else (day >= window and day > oldest and late)
+
+    asked = {day for day, at in changed_in.items() if wanted(day, at)}
+    return {day: f"version {version}, features {changed_in[day]}" for day in sorted(asked)}
+
+
+def months_to_measure(
+    features: Mapping[str, Stored], forecast: Iterable[ForecastDay], measured: Mapping[str, str]
+) -> dict[str, str]:
+    """The months whose forecasts, or what happened after them, are not what was measured, each with what is there now.
+
+    `measured` has what each month was measured of; "" is a month of an older version of the platform, which did not
+    say, and is left alone.
+    """
+    days: dict[str, list[ForecastDay]] = {}
+    for each in forecast:
+        days.setdefault(_month(each.day), []).append(each)
+    behind = {}
+    for month, of_month in sorted(days.items()):
+        stored = features.get(month[:4])
+        if stored is None:
+            continue  # what happened is not known
+        state = state_of_month(of_month, stored.days(LABELS))
+        if measured.get(month) not in ("", state):
+            behind[month] = state
+    return behind
+
+
+def months_to_report_again(features: Mapping[str, Stored], reported: Mapping[str, int]) -> dict[str, str]:
+    """The reported months before the newest whose features changed after their report.
+
+    `reported` has the version of the features that each report was made from. A month is reported on for the first time
+    when it has ended, by the clock; the newest month still grows.
+    """
+    newest = max((stored.last_day for stored in features.values() if stored.last_day is not None), default=date.min)
+    changed: dict[str, int] = {}
+    for stored in features.values():
+        for day, version in stored.days(INPUTS).items():
+            changed[_month(day)] = max(changed.get(_month(day), -1), version)
+    return {
+        month: f"features {changed[month]}"
+        for month, read in reported.items()
+        if month < _month(newest) and changed.get(month, -1) > read
+    }
 
 
 def forecast_runs(days: Mapping[str, Collection[date]]) -> list[tuple[StageRun, list[str]]]:
@@ -155,12 +226,6 @@ def forecast_runs(days: Mapping[str, Collection[date]]) -> list[tuple[StageRun, 
     return sorted(targets.items(), key=lambda run: run[0].first)
 
 
-def months_to_measure(changed: Iterable[date], forecast: Iterable[date]) -> list[str]:
-    """The months whose matured skill is another one now: a changed day is the answer to the forecasts of the day
-    before it, and `forecast` are days that were forecast meanwhile."""
-    return sorted({_month(day - _DAY) for day in changed} | {_month(day) for day in forecast})
-
-
 def skill_runs(months: Mapping[str, Collection[str]]) -> list[tuple[StageRun, list[str]]]:
     """The runs that measure the matured skill of each target's months, with the targets of each."""
     targets: dict[StageRun, list[str]] = {}
@@ -171,13 +236,19 @@ def skill_runs(months: Mapping[str, Collection[str]]) -> list[tuple[StageRun, li
     return sorted(targets.items(), key=lambda run: run[0].first)
 
 
-def _years_touched(month: str) -> list[str]:
-    year = int(month[:4])
-    others = {"01": year - 1, "12": year + 1}
-    return [str(year), *([str(others[month[5:]])] if month[5:] in others else [])]
+def drift_runs(months: Collection[str]) -> list[StageRun]:
+    """The runs that report on the drift of these months."""
+    groups = _consecutive(sorted({_month_number(month) for month in months}))
+    return [StageRun(WATCH, _month_key(group[0]), _month_key(group[-1]), only="drift_report") for group in groups]
 
 
-def _year_runs(years: Iterable[str], only: str | None) -> list[StageRun]:
+def _changed(stored: Stored | None, part: str, days: Collection[date]) -> int:
+    """The newest version in which one of these days changed; -1 when that is not known."""
+    return stored.days(part).newest(days) if stored is not None else -1
+
+
+def year_runs(years: Iterable[str], only: str | None = None) -> list[StageRun]:
+    """The runs of `process` over these years."""
     groups = _consecutive(sorted(map(int, years)))
     return [StageRun(PROCESS, str(group[0]), str(group[-1]), only) for group in groups]
 

@@ -75,9 +75,6 @@ def observation_sensors(settings: Settings, status: dg.DefaultSensorStatus) -> l
                 now = Seen(stamp=stamp, code=code, covered=seen.covered)
                 return _nothing(["all that the source has is stored"], cursor=now)
             now, requests = _compare(source, lake, seen)
-        if requests and known is None:
-            # From now on `weather update` can distinguish what is received from what was processed before.
-            updates.settle(context.instance, lake, None)
         now = now.model_copy(update={"stamp": stamp, "code": code})
         for remark in now.remarks:
             context.log.warning(remark)

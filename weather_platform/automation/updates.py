@@ -5,8 +5,7 @@ which runs bring a change in (``automation.plan``), and running them (the `weath
 
 The record is an observation of `raw_observations` in Dagster's event log: the stamp of the source, and the version of
 the stored rows at that moment. While neither has changed, nothing is new, and no file is read. Otherwise the rows of
-each month are compared with the stored ones. Materialisations after the record are not settled: of a run that was
-interrupted, or of one that somebody else started.
+each month are compared with the stored ones.
 """
 
 from dataclasses import dataclass
@@ -30,11 +29,9 @@ STAMP, LAKE_VERSION, CODE = "source_stamp", "lake_version", "code"
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The last moment at which the tables held all that the source had. `stamp` is None when only that moment is
-    known: of a home that this record was not kept for."""
+    """The last moment at which the tables held all that the source had."""
 
-    storage_id: int
-    stamp: str | None
+    stamp: str
     lake_version: int | None
     code: str
 
@@ -45,16 +42,16 @@ def settled(instance: dg.DagsterInstance) -> Settled | None:
         observation = record.asset_observation
         if observation is not None and STAMP in observation.metadata:
             noted: dict[str, Any] = {name: value.value for name, value in observation.metadata.items()}
-            return Settled(record.storage_id, noted[STAMP] or None, noted.get(LAKE_VERSION), noted[CODE])
+            return Settled(noted[STAMP], noted.get(LAKE_VERSION), noted[CODE])
     return None
 
 
-def settle(instance: dg.DagsterInstance, lake: "Lake", stamp: str | None) -> None:
-    """Record that the tables hold what the source of this stamp has; None: that what is stored is processed."""
-    metadata: dict[str, str | int] = {STAMP: stamp or "", CODE: version(DISTRIBUTION)}
+def settle(instance: dg.DagsterInstance, lake: "Lake", stamp: str) -> None:
+    """Record that the tables hold what the source of this stamp has."""
+    metadata: dict[str, str | int] = {STAMP: stamp, CODE: version(DISTRIBUTION)}
     if lake.exists(RAW_TABLE):
         metadata[LAKE_VERSION] = lake.version(RAW_TABLE)
-    said = "All that the source has is stored." if stamp else "All that is stored is processed."
+    said = "All that the source has is stored."
     instance.report_runless_asset_event(dg.AssetObservation(RAW, description=said, metadata=metadata))
 
 
@@ -86,15 +83,3 @@ def changed_stations(source: "Source", lake: "Lake") -> list[str]:
         return []
     known = set(stations_of(lake.read(STATIONS_TABLE)))
     return [station.id for station in source.stations() if station not in known]
-
-
-def unsettled_months(instance: dg.DagsterInstance, known: Settled | None) -> dict[str, int]:
-    """Months (YYYY-MM) that were materialised after the record, with the storage id of their newest one."""
-    found = newest_materialisations(instance, RAW_TABLE)
-    return {month: at for month, at in found.items() if known is None or at > known.storage_id}
-
-
-def newest_materialisations(instance: dg.DagsterInstance, table: str) -> dict[str, int]:
-    """The storage id of the newest materialisation of each partition of a table."""
-    materialised = dg.DagsterEventType.ASSET_MATERIALIZATION
-    return dict(instance.get_latest_storage_id_by_partition(dg.AssetKey(table), materialised))

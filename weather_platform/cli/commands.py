@@ -13,6 +13,7 @@ import typer
 
 from weather_platform.cli.home import ready_dagster_home, tidy
 from weather_platform.cli.progress import doing
+from weather_platform.domain.forecast_days import FORECAST_DAYS
 from weather_platform.errors import SourceError, WeatherError
 from weather_platform.folders import take_home
 from weather_platform.regular_files import DEVICE, kind_of, replace_file
@@ -42,7 +43,6 @@ DEMO_YEARS = 4
 """Calendar years of the demo: two and a half to train on, one to validate, 90 days to test."""
 
 
-FORECAST_DAYS = 14
 """Newest days that a run forecasts unless it is told otherwise."""
 
 

@@ -112,8 +112,6 @@ def run_pipeline(
     chosen = targets or list(TARGETS)
     configs = {INGEST: letting_go()} if let_go else {}
     with open_instance(settings) as instance:
-        if updates.settled(instance) is None:
-            updates.settle(instance, lake, None)
         stages = []
         for stage in plan:
             config = configs.get(stage.job)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
 from rich.console import Console
 
 from weather_platform.automation import plan, updates
+from weather_platform.automation.behind import Behindhand
 from weather_platform.cli.home import open_instance
 from weather_platform.cli.pipeline import row_totals
 from weather_platform.cli.progress import console_of_errors
@@ -24,7 +24,6 @@ from weather_platform.domain.targets import TARGETS
 from weather_platform.errors import PartitionMissingError
 from weather_platform.lake.provenance import RAW_TABLE, refuse_other_source
 from weather_platform.lake.unknown_stations import in_words, unknown_stations
-from weather_platform.partitions import days_of_month
 from weather_platform.resources.registry import PRODUCTION
 from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings
@@ -55,6 +54,7 @@ class Done:
     featured: list[Span] = field(default_factory=list)
     forecast: dict[str, list[Span]] = field(default_factory=dict)
     measured: dict[str, list[Span]] = field(default_factory=dict)
+    reported: list[Span] = field(default_factory=list)
     without_model: list[str] = field(default_factory=list)
     seconds: float = 0.0
     runs: int = 0
@@ -92,19 +92,15 @@ class _Update:
         self._first_days, self._let_go = first_days, let_go
         self._console = console_of_errors()
         self._definitions: dg.Definitions | None = None
+        self._behind = Behindhand()
         self.done = Done()
 
     def run(self) -> None:
         known = updates.settled(self._instance)
         stamp, last_day = self._look(known)
-        if known is None and self.done.changes:
-            # From now on what is received and not processed can be told from what was processed before.
-            updates.settle(self._instance, self._lake, None)
-            known = updates.settled(self._instance)
         self._receive()
-        received = updates.unsettled_months(self._instance, known) if known is not None else {}
-        self._process(received)
-        self._forecast(self._changed_days(received))
+        self._process()
+        self._forecast()
         if known is None or not updates.is_settled(known, self._lake, stamp):
             updates.settle(self._instance, self._lake, stamp)
         self._say(last_day)
@@ -131,67 +127,40 @@ class _Update:
         for run in plan.ingest_runs(change.month for change in self.done.changes):
             self._execute(run, TARGETS, config)
 
-    def _process(self, received: Mapping[str, int]) -> None:
-        """Clean the years of these months; make the features of these years and of the neighbours they touch."""
-        cleaned = self._materialised("observations")
-        for run in plan.cleaning_runs(received, cleaned):
+    def _process(self) -> None:
+        """Clean the years that are behind what was received; make the features that are behind their observations."""
+        for run in plan.year_runs(self._behind.observations(self._instance)):
             self._execute(run, TARGETS)
             self.done.cleaned.append((run.first, run.last))
-        observed = self._lake.partitions("observations", "year")
-        for run in plan.feature_runs(received, self._materialised("features"), observed):
+        for run in plan.year_runs(self._behind.features(self._instance), only="features"):
             self._execute(run, TARGETS)
             self.done.featured.append((run.first, run.last))
 
-    def _forecast(self, changed: set[date]) -> None:
+    def _forecast(self) -> None:
         """Forecast with each Production model what is new or changed, and measure what has matured."""
-        newest = self._newest_observed()
         days: dict[str, list[date]] = {}
         for target in TARGETS:
-            version = self._production(target)
-            if version is None:
+            if self._production(target) is None:
                 self.done.without_model.append(target)
-                continue
-            forecast = self._database.forecast_days(target, version)
-            if newest is not None:
-                days[target] = plan.days_to_forecast(newest, changed, forecast, self._first_days)
+            asked = self._behind.forecasts(self._instance, self._database, target, self._first_days)
+            days[target] = [date.fromisoformat(day) for day in asked]
         for run, targets in plan.forecast_runs(days):
             self._execute(run, targets)
             for target in targets:
                 self.done.forecast.setdefault(target, []).append((run.first, run.last))
         months = {
-            target: [
-                month
-                for month in plan.months_to_measure(changed, days.get(target, ()))
-                if self._database.count_forecasts(target, *days_of_month(month))
-            ]
-            for target in TARGETS
+            target: self._behind.matured_skill(self._instance, self._database, target).keys() for target in TARGETS
         }
         for run, targets in plan.skill_runs(months):
             self._execute(run, targets)
             for target in targets:
                 self.done.measured.setdefault(target, []).append((run.first, run.last))
-
-    def _changed_days(self, received: Iterable[str]) -> set[date]:
-        """The days with other rows. Of a month that was received by an earlier run, all days."""
-        compared = {change.month: change.days for change in self.done.changes}
-        days = {day for of_month in compared.values() for day in of_month}
-        for month in set(received) - compared.keys():
-            first, last = days_of_month(month)
-            days |= {date.fromordinal(at) for at in range(first.toordinal(), last.toordinal() + 1)}
-        return days
-
-    def _newest_observed(self) -> date | None:
-        years = [year for year, rows in self._lake.row_counts("features", "year").items() if rows]
-        if not years:
-            return None
-        newest: date = pc.max(self._lake.snapshot("features").read(keys=[years[-1]], columns=["day"])["day"]).as_py()
-        return newest
+        for run in plan.drift_runs(self._behind.drift(self._instance)):
+            self._execute(run, TARGETS)
+            self.done.reported.append((run.first, run.last))
 
     def _production(self, target: str) -> int | None:
         return serving(self._database.alias_changes(target, PRODUCTION))
-
-    def _materialised(self, table: str) -> dict[str, int]:
-        return updates.newest_materialisations(self._instance, table)
 
     def _execute(self, run: "StageRun", targets: Iterable[str], config: Mapping[str, object] | None = None) -> None:
         if self._definitions is None:
@@ -231,6 +200,8 @@ class _Update:
                     console.print(f"{target}: forecasts issued {_spans(issued)} by version {self._production(target)}")
                 if measured := done.measured.get(target):
                     console.print(f"{target}: matured skill of {_spans(measured)}")
+            if done.reported:
+                console.print(f"drift reported again of {_spans(done.reported)}")
         for target in done.without_model:
             console.print(
                 f"{target}: no Production model, so no forecast; `weather run` trains one, "

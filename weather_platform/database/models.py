@@ -82,6 +82,19 @@ class ForecastRow(Base):
     value_high: Mapped[float | None] = mapped_column(sa.Double)
 
 
+class ForecastDayRow(Base):
+    """A day that a version has forecast, also one without any report: how many forecasts, made from which version of
+    the features table (NULL: an older version of the platform made them, and did not say)."""
+
+    __tablename__ = "forecast_days"
+
+    target: Mapped[str] = mapped_column(sa.Text, primary_key=True)
+    day: Mapped[date] = mapped_column(sa.Date, primary_key=True)
+    model_version: Mapped[int] = mapped_column(sa.Integer, primary_key=True, autoincrement=False)
+    forecasts: Mapped[int] = mapped_column(sa.Integer)
+    features_lake_version: Mapped[int | None] = mapped_column(sa.Integer)
+
+
 class PromotionDecisionRow(Base):
     """One decision about one challenger. Append-only."""
 

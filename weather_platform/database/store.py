@@ -4,10 +4,11 @@ Each call is one transaction. `locked(target)` is the lock across processes unde
 and moved: the only write lock of SQLite, an advisory lock of PostgreSQL; both fall with the process.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from weather_platform.database.models import (
     DriftColumnRow,
     DriftReportRow,
     FailedLoginRow,
+    ForecastDayRow,
     ForecastRow,
     LeaderboardEntryRow,
     PromotionDecisionRow,
@@ -47,6 +49,7 @@ from weather_platform.database.records import (
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.alias_moves import PRODUCTION
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
+from weather_platform.domain.forecast_days import ForecastDay
 from weather_platform.domain.notices import (
     DRIFT_CAUSE,
     RETRAINING_UNKNOWN_CAUSE,
@@ -105,6 +108,7 @@ _CONNECT_SECONDS = 5
 _MIGRATION_LOCK = 20071101
 
 _FORECASTS = Base.metadata.tables[ForecastRow.__tablename__]
+_FORECAST_DAYS = Base.metadata.tables[ForecastDayRow.__tablename__]
 _DECISIONS = Base.metadata.tables[PromotionDecisionRow.__tablename__]
 _LEADERBOARD = Base.metadata.tables[LeaderboardEntryRow.__tablename__]
 _ALIAS_CHANGES = Base.metadata.tables[AliasChangeRow.__tablename__]
@@ -257,18 +261,38 @@ class Database:
             yield TargetLedger(target, connection)
 
     def replace_forecasts(
-        self, target: str, model_version: int, first_day: date, last_day: date, forecasts: pa.Table
+        self,
+        target: str,
+        model_version: int,
+        first_day: date,
+        last_day: date,
+        forecasts: pa.Table,
+        *,
+        features_lake_version: int | None = None,
     ) -> int:
-        """Write all forecasts of one version for these days (inclusive); those that are not among them any more go."""
+        """Write all forecasts of one version for these days (inclusive); those that are not among them any more go.
+
+        `features_lake_version` is the version of the features table that they were made from.
+        """
         rows = _checked_forecasts(forecasts)
         _must_belong(rows, target, model_version, first_day, last_day)
-        columns = _FORECASTS.c
-        old = sa.delete(_FORECASTS).where(
-            columns.target == target, columns.model_version == model_version, columns.day.between(first_day, last_day)
-        )
+        issued = Counter(rows["day"].to_pylist())
+        days = [
+            {
+                "target": target,
+                "day": day,
+                "model_version": model_version,
+                "forecasts": issued[day],
+                "features_lake_version": features_lake_version,
+            }
+            for day in (first_day + timedelta(days=at) for at in range((last_day - first_day).days + 1))
+        ]
         with self._transaction(writing=True) as connection:
-            connection.execute(old)
+            for table in (_FORECASTS, _FORECAST_DAYS):
+                of_version = (table.c.target == target, table.c.model_version == model_version)
+                connection.execute(sa.delete(table).where(*of_version, table.c.day.between(first_day, last_day)))
             _write_forecasts(connection, rows)
+            connection.execute(sa.insert(_FORECAST_DAYS), days)
         return int(rows.num_rows)
 
     def forecasts(
@@ -439,12 +463,16 @@ class Database:
             newest: date | None = connection.execute(sa.select(sa.func.max(columns.day)).where(*asked)).scalar_one()
         return newest
 
-    def forecast_days(self, target: str, model_version: int) -> set[date]:
-        """Every issue day that this version has forecast."""
-        columns = _FORECASTS.c
-        query = sa.select(columns.day).where(columns.target == target, columns.model_version == model_version)
+    def forecast_days(self, target: str) -> list[ForecastDay]:
+        """Every issue day that a version has forecast, also those on which no station reported, by day and version."""
+        columns = _FORECAST_DAYS.c
+        query = (
+            sa.select(columns.day, columns.model_version, columns.forecasts, columns.features_lake_version)
+            .where(columns.target == target)
+            .order_by(columns.day, columns.model_version)
+        )
         with self._transaction() as connection:
-            return set(connection.execute(query.distinct()).scalars())
+            return [ForecastDay(**row) for row in connection.execute(query).mappings()]
 
     def count_forecasts(self, target: str, first_day: date, last_day: date) -> int:
         """How many forecasts of these days (inclusive) there are, of all versions."""

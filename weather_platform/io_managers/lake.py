@@ -28,6 +28,7 @@ import pyarrow as pa
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.io_managers.costs import tell_costs
+from weather_platform.io_managers.stored import changes_of
 from weather_platform.lake import Lake, Replaced, Snapshot, TablePartitions
 from weather_platform.lake.partitions import ComputedPartitions, CoveredPartitions
 from weather_platform.lake.provenance import lake_source, read_version_key
@@ -100,6 +101,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
             told = partition_metadata(replaced)
             source = source or filled_from(lake)  # after the first part is stored: it may be of the raw rows
             told |= source
+            told |= changes_of(context.step_context.instance, lake, table, replaced.key, replaced.version)
             if replaced.key != keys[-1]:
                 del told["dagster/column_schema"]  # once a range: the UI shows the newest, and each event carries it
             context.step_context.add_asset_metadata(told, asset_key=context.asset_key, partition_key=replaced.key)

@@ -22,7 +22,7 @@ from weather_platform.domain.drift import DriftVerdict
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.evidently_report import STATIC_FOLDER, static_files
 from weather_platform.io_managers.costs import tell_costs
-from weather_platform.lake.provenance import made_from
+from weather_platform.lake.provenance import made_from, read_version_key
 from weather_platform.plots import drift_png, markdown_image
 from weather_platform.resources.reports import ReportStore
 
@@ -125,6 +125,7 @@ def _told(record: DriftRecord, store: ReportStore, source: str) -> dict[str, Any
     link = dg.MetadataValue.url if store.uri.startswith("s3://") else dg.MetadataValue.path
     return {
         "rows": verdict.rows,
+        read_version_key("features"): record.features_lake_version,
         "source": source,
         "status": verdict.status,
         "reasons": dg.MetadataValue.json(list(verdict.reasons)),

@@ -1,12 +1,15 @@
 """The forecasts asset: what is stored of a range of days, and what happens when the days are made again."""
 
 from datetime import date, timedelta
+from typing import Any
 
 import dagster as dg
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
+from weather_platform.assets.forecasts import after_the_fact
 from weather_platform.errors import InvariantError
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.stores import mlflow_tracking_uri
@@ -124,3 +127,29 @@ def test_forecasts_of_something_else_are_refused_whole(home: MadeHome, stranger:
     with pytest.raises(InvariantError, match="is not of rain_tomorrow version 1, 2015-06-28 to 2015-06-30"):
         home.database.replace_forecasts(TARGET, 1, DAYS[0], DAYS[-1], rows)
     assert stored(home, NEWEST).equals(before)
+
+
+def issued(station: str, probability: float, *, run: str, kind: str = "live") -> dict[str, Any]:
+    """One forecast of the newest day."""
+    return {"day": DAYS[-1], "station": station, "probability": probability, "kind": kind, "dagster_run_id": run}
+
+
+@pytest.mark.parametrize(("answered", "told"), [
+    (True, {"Albury": ("live", "first"), "Sydney": ("hindcast", "second"), "Cairns": ("hindcast", "second")}),
+    (False, {"Albury": ("live", "second"), "Sydney": ("live", "second"), "Cairns": ("live", "second")}),
+])  # fmt: skip
+def test_a_forecast_that_changes_when_its_answer_is_known_is_a_hindcast(
+    answered: bool, told: dict[str, tuple[str, str]]
+) -> None:
+    before = forecast_table([issued("Albury", 0.2, run="first"), issued("Sydney", 0.4, run="first")])
+    again = forecast_table(
+        [issued("Albury", 0.2, run="second"), issued("Sydney", 0.5, run="second"), issued("Cairns", 0.9, run="second")]
+    )
+    after = after_the_fact(again, before, np.full(3, answered))
+    assert after.schema.equals(again.schema)
+    assert {row["station"]: (row["kind"], row["dagster_run_id"]) for row in after.to_pylist()} == told
+
+
+def test_the_first_forecast_of_a_day_is_live_however_late_it_comes() -> None:
+    first = forecast_table([issued("Albury", 0.2, run="first")])
+    assert after_the_fact(first, first.slice(0, 0), np.array([True])).equals(first)

@@ -209,10 +209,3 @@ def test_what_an_update_brought_in_is_not_requested(filled: Watched) -> None:
         updates.settle(filled.home.instance, filled.home.lake, source.stamp())
     assert filled.tick() == ([], "all that the source has is stored")
     assert filled.tick() == ([], "the source has not changed")
-
-
-def test_what_the_sensor_brought_in_is_left_to_process_for_an_update(filled: Watched) -> None:
-    """A home without any record: the update would otherwise take the received months as processed."""
-    known = updates.settled(filled.home.instance)
-    assert known is not None
-    assert set(updates.unsettled_months(filled.home.instance, known)) == {"2015-01", "2015-02"}

@@ -108,11 +108,17 @@ def test_the_second_update_starts_no_run_and_says_so(july: Updated) -> None:
     assert files_of(july.home.folder / "lake") == kept
 
 
-def test_an_update_after_the_run_that_made_the_home_does_nothing(home: MadeHome) -> None:
-    before = run_ids(home)
+def test_an_update_after_the_run_that_made_the_home_measures_its_forecasts_and_does_nothing_else(
+    home: MadeHome,
+) -> None:
+    before, kept = run_ids(home), files_of(home.folder / "lake")
     done = home.call("update")
-    assert (done.code, done.out) == (0, "nothing new: all that the synthetic source has is stored\n")
-    assert run_ids(home) == before
+    assert (done.code, done.out.count("matured skill of 2015-06\n")) == (0, len(TARGETS))
+    with home.dagster() as instance:
+        assert [instance.get_run_by_id(run).job_name for run in run_ids(home) - before] == ["watch"]  # type: ignore[union-attr]
+    assert files_of(home.folder / "lake") == kept
+    again = home.call("update")
+    assert (again.code, again.out) == (0, "nothing new: all that the synthetic source has is stored\n")
 
 
 def test_a_late_report_of_an_old_month_renews_what_looks_back_on_it_and_nothing_else(home: MadeHome) -> None:
@@ -133,7 +139,7 @@ def test_a_late_report_of_an_old_month_renews_what_looks_back_on_it_and_nothing_
     assert "new or changed: 2014-01 (1 day)" in done.out
     assert home.lake.snapshot("raw_observations").row_counts()["2014-01"] == whole.num_rows
     touched = {name for name, were in before.items() if files(home, *name.split()) != were}
-    assert touched == {"raw_observations 2014-01", "observations 2014", "features 2013", "features 2014"}
+    assert touched == {"raw_observations 2014-01", "observations 2014", "features 2014"}
     assert home.database.forecasts(TARGET, early, early).equals(kept)
     [albury] = home.database.forecasts(TARGET, late, late, station="Albury").to_pylist()
     assert albury["kind"] == "hindcast"

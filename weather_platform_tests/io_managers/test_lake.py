@@ -70,8 +70,8 @@ def clean(context: dg.AssetExecutionContext, raw: TablePartitions, places: pa.Ta
     io_manager_key="lake_io",
     ins={"clean": dg.AssetIn(partition_mapping=AROUND)},
 )
-def features(context: dg.AssetExecutionContext, clean: TablePartitions) -> ComputedPartitions:
-    seen["features"] = list(clean)
+def derived(context: dg.AssetExecutionContext, clean: TablePartitions) -> ComputedPartitions:
+    seen["derived"] = list(clean)
     return ComputedPartitions(context.partition_keys, lambda key: pa.table({"year": [key]}))
 
 
@@ -92,7 +92,7 @@ def daily(context: dg.AssetExecutionContext, clean: CoveredPartitions) -> Comput
     return ComputedPartitions(context.partition_keys, lambda key: pa.table({"day": [key]}), passed_over=seen["daily"])
 
 
-ASSETS = [places, raw, clean, features, model, daily]
+ASSETS = [places, raw, clean, derived, model, daily]
 
 
 @pytest.fixture
@@ -235,7 +235,7 @@ def test_a_year_without_any_month_cannot_be_made(lake: Lake) -> None:
 
 def test_an_upstream_that_was_never_made_is_named(lake: Lake) -> None:
     with pytest.raises(PartitionMissingError, match="asset 'clean' was never materialised; materialise it first"):
-        _make(lake, features, "2008")
+        _make(lake, derived, "2008")
 
 
 def _years(lake: Lake, *years: str) -> None:
@@ -245,18 +245,18 @@ def _years(lake: Lake, *years: str) -> None:
 
 def test_the_years_around_may_be_absent_at_the_ends(lake: Lake) -> None:
     _years(lake, "2008", "2009")
-    _make(lake, features, "2008")
-    assert seen["features"] == ["2008", "2009"]
-    _make(lake, features, "2009")
-    assert seen["features"] == ["2008", "2009"]
+    _make(lake, derived, "2008")
+    assert seen["derived"] == ["2008", "2009"]
+    _make(lake, derived, "2009")
+    assert seen["derived"] == ["2008", "2009"]
 
 
 def test_a_year_beside_the_data_is_made_because_a_backfill_of_what_is_downstream_asks_for_it(lake: Lake) -> None:
     _years(lake, "2008", "2009")
-    _make(lake, features, "2007", "2010")
-    assert seen["features"] == ["2008", "2009"]
-    _make(lake, features, "2010")
-    assert seen["features"] == ["2009"]
+    _make(lake, derived, "2007", "2010")
+    assert seen["derived"] == ["2008", "2009"]
+    _make(lake, derived, "2010")
+    assert seen["derived"] == ["2009"]
     _make(lake, model, "2012")
     assert seen["model"] == ["2008", "2009"]
 
@@ -264,7 +264,7 @@ def test_a_year_beside_the_data_is_made_because_a_backfill_of_what_is_downstream
 def test_a_year_that_reaches_no_data_cannot_be_made(lake: Lake) -> None:
     _years(lake, "2008", "2009")
     with pytest.raises(PartitionMissingError, match="2011; it holds 2008 to 2009: choose partitions inside, or"):
-        _make(lake, features, "2011")
+        _make(lake, derived, "2011")
     with pytest.raises(PartitionMissingError, match="lacks partition 2007"):
         _make(lake, model, "2007")  # nothing after it counts for "all years up to"
 
@@ -293,7 +293,7 @@ def test_a_hole_and_an_empty_upstream_are_errors_for_it_too(lake: Lake) -> None:
 def test_a_hole_among_the_years_around_is_an_error(lake: Lake) -> None:
     _years(lake, "2008", "2010")
     with pytest.raises(PartitionMissingError, match="lacks partition 2009"):
-        _make(lake, features, "2008")
+        _make(lake, derived, "2008")
 
 
 def test_all_years_up_to_one_are_read_in_order_and_a_hole_is_an_error(lake: Lake) -> None:
@@ -313,7 +313,7 @@ def test_the_current_month_and_year_exist(lake: Lake) -> None:
     _make(lake, places)
     _make(lake, raw, month)
     assert _make(lake, clean, year).success
-    assert _make(lake, features, year).success
+    assert _make(lake, derived, year).success
 
 
 @pytest.mark.parametrize(
