@@ -23,6 +23,7 @@ from weather_platform.assets.production import production_asset, promotion_asset
 from weather_platform.assets.raw import raw_assets
 from weather_platform.assets.retraining import retraining_asset
 from weather_platform.assets.splits import split_asset
+from weather_platform.automation.aliases import alias_sensors
 from weather_platform.automation.conditions import automation_conditions, condition_sensor
 from weather_platform.automation.import_model import import_job
 from weather_platform.automation.jobs import stage_jobs
@@ -107,6 +108,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
             *observation_sensors(settings, status),
             condition_sensor(status),
             *retraining_sensors(status),
+            *alias_sensors(settings, settings.now, status),
             *notice_sensors(settings, settings.now, status),
         ],
         resources={**resources_for(settings), **resource_overrides},

@@ -49,7 +49,7 @@ from weather_platform.resources.registry import (
     champion_of,
 )
 from weather_platform.resources.retraining import carried_out, record_failure
-from weather_platform.resources.rollback import keep_or_back_out
+from weather_platform.resources.rollback import keep_or_back_out, keep_or_put_back
 from weather_platform.settings import Settings
 
 
@@ -132,6 +132,10 @@ def production_asset(target: ForecastTarget) -> dg.AssetsDefinition:
             dagster_run_id=context.run.run_id,
             changed_at=run_created_at(context.instance, context.run.run_id),
         )
+        if by_hand := keep_or_put_back(registry, database, target.name, audit):
+            # Logged at once: the run may yet fail by a decision that rests on another version.
+            context.log_event(dg.AssetObservation(context.asset_key, description=by_hand))
+            context.log.warning(by_hand)
         moved = _follow_decisions(registry, database, target, audit)
         current = champion_of(registry, target.name, database.alias_changes(target.name, PRODUCTION))
         if current is None:

@@ -160,6 +160,24 @@ def unfinished_rollback(moves: Sequence[Moved], *, production: int | None, previ
     return production == last.from_version != last.to_version == previous
 
 
+def moved_by_hand(
+    decisions: Sequence[Decided], moves: Sequence[Moved], *, production: int | None, previous: int | None
+) -> bool:
+    """Whether the alias names another version than was recorded, and no interrupted move of the platform explains it.
+
+    False for an alias that is gone: a registry that is empty or was restored from long ago has none either.
+    """
+    if production is None or production == serving(moves):
+        return False
+    if unfinished_rollback(moves, production=production, previous=previous):
+        return False
+    try:
+        due = due_move(decisions, settled=settled_through(moves), production=production)
+    except PromotionConflictError:
+        return True
+    return due is None or due.challenger_version != production
+
+
 def rollback_destination(target: str, moves: Sequence[Moved], *, production: int | None, asked: int | None) -> int:
     """The version to go back to: the one asked for, or the one that served before.
 

@@ -69,6 +69,8 @@ AUTOMATION_CAUSE: Final = "automation failed: "
 QUARANTINE_CAUSE: Final = "quarantined share"
 RETRAINING_UNKNOWN_CAUSE: Final = "retraining not known: "
 """How the cause begins that a decision to retrain lacked facts; the target follows."""
+ALIAS_GONE_CAUSE: Final = "alias gone: "
+"""How the cause begins that Production of a target vanished; the target follows."""
 DRIFT_CAUSE: Final = "drift in "
 """How the cause of every notice about drift begins."""
 
@@ -196,6 +198,21 @@ def production_moved(
         dagster_run_id=run_id,
         opened_at=at,
         happened=True,
+    )
+
+
+def production_gone(*, target: str, version: int, at: datetime) -> Notice:
+    """The alias of a target is gone, and the platform did not take it away."""
+    return Notice(
+        kind=NoticeKind.ALIAS_MOVED,
+        severity=Severity.URGENT,
+        cause=f"{ALIAS_GONE_CAUSE}{target}",
+        title=f"{target}: the Production alias is gone",
+        text=f"version {version} served, and MLflow has no Production alias of {target} any more: somebody deleted it "
+        "(MLflow does not record who), or the registry is another one or was restored from long ago",
+        remedy=f'`weather rollback {target} --to {version} --reason "the alias was lost"` sets it again; '
+        f"if nothing is to serve, follow it by `weather rollback {target} --nowhere`",
+        opened_at=at,
     )
 
 

@@ -25,13 +25,15 @@ from weather_platform.domain.features import FEATURE_VERSION, feature_names
 from weather_platform.domain.model_card import PLOTS, with_pictures
 from weather_platform.domain.reproduction import CodeVersion, Recipe
 from weather_platform.domain.training import CONTRACT_FILE, Contract, GoldenSample, Predictor, sha256
-from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError
+from weather_platform.errors import DigestMismatchError, PromotionConflictError, RegistryError, RegistryUnreachableError
 from weather_platform.resources.mlflow_client import answering, mlflow_client, prepare_mlflow, store_file
 from weather_platform.resources.sqlite_files import MlflowFile
 from weather_platform.settings import Settings
 from weather_platform.stores import application_database, mlflow_tracking_uri
 
 PREVIOUS = "Previous"
+NOT_OURS = "not registered by this platform"
+"""Recorded in place of a digest when an alias was found on a version that this platform did not register."""
 DIGEST_TAG = "sha256"
 GOLDEN_TAG = "golden_sha256"
 SOURCE_TAG = "source"
@@ -385,13 +387,23 @@ class ModelRegistry:
                 conflict = _conflict(target, champion, f"the move to version {to_version}", expected_champion)
             else:
                 conflict = None
-                if champion is not None and champion != to_version:
-                    self._set_alias(ledger, PREVIOUS, (present.get(PREVIOUS), self.version(target, champion)), audit)
+                left = self._known(target, champion) if champion is not None and champion != to_version else None
+                if left is not None:
+                    self._set_alias(ledger, PREVIOUS, (present.get(PREVIOUS), left), audit)
                 if champion != to_version:
                     self._set_alias(ledger, PRODUCTION, (champion, challenger), audit)
         if conflict is not None:
             raise conflict  # outside the lock, so that what was settled stays recorded
         return AliasMove(moved=champion != to_version, from_version=champion, production=challenger)
+
+    def record_found(self, target: str, found: int, audit: Audit) -> bool:
+        """Record that Production was found on `found`; False, and nothing is recorded, when it is elsewhere by now."""
+        with self._database.locked(target) as ledger:
+            present = self.aliases(target)
+            if present.get(PRODUCTION) != found:
+                return False
+            self._settle(ledger, present, None, audit)
+        return True
 
     def withdraw_production(self, target: str, expected: int, audit: Audit) -> None:
         """Take the Production alias away if it is on `expected` still; nothing serves the target then.
@@ -405,7 +417,7 @@ class ModelRegistry:
             champion = present.get(PRODUCTION)
             self._settle(ledger, present, None, audit)
             if champion == expected:
-                ledger.record_alias_change(_change(target, PRODUCTION, expected, None, audit))
+                ledger.record_alias_change(_change(target, PRODUCTION, expected, None, None, audit))
         if champion != expected:
             raise _conflict(target, champion, "its withdrawal", expected)
         with self._database.locked(target), self._asking(f"taking {PRODUCTION} of {target} from version {expected}"):
@@ -420,7 +432,7 @@ class ModelRegistry:
             return
         with self._asking(f"moving {alias} of {model.target} to version {model.version}"):
             self._client.set_registered_model_alias(model.target, alias, str(model.version))
-        ledger.record_alias_change(_change(model.target, alias, before, model, audit))
+        ledger.record_alias_change(_change(model.target, alias, before, model.version, model.digest, audit))
 
     def _settle(
         self, ledger: TargetLedger, present: Mapping[str, int], challenger: RegisteredModel | None, audit: Audit
@@ -432,16 +444,27 @@ class ModelRegistry:
             if alias not in present or present[alias] == recorded:
                 continue
             if alias == PRODUCTION and challenger is not None and present[alias] == challenger.version:
-                ledger.record_alias_change(_change(ledger.target, alias, recorded, challenger, audit))
+                known = (challenger.version, challenger.digest)
+                ledger.record_alias_change(_change(ledger.target, alias, recorded, *known, audit))
                 continue
             found = Audit(
                 decision_id=None,
-                reason=f"{FOUND_SO}moved by an interrupted run or by hand, and not recorded then",
+                reason=f"{FOUND_SO}moved by hand or by an interrupted run; MLflow does not record who moved it",
                 dagster_run_id=audit.dagster_run_id,
                 changed_at=audit.changed_at,
             )
-            model = self.version(ledger.target, present[alias])
-            ledger.record_alias_change(_change(ledger.target, alias, recorded, model, found))
+            model = self._known(ledger.target, present[alias])
+            digest = model.digest if model else NOT_OURS
+            ledger.record_alias_change(_change(ledger.target, alias, recorded, present[alias], digest, found))
+
+    def _known(self, target: str, version: int) -> RegisteredModel | None:
+        """The version; None when somebody else registered it. An outage raises."""
+        try:
+            return self.version(target, version)
+        except RegistryUnreachableError:
+            raise
+        except RegistryError:
+            return None
 
     def verified_files(self, model: RegisteredModel | ModelReference) -> tuple[bytes, bytes]:
         """Contract and model file as they are stored; DigestMismatchError unless they are the registered ones."""
@@ -524,13 +547,15 @@ def _conflict(target: str, champion: int | None, move: str, expected: int | None
     )
 
 
-def _change(target: str, alias: str, before: int | None, model: RegisteredModel | None, audit: Audit) -> AliasChange:
+def _change(
+    target: str, alias: str, before: int | None, version: int | None, digest: str | None, audit: Audit
+) -> AliasChange:
     return AliasChange(
         target=target,
         alias=alias,
         from_version=before,
-        to_version=model.version if model else None,
-        digest=model.digest if model else None,
+        to_version=version,
+        digest=digest,
         decision_id=audit.decision_id,
         reason=audit.reason,
         dagster_run_id=audit.dagster_run_id,

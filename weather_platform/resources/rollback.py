@@ -8,10 +8,23 @@ version that is (``domain.alias_moves``), the compare-and-swap itself (``registr
 from dataclasses import replace
 
 from weather_platform.database import Database
-from weather_platform.domain.alias_moves import CANARY, rollback_destination, version_below
+from weather_platform.domain.alias_moves import (
+    CANARY,
+    moved_by_hand,
+    rollback_destination,
+    serving,
+    version_below,
+    version_name,
+)
 from weather_platform.domain.canary import CanaryResult, require_reproduction
-from weather_platform.errors import CanaryError, RegistryUnreachableError, RollbackRefusedError, WeatherError
-from weather_platform.resources.registry import PRODUCTION, AliasMove, Audit, ModelRegistry, RegisteredModel
+from weather_platform.errors import (
+    CanaryError,
+    PromotionConflictError,
+    RegistryUnreachableError,
+    RollbackRefusedError,
+    WeatherError,
+)
+from weather_platform.resources.registry import PREVIOUS, PRODUCTION, AliasMove, Audit, ModelRegistry, RegisteredModel
 
 
 def require_servable(registry: ModelRegistry, model: RegisteredModel) -> CanaryResult:
@@ -31,8 +44,38 @@ def keep_or_back_out(registry: ModelRegistry, database: Database, model: Registe
     try:
         return require_servable(registry, model)
     except CanaryError as failure:
-        where = _back_out(registry, database, model, replace(audit, reason=f"{CANARY}{failure}"))
+        before = version_below(database.alias_changes(model.target, PRODUCTION), model.version)
+        overruling = _overruling(database, model.target, replace(audit, reason=f"{CANARY}{failure}"))
+        where = _back_out(registry, model.target, model.version, before, overruling)
         raise CanaryError(f"{failure}; {where}") from failure
+
+
+def keep_or_put_back(registry: ModelRegistry, database: Database, target: str, audit: Audit) -> str | None:
+    """Record a move of Production by hand, after its canary; says what came of it, or None without such a move.
+
+    A version that may not serve is put back to the recorded one by compare-and-swap, or to nowhere when that one may
+    not serve either. The canary comes first: a process that is killed leaves a move that is still to be recorded. What
+    cannot be tried, as in an outage, raises and records nothing. Decisions are not overruled: they stay as they were
+    before the hand.
+    """
+    present = registry.aliases(target)
+    found = present.get(PRODUCTION)
+    moves = database.alias_changes(target, PRODUCTION)
+    decisions = database.decisions(target)
+    if found is None or not moved_by_hand(decisions, moves, production=found, previous=present.get(PREVIOUS)):
+        return None
+    recorded = serving(moves)
+    moved = f"Production was moved by hand from {version_name(recorded)} to version {found}"
+    obstacle = _obstacle(registry, target, found)
+    if obstacle is None:
+        kept = registry.record_found(target, found, audit)
+        return f"{moved}, which may serve" if kept else None
+    why = f"{moved}, which may not serve: {obstacle}"
+    try:
+        where = _back_out(registry, target, found, recorded, replace(audit, reason=f"{CANARY}{why}"))
+    except PromotionConflictError as conflict:  # somebody moves it still
+        where = str(conflict)
+    return f"{why}; {where}"
 
 
 def roll_back(
@@ -65,16 +108,13 @@ def withdraw(registry: ModelRegistry, database: Database, target: str, audit: Au
     return present
 
 
-def _back_out(registry: ModelRegistry, database: Database, failed: RegisteredModel, audit: Audit) -> str:
-    """Leave a model that failed its canary; says where Production is now."""
-    target = failed.target
-    overruling = _overruling(database, target, audit)
-    before = version_below(database.alias_changes(target, PRODUCTION), failed.version)
+def _back_out(registry: ModelRegistry, target: str, failed: int, before: int | None, audit: Audit) -> str:
+    """Leave a version that failed its canary for the one before; says where Production is now."""
     obstacle = "no other version served before" if before is None else _obstacle(registry, target, before)
     if before is not None and obstacle is None:
-        registry.move_production(target, before, failed.version, overruling)
+        registry.move_production(target, before, failed, audit)
         return f"Production is back on version {before}"
-    registry.withdraw_production(target, failed.version, overruling)
+    registry.withdraw_production(target, failed, audit)
     return f"nothing serves {target} now, because {obstacle}"
 
 
