@@ -1,8 +1,10 @@
 """Stage models: one trained candidate per target, algorithm and test year.
 
-Trained on the split's training days, stopped early, calibrated and given its threshold on validation, measured on test
-beside persistence and climatology. The candidate goes to MLflow through the model IO manager and no further:
-everything downstream gets a reference, or the model with its digest verified.
+Trained on the split's training days, stopped early, calibrated and given its threshold on validation; then fitted again
+on training and validation days together, with as many rounds and the calibration and threshold of the first fit. The
+refit is measured on test beside persistence and climatology, and is what serves; validation figures are of the first
+fit. The candidate goes to MLflow through the model IO manager and no further: everything downstream gets a reference,
+or the model with its digest verified.
 """
 
 from collections.abc import Mapping
@@ -41,6 +43,13 @@ def config_of(algorithm: Algorithm, settings: Settings) -> type[dg.Config]:
         "threads": (
             int,
             Field(settings.threads, ge=1, description="Threads of training; part of the recipe."),
+        ),
+        "refit": (
+            bool,
+            Field(
+                True,
+                description="Fit what is served again on training and validation days, rounds as in the first fit.",
+            ),
         ),
     } | {
         p.name: (type(p.default), Field(chosen[p.name], ge=p.low, le=p.high, description=p.description))
@@ -83,7 +92,8 @@ def candidate_asset(
         lake: LakeResource,
     ) -> Mapping[str, Candidate | NoCandidate]:
         params = config.model_dump()  # type: ignore[attr-defined]
-        recipe_of_run = TrainingConfig(seed=params.pop("seed"), threads=params.pop("threads"), params=params)
+        seed, threads, refit = (params.pop(name) for name in ("seed", "threads", "refit"))
+        recipe_of_run = TrainingConfig(seed=seed, threads=threads, params=params, refit=refit)
         unsplit = {year: unsplit_reason(split, year) for year in context.partition_keys}
         newest = max((year for year, reason in unsplit.items() if reason is None), default="")
         rows = rows_up_to(target, features, newest)

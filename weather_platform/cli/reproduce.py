@@ -68,7 +68,10 @@ def reproduce(lake: Lake, registry: ModelRegistry, target: str, version: int) ->
         digest=model.digest,
         made_digest=made.digest,
         differences=(*known, *library_differences(recipe.libraries, made.libraries)),
-        parts=tuple(differing_parts(recorded_contract, made.contract_bytes)),
+        parts=tuple(
+            differing_parts(recorded_contract, made.contract_bytes, recipe.first_fit_sha256, made.first_fit_sha256)
+        ),
+        first_fit_sha256=recipe.first_fit_sha256,
     )
 
 

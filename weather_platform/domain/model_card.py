@@ -24,6 +24,12 @@ _SLICE_METRICS: Mapping[Task, tuple[str, ...]] = {
     "regression": ("rmse", "mae", "bias", "coverage_90"),
 }
 _IMPORTANT = 15
+_FITS: Mapping[bool, str] = {
+    False: "Train fits the model; validation stops and calibrates it and is never reported.",
+    True: "Train makes a first fit, which validation stops and calibrates and which is never reported. The model that "
+    "serves is fitted again on train and validation, with as many rounds and the calibration of the first fit.",
+}
+"""By whether there was a second fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +93,9 @@ def _data(facts: CardFacts) -> str:
         f"## Data\n\nSource: {facts.source}. Lake versions: {versions}. Features: version "
         f"{facts.recipe.feature_version}, {len(facts.contract.feature_names)} of them.\n\n"
         f"{_table(('part', 'first day', 'last day', 'labelled rows'), rows, left=3)}\n\n"
-        "Train fits the model; validation stops and calibrates it and is never reported; every figure below is of the "
-        f"test days. Nothing after {facts.contract.tuned_through} had a say in the model. One day between the parts "
-        "and the weeks of the standing exam are left out."
+        f"{_FITS[facts.recipe.refit]} Every figure below is of the test days, by the model that serves. Nothing after "
+        f"{facts.contract.tuned_through} had a say in the model. One day between the parts and the weeks of the "
+        "standing exam are left out."
     )
 
 
@@ -158,10 +164,11 @@ def _importance(facts: CardFacts) -> str:
 
 def _recipe(facts: CardFacts) -> str:
     recipe = facts.recipe
-    settings = {**recipe.params, "seed": str(recipe.seed), "threads": str(recipe.threads)}
+    settings = {**recipe.params, "refit": str(recipe.refit), "seed": str(recipe.seed), "threads": str(recipe.threads)}
     said = ", ".join(f"{name} {value}" for name, value in sorted(settings.items()))
     libraries = ", ".join(f"{name} {version}" for name, version in sorted(recipe.libraries.items()))
-    return f"## Recipe\n\n{said}.\n\nLibraries: {libraries}. Code: {recipe.code}."
+    first = f" SHA-256 of the first fit's file: `{recipe.first_fit_sha256}`." if recipe.first_fit_sha256 else ""
+    return f"## Recipe\n\n{said}.{first}\n\nLibraries: {libraries}. Code: {recipe.code}."
 
 
 def _limits(facts: CardFacts) -> str:

@@ -66,9 +66,12 @@ class Recipe:
     seed: int
     threads: int
     params: Mapping[str, str]
+    refit: bool
     lake_versions: Mapping[str, int]
     libraries: Mapping[str, str]
     code: CodeVersion
+    first_fit_sha256: str | None = None
+    """Of the model file of the first fit, where what is served was fitted again."""
 
     def config(self, algorithm: Algorithm) -> TrainingConfig:
         """The recipe as training takes it; ReproductionError when this code's algorithm has other parameters."""
@@ -80,7 +83,7 @@ class Recipe:
                 f"check out the code that trained it: {self.code}"
             )
         params: Params = {name: type(known[name].default)(text) for name, text in self.params.items()}
-        return TrainingConfig(seed=self.seed, threads=self.threads, params=params)
+        return TrainingConfig(seed=self.seed, threads=self.threads, params=params, refit=self.refit)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,12 +128,15 @@ def thread_difference(threads: int, limit: str | None) -> list[Difference]:
     return [Difference("threads", f"{threads} then, OMP_THREAD_LIMIT allows {limit} now")]
 
 
-def differing_parts(recorded_contract: bytes, made_contract: bytes) -> list[str]:
-    """What of a model's two files is not the same: the model file, and each field of the contract by name."""
+def differing_parts(
+    recorded_contract: bytes, made_contract: bytes, recorded_first: str | None = None, made_first: str | None = None
+) -> list[str]:
+    """What is not the same: the first fit (by its SHA-256), the model file, and each field of the contract by name."""
     recorded: dict[str, Any] = json.loads(recorded_contract)
     made: dict[str, Any] = json.loads(made_contract)
     fields = [name for name in {**recorded, **made} if recorded.get(name) != made.get(name)]
-    return ["the model file" if name == "model_sha256" else f"{name} in the contract" for name in fields]
+    first = ["the first fit"] if recorded_first != made_first else []
+    return first + ["the model file" if name == "model_sha256" else f"{name} in the contract" for name in fields]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,18 +148,22 @@ class Reproduction:
     made_digest: str | None
     differences: tuple[Difference, ...]
     parts: tuple[str, ...] = ()
+    first_fit_sha256: str | None = None
+    """Of the first fit, where what is served was fitted again; the record's and the made one are the same unless
+    `parts` name it."""
 
     @property
     def identical(self) -> bool:
-        """Whether the same model came out, bit for bit."""
-        return self.made_digest == self.digest
+        """Whether the same model came out, bit for bit, and the same first fit."""
+        return self.made_digest == self.digest and not self.parts
 
     def verdict(self) -> str:
         """The statement in one line."""
         reasons = "; ".join(map(str, self.differences))
         if self.identical:
             beside = f", although not as recorded: {reasons}" if reasons else ""
-            return f"{self.name} is reproduced: the same SHA-256 {self.digest}{beside}"
+            first = f", and of its first fit {self.first_fit_sha256}" if self.first_fit_sha256 else ""
+            return f"{self.name} is reproduced: the same SHA-256 {self.digest}{first}{beside}"
         remedies = ", ".join(dict.fromkeys(_REMEDIES[each.kind] for each in self.differences))
         if self.made_digest is None:
             return f"{self.name} cannot be trained again: {reasons}; {remedies} and try again"

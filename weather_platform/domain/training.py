@@ -3,9 +3,15 @@
 What belongs here: the order of those steps and the two files a model consists of. What does not: the steps
 themselves (`algorithms`, `outputs`, `metrics`), where rows come from, or where files go.
 
-* train rows: the algorithm and the baselines
-* validation rows: early stopping, calibration and threshold (classification), prediction interval (regression)
-* test rows: every reported metric, of the model and of the baselines, and nothing else
+* train rows: the first fit of the algorithm and of the baselines
+* validation rows: early stopping, calibration and threshold (classification), prediction interval (regression), all of
+  the first fit; every validation metric is of it
+* train and validation rows: the refit, with as many rounds as the first fit kept. It is what is served
+* test rows: every reported metric, of the served model and of the refitted baselines, and nothing else
+
+The refit sees a year of rows more, and is worth as much on the real table as six years of newer data (Brier -0.0013).
+It keeps calibration, threshold and interval of the first fit, as no row is left to fit them on. The last day that had a
+say in a model is the same with and without it.
 
 A model is two files, and one digest covers both: the model file has a SHA-256; the contract (`contract.json`:
 what goes in, how raw values become a forecast) contains that SHA-256; the SHA-256 of the contract is the
@@ -66,6 +72,8 @@ class TrainingConfig:
     threads: int = 2
     params: Params = field(default_factory=dict)
     resamples: int = RESAMPLES
+    refit: bool = True
+    """Whether what is served is fitted again on training and validation rows. Models of earlier versions were not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -261,8 +269,9 @@ class GoldenSample:
 class TrainedModel:
     """A candidate: the two files, what they can do on test rows, and how they came to be.
 
-    ``metrics`` are those of the test part; ``validation_metrics`` are for choosing between candidates and
-    flatter the model, as its output stage was fitted there. ``skill`` is one minus the model's loss over a
+    ``metrics`` are those of the test part; ``validation_metrics`` are of the first fit, for choosing between
+    candidates, and flatter the model, as its output stage was fitted there. ``first_fit_sha256`` is the SHA-256 of the
+    first fit's model file where what is served was fitted again. ``skill`` is one minus the model's loss over a
     baseline's on the test rows, by names such as ``mae_skill_vs_climatology``.
     """
 
@@ -287,6 +296,7 @@ class TrainedModel:
     rows: Mapping[str, int]
     libraries: Mapping[str, str]
     seconds: Mapping[str, float]
+    first_fit_sha256: str | None
 
     @property
     def contract(self) -> Contract:
@@ -338,19 +348,24 @@ def train(
         now = time.perf_counter()
         seconds[step], clock = now - clock, now
 
-    model = algorithm.fit(
-        FitRows(data.values, data.labels, data.feature_names, parts.train, parts.validation),
-        target.task,
-        params,
-        config.seed,
-        config.threads,
-    )
-    model_bytes = model.to_bytes()
+    def fitted(train_rows: Mask, stop_rows: Mask | None, chosen: Params) -> FittedModel:
+        rows = FitRows(data.values, data.labels, data.feature_names, train_rows, stop_rows)
+        return algorithm.fit(rows, target.task, chosen, config.seed, config.threads)
+
+    first = model = fitted(parts.train, parts.validation, params)
+    first_fit_sha256 = None
     lap("fit")
 
     validation_labels = data.labels[parts.validation]
-    raw = model.predict_raw(data.values[parts.validation])
+    raw = first.predict_raw(data.values[parts.validation])
     output = OUTPUTS[target.task].fit(validation_labels, raw)
+    lap("calibrate")
+
+    if config.refit:
+        first_fit_sha256 = sha256(first.to_bytes())
+        model = fitted(parts.train | parts.validation, None, algorithm.settled(params, first))
+        lap("refit")
+    model_bytes = model.to_bytes()
     contract = Contract(
         target=target.name,
         task=target.task,
@@ -367,7 +382,6 @@ def train(
     contract_bytes = contract.to_bytes()
     # What is measured is what will be served: the model as it comes back from its two files.
     predictor = Predictor.load(contract_bytes, model_bytes, digest=sha256(contract_bytes), threads=config.threads)
-    lap("calibrate")
 
     test_labels, test_day = data.labels[parts.test], data.day[parts.test]
     test_values = data.values[parts.test]
@@ -405,6 +419,7 @@ def train(
         ),
         libraries=MappingProxyType(_libraries(algorithm)),
         seconds=MappingProxyType(seconds),
+        first_fit_sha256=first_fit_sha256,
     )
 
 
@@ -421,6 +436,9 @@ def _baselines(
             continue
         fitted = baseline.fit(train_rows, data.labels[parts.train], target.task)
         output = OUTPUTS[target.task].fit_baseline(data.labels[parts.validation], fitted.predict(validation_rows))
+        if config.refit:  # they learn from the same rows as the model
+            both = parts.train | parts.validation
+            fitted = baseline.fit(data.baseline_rows(target, both), data.labels[both], target.task)
         forecasts = output.apply(fitted.predict(test_rows))
         results[baseline.name] = BaselineResult(
             name=baseline.name,

@@ -38,13 +38,27 @@ from weather_platform.lake.provenance import made_from
 from weather_platform.plots import data_address, model_plots, small_png
 from weather_platform.resources.mlflow_client import answering, run_url
 from weather_platform.resources.mlflow_tracking import NESTED_TAG, MlflowRun
-from weather_platform.resources.registry import DIGEST_TAG, GOLDEN_TAG, SOURCE_TAG, ModelReference, ModelRegistry
+from weather_platform.resources.registry import (
+    DIGEST_TAG,
+    FIRST_FIT_TAG,
+    GOLDEN_TAG,
+    REFIT_PARAM,
+    SOURCE_TAG,
+    ModelReference,
+    ModelRegistry,
+)
 
 RUN_ID_KEY = "mlflow_run_id"
 """Metadata of a materialization: the MLflow run that holds the model."""
 
 NO_CANDIDATE_KEY = "reason"
 """Metadata of a materialization without a model: why there is none."""
+
+_FIGURES = {
+    True: "test: of the model fitted again on training and validation days, which serves; validation: of the first fit",
+    False: "test and validation: of the one fit, which serves",
+}
+"""Metadata of a materialization: which figures belong to which fit, by whether there was a second one."""
 
 _PLOTS_MAX_BYTES = 150_000
 _MODEL_NAME = "model"
@@ -183,6 +197,8 @@ def log_candidate(run: MlflowRun, candidate: Candidate, origin: Origin) -> dict[
         RUN_ID_KEY: run_id,
         "mlflow_run_url": dg.MetadataValue.url(run_url(run.tracking_uri, run.experiment_id, run_id)),
         DIGEST_TAG: model.digest,
+        **({} if model.first_fit_sha256 is None else {FIRST_FIT_TAG: model.first_fit_sha256}),
+        "figures": _FIGURES[model.first_fit_sha256 is not None],
         SOURCE_TAG: candidate.source,
         **({} if threshold is None else {"threshold": threshold}),
         "value": metrics[f"test_{TARGETS[model.target].primary_metric}"],
@@ -322,7 +338,7 @@ def _metrics(candidate: Candidate) -> dict[str, float]:
     metrics |= {f"rows_{part}": rows for part, rows in model.rows.items()}
     metrics |= {f"seconds_{step}": seconds for step, seconds in model.seconds.items()}
     metrics |= {
-        "train_seconds": model.seconds["fit"],
+        "train_seconds": model.seconds["fit"] + model.seconds.get("refit", 0.0),
         "predict_rows_per_second": model.rows["test"] / model.seconds["predict"],
         "train_peak_memory_mb": candidate.peak_memory_mb,
     }
@@ -337,7 +353,8 @@ def _log_numbers(client: Any, run_id: str, model_id: str, model: TrainedModel, m
     from mlflow.entities import Metric, Param
 
     now = int(time.time() * 1000)
-    params = {**model.params, "seed": model.seed, "threads": model.threads}
+    recipe = {"seed": model.seed, "threads": model.threads, REFIT_PARAM: model.first_fit_sha256 is not None}
+    params = {**model.params, **recipe}
     client.log_batch(
         run_id,
         metrics=[Metric(k, float(v), now, 0, model_id=model_id, run_id=run_id) for k, v in metrics.items()],
@@ -366,6 +383,7 @@ def _describe(candidate: Candidate) -> dict[str, str]:
         "year": str(model.split.year),
         DIGEST_TAG: model.digest,
         "model_sha256": model.model_sha256,
+        **({} if model.first_fit_sha256 is None else {FIRST_FIT_TAG: model.first_fit_sha256}),
         GOLDEN_TAG: sha256(golden_bytes(model.golden, model.contract.feature_names)),
         **({} if model.contract.threshold is None else {"threshold": repr(model.contract.threshold)}),
         "feature_version": model.contract.feature_version,

@@ -32,6 +32,7 @@ from weather_platform.resources.mlflow_tracking import NESTED_TAG, MlflowRun
 from weather_platform.resources.references import references_of
 from weather_platform.resources.registry import (
     DIGEST_TAG,
+    FIRST_FIT_TAG,
     GOLDEN_TAG,
     ORIGIN_TAG,
     PRODUCTION,
@@ -44,7 +45,7 @@ from weather_platform.resources.registry import (
 )
 from weather_platform.resources.rollback import require_servable
 
-_CARRIED = ("library.", "code.")
+_CARRIED = ("library.", "code.", FIRST_FIT_TAG)
 """Tags of a run that an archive carries: what else is in them the contract says, or is of the other home."""
 
 

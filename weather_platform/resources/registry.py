@@ -36,6 +36,9 @@ NOT_OURS = "not registered by this platform"
 """Recorded in place of a digest when an alias was found on a version that this platform did not register."""
 DIGEST_TAG = "sha256"
 GOLDEN_TAG = "golden_sha256"
+REFIT_PARAM = "refit"
+FIRST_FIT_TAG = "first_fit_sha256"
+"""Of a model that was fitted again on training and validation rows: the SHA-256 of the first fit's model file."""
 SOURCE_TAG = "source"
 """What the lake was filled from when the model was trained: csv or synthetic."""
 _RECORDED = (
@@ -70,6 +73,8 @@ class ModelReference:
     metrics: Mapping[str, float] = field(repr=False)
     lake_versions: Mapping[str, int]
     source: str
+    first_fit_sha256: str | None = None
+    """Where what is served was fitted again; None where it is the first fit itself."""
     origin: Mapping[str, str] = field(default_factory=dict)
     """Tags that an imported candidate has and others lack."""
 
@@ -213,6 +218,7 @@ class ModelRegistry:
                 for name, value in tags.items()
                 if name.startswith("lake_version.")
             },
+            first_fit_sha256=tags.get(FIRST_FIT_TAG),
             source=tags.get(SOURCE_TAG, "unknown"),  # runs of the first versions of this package did not say
             origin={name: tags[name] for name in (ORIGIN_TAG, REFERENCES_TAG) if name in tags},
         )
@@ -240,10 +246,12 @@ class ModelRegistry:
                 feature_version=tags["feature_version"],
                 seed=int(params.pop("seed")),
                 threads=int(params.pop("threads")),
+                refit=params.pop(REFIT_PARAM, "False") == "True",  # earlier versions of this package did not refit
                 params=params,
                 lake_versions={name: int(text) for name, text in named("lake_version.").items()},
                 libraries=named("library."),
                 code=CodeVersion.from_tags(tags),
+                first_fit_sha256=tags.get(FIRST_FIT_TAG),
             )
         except (KeyError, ValueError) as error:
             raise RegistryError(
@@ -518,6 +526,7 @@ def _version_tags(reference: ModelReference) -> dict[str, str]:
         "tuned_through": reference.tuned_through.isoformat(),
         "tested_through": reference.tested_through.isoformat(),
         **{f"lake_version.{name}": str(version) for name, version in reference.lake_versions.items()},
+        **({} if reference.first_fit_sha256 is None else {FIRST_FIT_TAG: reference.first_fit_sha256}),
         **reference.origin,
     }
 

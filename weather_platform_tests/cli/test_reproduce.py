@@ -41,12 +41,30 @@ def test_a_version_trained_by_a_process_that_is_gone_comes_out_identical(first: 
     done = first.run("reproduce", TARGET, "1")
     assert done.code == 0, done.err
     model = first.registry.version(TARGET, 1)
-    assert done.out.split() == f"{TARGET} version 1 is reproduced: the same SHA-256 {model.digest}".split()
     recipe = first.registry.recipe(model.run_id)
+    both = f"the same SHA-256 {model.digest}, and of its first fit {recipe.first_fit_sha256}"
+    assert done.out.split() == f"{TARGET} version 1 is reproduced: {both}".split()
+    assert (recipe.refit, model.tags["first_fit_sha256"]) == (True, recipe.first_fit_sha256)
     for said in (f"features v{recipe.lake_versions['features']}", f"seed {recipe.seed}", "threads 1", model.run_id):
         assert said in done.err
     assert recipe.code == code_version()
     assert [each.version for each in first.registry.versions(TARGET)] == [1], "nothing is registered by it"
+
+
+def test_a_first_fit_of_other_bytes_is_named_although_what_serves_is_the_same(home: MadeHome) -> None:
+    tag(home, "first_fit_sha256", "f" * 64)
+    assert "is not reproduced, the first fit came out otherwise" in failed(home, "reproduce", TARGET, "1")
+
+
+def test_a_version_of_before_the_second_fit_is_made_again_with_one_fit(home: MadeHome) -> None:
+    run_id = home.registry.version(TARGET, 1).run_id
+    with closing(sqlite3.connect(home.folder / "mlflow.db")) as store, store:
+        store.execute("DELETE FROM params WHERE key = 'refit' AND run_uuid = ?", (run_id,))
+        store.execute("DELETE FROM tags WHERE key = 'first_fit_sha256' AND run_uuid = ?", (run_id,))
+    assert not home.registry.recipe(run_id).refit
+    said = failed(home, "reproduce", TARGET, "1")
+    assert "the model file came out otherwise" in said, "the recorded model is the refit"
+    assert "threshold in the contract" not in said, "the first fit is the same"
 
 
 def test_features_that_went_on_since_are_read_as_they_were_until_they_are_vacuumed(home: MadeHome) -> None:

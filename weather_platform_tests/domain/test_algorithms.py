@@ -69,6 +69,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(model: Fitte
 
 
 def test_rows_outside_training_and_validation_do_not_change_a_byte(model: FittedModel, rows: FitRows) -> None:
+    assert rows.validation is not None
     other = ~(rows.train | rows.validation)
     values, labels = rows.values.copy(), rows.labels.copy()
     values[other], labels[other] = 1e6, 1

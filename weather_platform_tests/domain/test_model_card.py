@@ -24,13 +24,13 @@ VALUE = replace(
 )  # fmt: skip
 
 
-def card_facts(target: ForecastTarget, source: str = "csv") -> tuple[CardFacts, TrainedModel]:
+def card_facts(target: ForecastTarget, source: str = "csv", refit: bool = True) -> tuple[CardFacts, TrainedModel]:
     """The facts of a small model of the target."""
     data, split = small_data(), small_split()
     if target.task == "regression":
         noise = np.random.default_rng(3).normal(size=len(data)).astype(np.float32)
         data = replace(data, labels=np.nan_to_num(data.values[:, 1]) + noise)
-    config = TrainingConfig(seed=1, threads=1, params={"n_estimators": 20}, resamples=20)
+    config = TrainingConfig(seed=1, threads=1, params={"n_estimators": 20}, resamples=20, refit=refit)
     model = train(target, ALGORITHMS["xgboost"], data, split, config)
     test = split.parts(data.day).test & ~np.isnan(data.labels)
     forecasts = model.predictor.predict(data.values[test])
@@ -45,8 +45,8 @@ def card_facts(target: ForecastTarget, source: str = "csv") -> tuple[CardFacts, 
     code = CodeVersion(package="1.0", domain_sha256="a" * 64, commit=None)
     recipe = Recipe(
         target=target.name, algorithm="xgboost", year=2012, feature_version="1-test", seed=1, threads=1,
-        params={name: str(value) for name, value in model.params.items()}, lake_versions={"features": 7},
-        libraries=model.libraries, code=code,
+        params={name: str(value) for name, value in model.params.items()}, refit=config.refit,
+        lake_versions={"features": 7}, libraries=model.libraries, code=code, first_fit_sha256=model.first_fit_sha256,
     )  # fmt: skip
     labels = data.labels[test]
     facts = CardFacts(
@@ -123,3 +123,15 @@ def test_slices_hold_every_row_once_and_measure_only_where_it_means_something() 
 )  # fmt: skip
 def test_seasons_are_those_of_the_south(day: date, season: str) -> None:
     assert season_of(np.asarray([day_number(day)], np.int32)).tolist() == [season]
+
+
+def test_the_card_says_which_figures_are_of_which_fit() -> None:
+    facts, model = card_facts(RAIN)
+    card = model_card(facts)
+    assert "The model that serves is fitted again on train and validation" in card
+    assert "Every figure below is of the test days, by the model that serves." in card
+    assert f"SHA-256 of the first fit's file: `{model.first_fit_sha256}`" in card
+    once = model_card(card_facts(RAIN, refit=False)[0])
+    assert "fitted again" not in once
+    assert "first fit" not in once
+    assert "Train fits the model; validation stops and calibrates it" in once

@@ -1,7 +1,10 @@
 """What differs between a recorded training and the present circumstances, as a truth table."""
 
+from dataclasses import replace
+
 import pytest
 
+from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.reproduction import (
     UNKNOWN,
     CodeVersion,
@@ -16,7 +19,7 @@ from weather_platform.domain.reproduction import (
 CODE = CodeVersion(package="1.0", domain_sha256="a" * 64, commit="c" * 40)
 RECIPE = Recipe(
     target="rain_tomorrow", algorithm="xgboost", year=2015, feature_version="3", seed=1, threads=2,
-    params={}, lake_versions={}, libraries={}, code=CODE,
+    params={}, refit=True, lake_versions={}, libraries={}, code=CODE,
 )  # fmt: skip
 
 
@@ -89,3 +92,22 @@ def test_only_the_digest_decides() -> None:
         "the model file came out otherwise: data, code, libraries and threads are those of the record"
         in other.verdict()
     )
+
+
+def test_another_first_fit_is_no_reproduction_although_what_serves_is_the_same() -> None:
+    contract = b'{"model_sha256": "a"}'
+    assert differing_parts(contract, contract, "b" * 64, "b" * 64) == []
+    parts = tuple(differing_parts(contract, contract, "b" * 64, "c" * 64))
+    digest = "d" * 64
+    done = Reproduction(name="rain_tomorrow version 1", digest=digest, made_digest=digest, differences=(), parts=parts)
+    assert not done.identical
+    assert "is not reproduced, the first fit came out otherwise" in done.verdict()
+    both = Reproduction(name="v", digest=digest, made_digest=digest, differences=(), first_fit_sha256="b" * 64)
+    assert both.verdict() == f"v is reproduced: the same SHA-256 {digest}, and of its first fit {'b' * 64}"
+
+
+def test_a_model_recorded_without_a_second_fit_is_made_without_one() -> None:
+    algorithm = ALGORITHMS["decision_tree"]
+    params = {name: str(value) for name, value in algorithm.defaults().items()}
+    assert replace(RECIPE, params=params).config(algorithm).refit
+    assert not replace(RECIPE, params=params, refit=False).config(algorithm).refit

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from weather_platform.domain.algorithms import ALGORITHMS, BASELINES
+from weather_platform.domain.algorithms import ALGORITHMS, BASELINES, FitRows
 from weather_platform.domain.calibration import Calibration
 from weather_platform.domain.metrics import (
     CLASSIFICATION_METRICS,
@@ -35,10 +35,13 @@ from weather_platform.domain.training import (
     train,
 )
 from weather_platform.errors import DigestMismatchError, InvariantError, NotEnoughDataError, RegistryError
+from weather_platform_tests.domain.algorithms.recipes import SMALL
 from weather_platform_tests.domain.learning import small_data, small_split, small_values
 
-RAIN, XGBOOST, SPLIT = TARGETS["rain_tomorrow"], ALGORITHMS["xgboost"], small_split()
+RAIN, MAX_TEMP = TARGETS["rain_tomorrow"], TARGETS["max_temp_tomorrow"]
+XGBOOST, SPLIT = ALGORITHMS["xgboost"], small_split()
 CONFIG = TrainingConfig(seed=1, threads=1, params={"n_estimators": 60, "eta": 0.2, "max_depth": 3}, resamples=50)
+ONCE = replace(CONFIG, refit=False)
 
 
 def _train(data: TrainingData, config: TrainingConfig = CONFIG) -> TrainedModel:
@@ -84,25 +87,58 @@ def test_every_reported_metric_is_that_of_the_served_model_on_labelled_test_rows
     )
 
 
-def test_the_metrics_to_choose_by_are_those_of_the_validation_rows(model: TrainedModel, data: TrainingData) -> None:
+def test_the_metrics_to_choose_by_are_those_of_the_first_fit_on_validation_rows(
+    model: TrainedModel, data: TrainingData
+) -> None:
     validation = labelled(SPLIT.parts(data.day), data.labels).validation
-    said = model.predictor.predict(data.values[validation]).value
+    first = _train(data, ONCE).predictor
+    said = first.predict(data.values[validation]).value
     assert model.contract.threshold is not None
     assert dict(model.validation_metrics) == classification_metrics(
         data.labels[validation], said, model.contract.threshold
     )
+    seen = model.predictor.predict(data.values[validation]).value
+    flattered = classification_metrics(data.labels[validation], seen, model.contract.threshold)
+    assert flattered["brier"] < model.validation_metrics["brier"], "the refit has learnt these rows"
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_what_serves_is_fitted_again_on_training_and_validation_with_the_rounds_and_output_of_the_first_fit(
+    data: TrainingData, values: TrainingData, name: str
+) -> None:
+    algorithm = ALGORITHMS[name]
+    target, rows = (RAIN, data) if "classification" in algorithm.tasks else (MAX_TEMP, values)
+    config = TrainingConfig(seed=1, threads=1, params=SMALL.get(name, {}), resamples=5)
+    first = train(target, algorithm, rows, SPLIT, replace(config, refit=False))
+    served = train(target, algorithm, rows, SPLIT, config)
+    assert first.first_fit_sha256 is None
+    assert served.first_fit_sha256 == first.model_sha256 != served.model_sha256
+    assert served.contract.output == first.contract.output
+    assert served.notes.get("trees") == first.notes.get("trees")
+    assert (served.contract.tuned_through, served.rows) == (first.contract.tuned_through, first.rows)
+    parts = labelled(SPLIT.parts(rows.day), rows.labels)
+    both = FitRows(rows.values, rows.labels, rows.feature_names, parts.train | parts.validation, None)
+    rounds = {} if algorithm.rounds is None else {algorithm.rounds: first.notes["trees"]}
+    again = algorithm.fit(both, target.task, algorithm.resolve({**config.params, **rounds}), 1, 1)
+    assert again.to_bytes() == served.model_bytes
 
 
 @pytest.mark.parametrize("name", BASELINES)
-def test_a_baseline_learns_from_train_and_takes_its_threshold_from_validation(
+def test_a_baseline_learns_from_the_rows_of_the_model_and_takes_its_threshold_from_validation(
     model: TrainedModel, data: TrainingData, name: str
 ) -> None:
     parts = labelled(SPLIT.parts(data.day), data.labels)
-    fitted = BASELINES[name].fit(data.baseline_rows(RAIN, parts.train), data.labels[parts.train], RAIN.task)
-    chosen_on, said = (fitted.predict(data.baseline_rows(RAIN, part)) for part in (parts.validation, parts.test))
+    both = parts.train | parts.validation
+    first, again = (
+        BASELINES[name].fit(data.baseline_rows(RAIN, part), data.labels[part], RAIN.task)
+        for part in (parts.train, both)
+    )
+    chosen_on = first.predict(data.baseline_rows(RAIN, parts.validation))
     threshold = best_f1_threshold(data.labels[parts.validation], chosen_on)
-    expected = classification_metrics(data.labels[parts.test], said, threshold)
-    assert dict(model.baselines[name].metrics) == expected
+    test_rows = data.baseline_rows(RAIN, parts.test)
+    for trained, fitted in ((model, again), (_train(data, ONCE), first)):
+        expected = classification_metrics(data.labels[parts.test], fitted.predict(test_rows), threshold)
+        assert dict(trained.baselines[name].metrics) == expected
 
 
 def test_the_same_seed_gives_the_same_digest_also_in_another_process(model: TrainedModel, data: TrainingData) -> None:
@@ -215,7 +251,7 @@ def test_other_features_than_those_of_training_are_refused(model: TrainedModel, 
 
 
 def test_seconds_are_recorded_and_part_of_no_digest(model: TrainedModel) -> None:
-    assert set(model.seconds) == {"fit", "calibrate", "gather", "predict", "measure"}
+    assert set(model.seconds) == {"fit", "calibrate", "refit", "gather", "predict", "measure"}
     assert b"seconds" not in model.contract_bytes
 
 
@@ -241,8 +277,6 @@ def test_every_algorithm_refuses_labels_of_one_kind_in_the_same_words(name: str,
 
 
 # ---------------------------------------------------------------- values
-
-MAX_TEMP = TARGETS["max_temp_tomorrow"]
 
 
 @pytest.fixture(scope="module")

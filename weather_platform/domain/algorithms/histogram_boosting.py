@@ -131,18 +131,23 @@ def _fit(rows: FitRows, task: Task, params: Params, seed: int, threads: int) -> 
         l2_regularization=params["l2_regularization"],
         max_features=params["max_features"],
         max_bins=whole(params, "max_bins"),
-        early_stopping=True,
+        early_stopping=rows.validation is not None,
         random_state=seed,
     )
-    values, validation = masked_rows(rows.values, rows.train), masked_rows(rows.values, rows.validation)
+    values, stopping = masked_rows(rows.values, rows.train), {}
     # A column without a single value has no bins; as a constant it is never split on.
     empty = np.isnan(values).all(axis=0)
-    values[:, empty] = validation[:, empty] = 0
+    values[:, empty] = 0
+    if rows.validation is not None:
+        validation = masked_rows(rows.values, rows.validation)
+        validation[:, empty] = 0
+        stopping = {"X_val": validation, "y_val": rows.labels[rows.validation]}
     with threadpool_limits(threads):
-        estimator.fit(values, rows.labels[rows.train], X_val=validation, y_val=rows.labels[rows.validation])
-    # The first score is that of no tree at all; one tree is kept in any case.
-    best = max(int(np.argmax(estimator.validation_score_)), 1)
-    del estimator._predictors[best:]
+        estimator.fit(values, rows.labels[rows.train], **stopping)
+    if stopping:
+        # The first score is that of no tree at all; one tree is kept in any case.
+        best = max(int(np.argmax(estimator.validation_score_)), 1)
+        del estimator._predictors[best:]
     return HistogramModel(named(estimator, rows), task, threads)
 
 
@@ -172,5 +177,6 @@ HIST_GRADIENT_BOOSTING = Algorithm(
     libraries=LIBRARIES,
     fit=_fit,
     load=_load,
+    rounds="max_iterations",
     quick={"max_iterations": 40, "learning_rate": 0.3, "max_leaf_nodes": 15, "max_features": 0.1, "max_bins": 63},
 )

@@ -30,13 +30,16 @@ class Parameter:
 
 @dataclass(frozen=True, eq=False)
 class FitRows:
-    """A feature matrix with the rows to learn from and the rows to stop by; both have labels."""
+    """A feature matrix with the rows to learn from and the rows to stop by; both have labels.
+
+    Without rows to stop by an algorithm learns for as many rounds as its parameters say.
+    """
 
     values: FloatMatrix
     labels: NDArray[np.float32]
     feature_names: tuple[str, ...]
     train: Mask
-    validation: Mask
+    validation: Mask | None
 
 
 class FittedModel(Protocol):
@@ -105,6 +108,8 @@ class Algorithm:
     fit: Fit
     load: Callable[[bytes, Task, int], FittedModel]
     quick: Params = field(default_factory=dict)
+    rounds: str | None = None
+    """The parameter that early stopping may cut short; None where nothing is stopped early."""
 
     def defaults(self) -> Params:
         """The default parameters, read-only."""
@@ -113,6 +118,10 @@ class Algorithm:
     def quickly(self) -> Params:
         """The parameters of a trial: seconds instead of a minute, for some skill."""
         return self.resolve(self.quick)
+
+    def settled(self, params: Params, first: FittedModel) -> Params:
+        """The parameters with as many rounds as a first fit with early stopping kept, for a fit without it."""
+        return params if self.rounds is None else MappingProxyType({**params, self.rounds: first.notes["trees"]})
 
     def resolve(self, overrides: Params) -> Params:
         """Defaults with overrides, each within its bounds; InvariantError names the first that is not."""

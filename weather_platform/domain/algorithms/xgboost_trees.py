@@ -162,7 +162,10 @@ def _fit_xgboost(rows: FitRows, task: Task, params: Params, seed: int, threads: 
     rounds, patience, bins = (int(own.pop(k)) for k in ("n_estimators", "early_stopping_rounds", "max_bin"))
     objective, metric = _OBJECTIVES[task]
     train = xgboost.QuantileDMatrix(Batches(rows.train), max_bin=bins, nthread=threads)
-    validation = xgboost.QuantileDMatrix(Batches(rows.validation), ref=train, max_bin=bins, nthread=threads)
+    stopping: dict[str, Any] = {}
+    if rows.validation is not None:
+        validation = xgboost.QuantileDMatrix(Batches(rows.validation), ref=train, max_bin=bins, nthread=threads)
+        stopping = {"evals": [(validation, "validation")], "early_stopping_rounds": patience}
     booster = xgboost.train(
         {
             **own,
@@ -175,11 +178,11 @@ def _fit_xgboost(rows: FitRows, task: Task, params: Params, seed: int, threads: 
         },
         train,
         num_boost_round=rounds,
-        evals=[(validation, "validation")],
-        early_stopping_rounds=patience,
         verbose_eval=False,
+        **stopping,
     )
-    return XGBoostModel(_settled(booster[: booster.best_iteration + 1], threads), task)
+    kept = booster[: booster.best_iteration + 1] if stopping else booster
+    return XGBoostModel(_settled(kept, threads), task)
 
 
 _UBJSON_HEAD = b"{L\x00\x00\x00\x00\x00\x00\x00\x07learner"
@@ -236,5 +239,6 @@ XGBOOST = Algorithm(
     libraries=("xgboost",),
     fit=_fit_xgboost,
     load=_load_xgboost,
+    rounds="n_estimators",
     quick={"n_estimators": 60, "early_stopping_rounds": 10, "eta": 0.3, "max_depth": 4, "max_bin": 64},
 )

@@ -83,6 +83,7 @@ def test_another_process_makes_the_same_bytes() -> None:
 @every
 def test_rows_outside_training_and_validation_do_not_change_a_byte(name: str, task: Task) -> None:
     seen = rows(task)
+    assert seen.validation is not None
     other = ~(seen.train | seen.validation)
     values, labels = seen.values.copy(), seen.labels.copy()
     values[other], labels[other] = 1e6, 1
