@@ -1,18 +1,22 @@
-"""How often the promotion rule is wrong: pairs of models with a known true difference, judged by the real rule.
+"""How often the promotion rule is wrong, and what that costs: pairs of models with a known true difference, judged by
+the real rule.
 
-    python benchmarks/decision_quality.py [--pairs 30] [--campaigns 30] [--targets rain_tomorrow ...] [--margin 0.005]
+    python benchmarks/decision_quality.py [--pairs 30] [--campaigns 30] [--targets rain_tomorrow ...]
         [--workers 2] [--seed 1] [--plot FILE] [--json FILE]
 
 Each pair is a champion and a challenger whose forecasts of a fresh and of a standing exam are drawn with the noise of
-real models, then go through `compare()` and `decide()` as in a promotion. Three questions are asked of the answers:
+real models, then go through `compare()` and `decide()` as in a promotion. A true difference is one of the proper score
+(Brier or RMSE) in the long run; above 0 the challenger is better. The rule promotes what is not clearly worse, so three
+questions are asked of the answers:
 
-* better: the champion is young, so only a better challenger may replace it. Wrong is a promotion of one whose true
-  difference is 0 or less; the hardest such case is 0
-* refresh: the champion is old, so a challenger that is as good is wanted, by intention. Wrong is a promotion of one
-  that is worse by the margin or more; the hardest such case is the margin itself
-* looks: a retrainer asks every month, each time with a new challenger and a fresh exam that shares two months of three
-  with the one before. Wrong is a promotion as better, at any of 12 looks, of challengers that are all no better. From
-  the age of refresh on, looks 7 to 12, challengers that are all worse by the margin can be promoted too
+* wrong promotions: how often is a challenger promoted that is worse, and what is the expected loss, the share promoted
+  times the difference
+* missed: how often is one passed over that is better
+* looks: in a year of quarterly looks, each with a new challenger and a fresh exam of its own, how often is one of them
+  promoted when all are worse
+
+Beside these, the loss and the gain of one look when it is not known what the challenger is worth: true differences
+around 0 with a standard deviation of one step, which is as much as two seeds differ by on an exam of 90 days.
 
 No file is read. The noise is that of models trained on the real table, see `RAIN` and `TEMPERATURE`.
 """
@@ -20,7 +24,7 @@ No file is read. The noise is that of models trained on the real table, see `RAI
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache, partial
 from multiprocessing import get_context
@@ -49,16 +53,25 @@ YEAR_DAYS = 365
 FRESH_DAYS = (UNFINISHED_TEST_DAYS, YEAR_DAYS)
 """The fresh exam of an unfinished year, and the longest there is."""
 
-STEPS = (-2, -1, -0.5, 0, 0.5, 1, 2, 3, 4)
-"""True differences, in margins."""
+STEPS = (-4, -3, -2, -1, -0.5, 0, 0.5, 1, 2, 3, 4)
+"""True differences, in units of UNIT: how much better the challenger is."""
 
-LOOKS, LOOK_EVERY_DAYS, OLD_FROM_LOOK = 12, 30, 6
-"""A year of monthly looks; the champion is older than 180 days of data at the last six of them."""
+UNIT = {"brier": 0.001, "rmse": 0.02}
+"""Of the score of each kind of target. A year of new data was worth 0.0015 of Brier, another seed up to 0.0002 in the
+long run and 0.0010 on an exam of 90 days."""
 
-WRONG_AT_MOST = 0.05
+LOOKS, LOOK_EVERY_DAYS = 4, 91
+"""A year of looks: the cooldown leaves one a quarter."""
+
+SIGNIFICANT = 0.05
+CLEARLY_WORSE_STEP = -2
+"""Two units: more than a year of data is worth."""
 
 Floats = NDArray[np.float64]
-Exam = tuple[NDArray[np.float32], NDArray[np.int32], list[NDArray[np.generic]]]
+Said = tuple[Floats, NDArray[np.generic]]
+"""What a model says (a probability or a value), and what the primary metric judges of it (yes or no, or the value)."""
+
+Exam = tuple[NDArray[np.float32], NDArray[np.int32], list[Said]]
 """Labels, days, and the forecasts of each model."""
 
 
@@ -95,8 +108,8 @@ class Noise:
 
 @dataclass(frozen=True, slots=True)
 class Rain:
-    """Rain and forecasts of it are thresholds on a truth and on scores that correlate with it, all of variance 1;
-    so the F1 that belongs to a correlation is known exactly."""
+    """Rain and forecasts of it are thresholds on a truth and on scores that correlate with it, all of variance 1; so
+    the probability that belongs to a score, and the F1 and Brier score of a correlation, are known exactly."""
 
     noise: Noise
     weather: Spells
@@ -109,14 +122,40 @@ class Rain:
         truth = self.weather.draw(rng, days)
         shared = self.noise.shared_error.draw(rng, days)
         seen = rng.random(truth.shape) < REPORTING
-        forecasts: list[NDArray[np.generic]] = []
+        forecasts: list[Said] = []
         for difference in (0.0, *differences):
-            skill = _correlation(self.champion + difference, self.rain_share, self.forecast_share)
+            skill = _correlation_of_brier(self.score - difference, self.rain_share)
             error = _mixed(self.noise, shared, self.noise.own_error.draw(rng, days))
-            score = skill * truth + np.sqrt(1 - skill**2) * error
-            forecasts.append((score > norm.isf(self.forecast_share))[seen])
+            score = (skill * truth + np.sqrt(1 - skill**2) * error)[seen]
+            forecasts.append((_probability(score, skill, self.rain_share), score > norm.isf(self.forecast_share)))
         labels = (truth > norm.isf(self.rain_share)).astype(np.float32)
         return labels[seen], _days_of(seen), forecasts
+
+    @property
+    def score(self) -> float:
+        """The Brier score of the champion in the long run."""
+        return _brier(_correlation(self.champion, self.rain_share, self.forecast_share), self.rain_share)
+
+
+def _probability(score: Floats, correlation: float, rain_share: float) -> Floats:
+    """Of rain, given a score: the truth is then normal around correlation * score."""
+    return np.asarray(norm.sf((norm.isf(rain_share) - correlation * score) / np.sqrt(1 - correlation**2)))
+
+
+def _brier(correlation: float, rain_share: float) -> float:
+    """Of calibrated probabilities: the mean of p (1 - p)."""
+
+    def at(score: float) -> float:
+        probability = float(_probability(np.asarray(score), correlation, rain_share))
+        return float(norm.pdf(score)) * probability * (1 - probability)
+
+    return float(quad(at, -8, 8)[0])
+
+
+@cache
+def _correlation_of_brier(score: float, rain_share: float) -> float:
+    """The correlation of score and truth that gives this Brier score in the long run."""
+    return float(brentq(lambda correlation: _brier(correlation, rain_share) - score, 0.01, 0.999))
 
 
 @cache
@@ -140,8 +179,7 @@ class Temperature:
     from day to day and row to row (``restlessness`` is the standard deviation of its logarithm, ``unrest`` says how
     it is shared) and with the season (``summer``: by so much is their variance above the year's mean at its height).
 
-    A true difference is that of R² over a year. Within 90 days labels spread less, so the same errors differ by
-    more of R² there, and in summer by more than in winter.
+    A true difference is that of the RMSE over a year; in summer, when errors are larger, it is more than in winter.
     """
 
     noise: Noise
@@ -156,7 +194,6 @@ class Temperature:
 
     def exams(self, rng: np.random.Generator, days: int, differences: tuple[float, ...]) -> Exam:
         """An exam with the champion's forecasts and one challenger's for each true difference."""
-        variance = self.station_sd_c**2 + self.season_sd_c**2 + self.weather_sd_c**2
         climate = self.station_sd_c * norm.ppf((np.arange(STATIONS) + 0.5) / STATIONS)
         season = np.cos(2 * np.pi * (rng.random() + np.arange(days) / YEAR_DAYS))[:, None]
         labels = climate + np.sqrt(2) * self.season_sd_c * season + self.weather_sd_c * self.weather.draw(rng, days)
@@ -164,12 +201,18 @@ class Temperature:
         size = np.exp(self.restlessness * self.unrest.draw(rng, days) - self.restlessness**2)
         size *= np.sqrt(1 + self.summer * season)
         seen = rng.random(labels.shape) < REPORTING
-        forecasts: list[NDArray[np.generic]] = []
+        forecasts: list[Said] = []
         for difference in (0.0, *differences):
-            error_sd_c = np.sqrt((1 - self.champion - difference) * variance)
             error = _mixed(self.noise, shared, self.noise.own_error.draw(rng, days))
-            forecasts.append((labels + error_sd_c * size * error)[seen])
+            value = (labels + (self.score - difference) * size * error)[seen]
+            forecasts.append((value, value))
         return labels[seen].astype(np.float32), _days_of(seen), forecasts
+
+    @property
+    def score(self) -> float:
+        """The RMSE of the champion in the long run."""
+        variance = self.station_sd_c**2 + self.season_sd_c**2 + self.weather_sd_c**2
+        return float(np.sqrt((1 - self.champion) * variance))
 
 
 def _mixed(noise: Noise, shared: Floats, own: Floats) -> Floats:
@@ -212,42 +255,34 @@ KINDS: dict[str, Rain | Temperature] = {"rain_tomorrow": RAIN, "max_temp_tomorro
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What the rule says of one pair, with a champion that is young and with one that is due for a refresh."""
+    """What the rule says of one pair."""
 
     fresh: Comparison
     standing: Comparison
-    young: Verdict
-    old: Verdict
+    verdict: Verdict
 
 
 def judge(gates: Gates, fresh: Exam, standing: Exam, challenger: int, seed: int) -> Judged:
     """The real comparison and the real decision on the forecasts of champion (0) and this challenger."""
 
-    def compared(exam: Exam) -> Comparison:
+    def compared(metric: str, exam: Exam, at: int) -> Comparison:
         labels, day, forecasts = exam
         return compare(
-            gates.metric, labels, day,
-            champion=forecasts[0], challenger=forecasts[challenger], margin=gates.margin, seed=seed,
+            metric, labels, day, champion=forecasts[0][at], challenger=forecasts[challenger][at], seed=seed
         )  # fmt: skip
 
-    found, guard = compared(fresh), compared(standing)
-
-    def verdict(age_days: int) -> Verdict:
-        return decide(
-            Evidence(
-                challenger=Contender("2", "challenger", _TUNED),
-                champion=Contender("1", "champion", _TUNED - timedelta(days=age_days)),
-                test=found.challenger,
-                baselines={"persistence": 0.0},
-                standing_exam=guard.challenger,
-                standing_exam_rows=guard.rows,
-                standing=guard,
-                fresh=found,
-            ),
-            gates,
-        ).verdict
-
-    return Judged(found, guard, verdict(gates.refresh_age_days), verdict(gates.refresh_age_days + 1))
+    found, guard = compared(gates.score, fresh, 0), compared(gates.metric, standing, 1)
+    evidence = Evidence(
+        challenger=Contender("2", "challenger", _TUNED),
+        champion=Contender("1", "champion", _TUNED - timedelta(days=gates.cooldown_days)),
+        test=guard.challenger,
+        baselines={"persistence": 0.0},
+        standing_exam=guard.challenger,
+        standing_exam_rows=guard.rows,
+        standing=guard,
+        fresh=found,
+    )
+    return Judged(found, guard, decide(evidence, gates).verdict)
 
 
 _TUNED = date.fromordinal(730_000)  # any day: only differences of days count
@@ -256,7 +291,7 @@ _TUNED = date.fromordinal(730_000)  # any day: only differences of days count
 def pair_of(target: str, gates: Gates, days: int, seed: int) -> list[Judged]:
     """One champion against a challenger of each step of STEPS, on exams of their own."""
     rng = np.random.default_rng(seed)
-    differences = tuple(step * gates.margin for step in STEPS)
+    differences = tuple(step * UNIT[gates.score] for step in STEPS)
     fresh, standing = (KINDS[target].exams(rng, length, differences) for length in (days, STANDING_DAYS))
     return [judge(gates, fresh, standing, i + 1, seed) for i in range(len(STEPS))]
 
@@ -274,23 +309,34 @@ def _window(exam: Exam, look: int) -> Exam:
     labels, day, forecasts = exam
     first = look * LOOK_EVERY_DAYS
     inside = (day >= first) & (day < first + UNFINISHED_TEST_DAYS)
-    return labels[inside], day[inside], [forecast[inside] for forecast in forecasts]
+    return labels[inside], day[inside], [(said[inside], judged[inside]) for said, judged in forecasts]
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
     """How one target's pairs and campaigns were decided; shares, by (days, step) and by step of a campaign."""
 
-    better: dict[tuple[int, float], float]
-    refresh: dict[tuple[int, float], float]
+    promoted: dict[tuple[int, float], float]
     rejected: dict[tuple[int, float], float]
     significant: dict[tuple[int, float], float]
-    looks_better: float
-    looks_worse: float
-    looks_same: float
-    wrong_of_promoted: float
+    looks: dict[float, float]
+    error: dict[int, float]
+    """Standard deviation of the measured difference of equals, by days."""
     pairs: int
     campaigns: int
+
+    def losses(self, days: int, unit: float) -> dict[float, float]:
+        """Expected loss of a look at a challenger that is worse by so many steps: share promoted times difference."""
+        return {step: self.promoted[days, step] * -step * unit for step in STEPS if step < 0}
+
+    def of_unknown(self, days: int, unit: float) -> tuple[float, float, float]:
+        """Expected loss, gain, and gain passed over of one look at a challenger whose worth is normal around 0."""
+        worth = np.linspace(-4, 4, 801)
+        weight = norm.pdf(worth) / norm.pdf(worth).sum()
+        share = np.interp(worth, STEPS, [self.promoted[days, step] for step in STEPS])
+        loss = float(np.sum(weight * share * np.maximum(-worth, 0))) * unit
+        gain = float(np.sum(weight * share * np.maximum(worth, 0))) * unit
+        return loss, gain, float(np.sum(weight * (1 - share) * np.maximum(worth, 0))) * unit
 
 
 def simulate(
@@ -303,39 +349,27 @@ def simulate(
     each: Callable[..., Iterator[list[Judged]]] = map,
 ) -> Tally:
     """All pairs and campaigns of a target; the same for a seed, whatever `each` (a pool's map) does with them."""
-    better: dict[tuple[int, float], float] = {}
-    refresh, rejected, significant = dict(better), dict(better), dict(better)
+    promoted: dict[tuple[int, float], float] = {}
+    rejected, significant = dict(promoted), dict(promoted)
+    error: dict[int, float] = {}
     for days in FRESH_DAYS:
         seeds = [int(state) for state in np.random.SeedSequence([seed, days]).generate_state(pairs)]
         drawn = list(each(pair_of, *zip(*((target, gates, days, one) for one in seeds), strict=True)))
         for i, step in enumerate(STEPS):
             judged = [pair[i] for pair in drawn]
-            better[days, step] = _share(pair.young is Verdict.DEPLOY for pair in judged)
-            refresh[days, step] = _share(pair.old is Verdict.DEPLOY for pair in judged)
-            rejected[days, step] = _share(pair.young is Verdict.REJECT for pair in judged)
+            promoted[days, step] = _share(pair.verdict is Verdict.DEPLOY for pair in judged)
+            rejected[days, step] = _share(pair.verdict is Verdict.REJECT for pair in judged)
             significant[days, step] = _share(
-                pair.fresh.classical is not None and pair.fresh.classical.p_value < WRONG_AT_MOST for pair in judged
+                pair.fresh.classical is not None and pair.fresh.classical.p_value < SIGNIFICANT for pair in judged
             )
+        error[days] = float(np.std([pair[STEPS.index(0)].fresh.difference for pair in drawn]))
     seeds = [int(state) for state in np.random.SeedSequence([seed, LOOKS]).generate_state(campaigns)]
-    same, worse = (
-        list(each(campaign_of, *zip(*((target, gates, difference, one) for one in seeds), strict=True)))
-        for difference in (0.0, -gates.margin)
-    )
-    promoted = sum(better.values())
-    return Tally(
-        better=better,
-        refresh=refresh,
-        rejected=rejected,
-        significant=significant,
-        looks_better=_share(any(look.young is Verdict.DEPLOY for look in looks) for looks in same),
-        looks_worse=_share(any(look.old is Verdict.DEPLOY for look in looks[OLD_FROM_LOOK:]) for looks in worse),
-        looks_same=_share(any(look.old is Verdict.DEPLOY for look in looks[OLD_FROM_LOOK:]) for looks in same),
-        wrong_of_promoted=sum(share for (_, step), share in better.items() if step <= 0) / promoted
-        if promoted
-        else 0.0,
-        pairs=pairs,
-        campaigns=campaigns,
-    )
+    looks = {}
+    for step in (step for step in STEPS if step < 0):
+        asked = ((target, gates, step * UNIT[gates.score], one) for one in seeds)
+        drawn = list(each(campaign_of, *zip(*asked, strict=True)))
+        looks[step] = _share(any(look.verdict is Verdict.DEPLOY for look in campaign) for campaign in drawn)
+    return Tally(promoted, rejected, significant, looks, error, pairs, campaigns)
 
 
 def _share(hits: Iterable[bool]) -> float:
@@ -343,58 +377,56 @@ def _share(hits: Iterable[bool]) -> float:
 
 
 def show(report: Report, target: str, gates: Gates, tally: Tally) -> None:
-    """The table of a target, then what may not be more than WRONG_AT_MOST."""
-    report.say(f"\n{target}: {gates.metric}, margin {gates.margin:g}, {tally.pairs} pairs a column")
-    report.say(f"{'true difference, in margins':<38}" + "".join(f"{step:>7g}" for step in STEPS))
+    """The table of a target, then its figures."""
+    unit = UNIT[gates.score]
+    report.say(f"\n{target}: {gates.score}, steps of {unit:g}, {tally.pairs} pairs a column")
+    report.say(f"{'how much better it is, in steps':<40}" + "".join(f"{step:>7g}" for step in STEPS))
     for days in FRESH_DAYS:
         for name, shares in (
-            ("promoted as better", tally.better),
-            ("promoted as better or refresh", tally.refresh),
+            ("promoted", tally.promoted),
             ("rejected by the standing exam", tally.rejected),
             ("the classical test says p < 0.05", tally.significant),
         ):
-            report.say(f"{days:>3} days: {name:<28}" + "".join(f"{shares[days, step]:>7.3f}" for step in STEPS))
+            report.say(f"{days:>3} days: {name:<30}" + "".join(f"{shares[days, step]:>7.3f}" for step in STEPS))
+        losses = tally.losses(days, unit)
+        report.say(
+            f"{days:>3} days: {'expected loss, in steps':<30}"
+            + "".join(f"{losses[step] / unit:>7.3f}" for step in STEPS if step < 0)
+        )
+    report.say(f"{'one of four looks promoted':<40}" + "".join(f"{share:>7.3f}" for share in tally.looks.values()))
     report.say()
     for days in FRESH_DAYS:
-        for name, share in (
-            ("promoted as better at 0", tally.better[days, 0]),
-            ("refreshed at minus the margin", tally.refresh[days, -1]),
-        ):
-            report.figure(f"{target} {days} d: {name}", share, "", at_most=WRONG_AT_MOST)
-        for step in (1, 2, 3):
-            report.figure(f"{target} {days} d: power at {step} margins", tally.better[days, step], "")
-        report.figure(f"{target} {days} d: refreshed at 0", tally.refresh[days, 0], "", note="wanted")
-    report.figure(f"{target}: wrong, of all promoted as better", tally.wrong_of_promoted, "", at_most=WRONG_AT_MOST)
-    looks = f"{target} {LOOKS} looks"
-    report.figure(f"{looks}: better at 0", tally.looks_better, "", at_most=WRONG_AT_MOST)
-    report.figure(f"{looks}: refreshed at minus the margin", tally.looks_worse, "", note="each look has its own 5 %")
-    report.figure(f"{looks}: refreshed at 0", tally.looks_same, "", note="wanted")
+        of = f"{target} {days} d"
+        report.figure(f"{of}: a difference of 0 is measured within", tally.error[days], gates.score)
+        report.figure(f"{of}: wrong, worse by two steps", tally.promoted[days, CLEARLY_WORSE_STEP], "")
+        report.figure(f"{of}: missed, as good", 1 - tally.promoted[days, 0], "")
+        report.figure(f"{of}: missed, better by a step", 1 - tally.promoted[days, 1], "")
+        report.figure(f"{of}: largest expected loss", max(tally.losses(days, unit).values()), gates.score)
+        loss, gain, passed_over = tally.of_unknown(days, unit)
+        report.figure(f"{of}: loss of an unknown one", loss, gates.score)
+        report.figure(f"{of}: gain of an unknown one", gain, gates.score, note=f"{passed_over:.6f} passed over")
+    report.figure(f"{target} {LOOKS} looks: all worse by two steps", tally.looks[CLEARLY_WORSE_STEP], "")
 
 
 def draw(tallies: dict[str, tuple[Gates, Tally]], file: Path) -> None:
-    """The power curves, one panel per target and length of exam."""
+    """The share promoted by true difference, one panel a target."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4.6 * len(FRESH_DAYS), 3.1 * len(tallies) + 0.5), layout="constrained")
+    figure = Figure(figsize=(4.6 * len(tallies), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(tallies), len(FRESH_DAYS), squeeze=False, sharey=True)
-    for (target, (gates, tally)), row in zip(tallies.items(), axes, strict=True):
-        for days, axis in zip(FRESH_DAYS, row, strict=True):
-            for name, shares, colour in (
-                ("champion old: better, or refresh", tally.refresh, "#d6604d"),
-                ("champion young: better", tally.better, "#2166ac"),
-            ):
-                heights = [shares[days, step] for step in STEPS]
-                axis.plot([step * gates.margin for step in STEPS], heights, "o-", color=colour, ms=4, label=name)
-            axis.axhline(WRONG_AT_MOST, color="#8a8f98", lw=0.9, ls="--")
-            for step in (-1, 0):
-                axis.axvline(step * gates.margin, color="#d9dde2", lw=0.9, zorder=0)
-            axis.set_title(f"{target}, fresh exam of {days} days", loc="left", fontsize=10, fontweight="bold")
-            axis.set_xlabel(f"true difference in {gates.metric} (margin {gates.margin:g})")
-            axis.spines[["top", "right"]].set_visible(False)
-        row[0].set_ylabel("share promoted")
-    axes[0][0].legend(frameon=False, fontsize=8.5, loc="upper left", bbox_to_anchor=(0, 0.93))
+    axes = figure.subplots(1, len(tallies), squeeze=False, sharey=True)[0]
+    for (target, (gates, tally)), axis in zip(tallies.items(), axes, strict=True):
+        unit = UNIT[gates.score]
+        for days, colour in zip(FRESH_DAYS, ("#d6604d", "#2166ac"), strict=True):
+            heights = [tally.promoted[days, step] for step in STEPS]
+            axis.plot([step * unit for step in STEPS], heights, "o-", color=colour, ms=4, label=f"{days} days")
+        axis.axvline(0, color="#d9dde2", lw=0.9, zorder=0)
+        axis.set_title(target, loc="left", fontsize=10, fontweight="bold")
+        axis.set_xlabel(f"how much better it is in {gates.score}")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].set_ylabel("share promoted")
+    axes[0].legend(frameon=False, fontsize=8.5, title="fresh exam of")
     figure.savefig(file, dpi=130)
 
 
@@ -402,9 +434,8 @@ def main() -> None:
     """Parse, simulate each target, print."""
     options_of = parser(__doc__)
     options_of.add_argument("--pairs", type=int, default=30, help="champions of each target and length of exam")
-    options_of.add_argument("--campaigns", type=int, default=30, help="champions asked about at 12 looks, twice")
+    options_of.add_argument("--campaigns", type=int, default=30, help="champions asked about at 4 looks, by step")
     options_of.add_argument("--targets", nargs="+", default=[name for name in KINDS if name in TARGETS])
-    options_of.add_argument("--margin", type=float, help="try this margin instead of the target's own")
     options_of.add_argument("--workers", type=int, default=2)
     options_of.add_argument("--seed", type=int, default=1)
     options_of.add_argument("--plot", type=Path, metavar="FILE", help="also draw the power curves there, as PNG")
@@ -415,8 +446,6 @@ def main() -> None:
     with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
         for target in options.targets:
             gates = Gates.of(TARGETS[target])
-            if options.margin is not None:
-                gates = replace(gates, margin=options.margin)
             tally = simulate(
                 target,
                 gates,
@@ -428,7 +457,8 @@ def main() -> None:
             tallies[target] = gates, tally
             show(report, target, gates, tally)
     decided = sum(
-        tally.pairs * len(STEPS) * len(FRESH_DAYS) + 2 * tally.campaigns * LOOKS for _, tally in tallies.values()
+        tally.pairs * len(STEPS) * len(FRESH_DAYS) + len(tally.looks) * tally.campaigns * LOOKS
+        for _, tally in tallies.values()
     )
     report.say()
     report.figure("comparisons on two exams, decided", decided, "")

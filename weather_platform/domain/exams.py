@@ -1,20 +1,26 @@
 """The two exams: what challenger and champion can do on the same rows, measured for the promotion decision.
 
+On the standing exam the primary metric judges what a forecast decides (yes or no, or the value); on the fresh exam the
+proper score judges what it says (the probability, or the value).
+
 What belongs here: which rows an exam reads, and the evidence made from them. What does not: the decision
 (``promotion``), the comparison itself (``skill``), loading models.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date
 
 import numpy as np
 from numpy.typing import NDArray
 
+from weather_platform.domain.outputs import Forecasts
 from weather_platform.domain.promotion import Contender, Evidence
 from weather_platform.domain.skill import Comparison, compare, primary_value
 from weather_platform.domain.splits import Split, day_date, day_number, is_fresh, is_standing_exam
 from weather_platform.domain.targets import ForecastTarget
 from weather_platform.domain.training import Predictor, TrainingData
+
+Judged = NDArray[np.bool_] | NDArray[np.float64]
 
 
 def standing_exam_days(first: date, last: date) -> list[date]:
@@ -41,7 +47,7 @@ def gather_evidence(
     known = ~np.isnan(rows.labels)
     standing = split.parts(rows.day).standing_exam & known
     standing_rows = int(np.count_nonzero(standing))
-    judged = _judgements(challenger[1], rows, standing)
+    judged = challenger[1].predict(rows.values[standing]).judged
     value = primary_value(target.primary_metric, rows.labels[standing], judged) if standing_rows else float("nan")
     if champion is None:
         return Evidence(
@@ -50,25 +56,15 @@ def gather_evidence(
         )  # fmt: skip
     fresh = is_fresh(rows.day, split, champion[0].tuned_through) & known
 
-    def compared(mask: NDArray[np.bool_]) -> Comparison | None:
+    def compared(metric: str, mask: NDArray[np.bool_], judged: Callable[[Forecasts], Judged]) -> Comparison | None:
         if not mask.any():
             return None
-        return compare(
-            target.primary_metric,
-            rows.labels[mask],
-            rows.day[mask],
-            champion=_judgements(champion[1], rows, mask),
-            challenger=_judgements(challenger[1], rows, mask),
-            margin=target.margin,
-            seed=seed,
-        )
+        both = [judged(model.predict(rows.values[mask])) for model in (champion[1], challenger[1])]
+        return compare(metric, rows.labels[mask], rows.day[mask], champion=both[0], challenger=both[1], seed=seed)
 
     return Evidence(
         challenger=challenger[0], champion=champion[0], test=test, baselines=baselines,
         standing_exam=value, standing_exam_rows=standing_rows,
-        standing=compared(standing), fresh=compared(fresh),
+        standing=compared(target.primary_metric, standing, lambda forecasts: forecasts.judged),
+        fresh=compared(target.proper_score, fresh, lambda forecasts: forecasts.value),
     )  # fmt: skip
-
-
-def _judgements(predictor: Predictor, rows: TrainingData, mask: NDArray[np.bool_]) -> NDArray[np.generic]:
-    return predictor.predict(rows.values[mask]).judged

@@ -1,8 +1,8 @@
-"""Which of two forecasts is better on the same rows: a paired bootstrap over days of the primary metric.
+"""Which of two forecasts is better on the same rows: a paired bootstrap over days of one metric.
 
 What belongs here: the comparison and what it says. What does not: the decision drawn from it (`promotion`).
 
-The primary metric is a function of sums over rows, so each day is first boiled down to its sums; a resample
+A metric is a function of sums over rows, so each day is first boiled down to its sums; a resample
 of days is then a product of how often each day was drawn with those sums. The sums of F1 are counts, so they are
 exact and the order of the rows does not matter; those of R² are of centred labels, so they do not cancel.
 
@@ -42,11 +42,11 @@ class ClassicalTest:
 
 
 @dataclass(frozen=True, slots=True)
-class PrimaryMetric:
+class Metric:
     """A metric made of sums over rows: ``terms`` gives (rows, k) terms, ``value`` the metric of (..., k)
     sums.
 
-    Higher is better. ``forecast`` is what the metric judges: the yes/no decision (1 or 0) or the value.
+    ``forecast`` is what the metric judges: the yes/no decision (1 or 0), the probability or the value.
     ``classical`` is the test that belongs beside it, of labels, days, champion and challenger.
     """
 
@@ -54,16 +54,15 @@ class PrimaryMetric:
     terms: Callable[[NDArray[np.float32], Floats], Floats]
     value: Callable[[Floats], Floats]
     classical: Callable[[NDArray[np.float32], NDArray[np.int32], Floats, Floats], ClassicalTest | None]
+    lower_is_better: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """Challenger minus champion on one exam.
 
-    ``difference`` and both values are on the rows themselves. The shares are of resamples: ``share_better``
-    where the challenger leads at all, ``share_better_by_margin`` where by more than the margin, and
-    ``share_not_inferior`` where it does not trail by the margin or more. ``classical`` is None where the days
-    differ too little for it.
+    ``difference`` and both values are on the rows themselves. ``share_better`` is the share of resamples in which the
+    challenger is better at all. ``classical`` is None where the days differ too little for it.
     """
 
     metric: str
@@ -73,10 +72,7 @@ class Comparison:
     challenger: float
     difference: float
     interval: Interval
-    margin: float
     share_better: float
-    share_better_by_margin: float
-    share_not_inferior: float
     resamples: int
     seed: int
     classical: ClassicalTest | None
@@ -179,16 +175,32 @@ def _r2(sums: Floats) -> Floats:
     return np.where(varies, 1 - error / np.where(varies, spread, 1.0), np.nan)
 
 
-PRIMARY_METRICS: Mapping[str, PrimaryMetric] = MappingProxyType(
-    {
-        metric.name: metric
-        for metric in (
-            PrimaryMetric("f1", _f1_terms, _f1, mcnemar),
-            PrimaryMetric("r2", _r2_terms, _r2, diebold_mariano),
-        )
-    }
+def _squared_error_terms(labels: NDArray[np.float32], forecast: Floats) -> Floats:
+    """One and the squared error."""
+    return np.column_stack((np.ones(len(labels)), (labels.astype(np.float64) - forecast) ** 2))
+
+
+def _mean(sums: Floats) -> Floats:
+    return np.asarray(sums[..., 1] / sums[..., 0])
+
+
+def _root_of_mean(sums: Floats) -> Floats:
+    return np.sqrt(_mean(sums))
+
+
+def _by_name(*metrics: Metric) -> Mapping[str, Metric]:
+    return MappingProxyType({metric.name: metric for metric in metrics})
+
+
+PRIMARY_METRICS = _by_name(Metric("f1", _f1_terms, _f1, mcnemar), Metric("r2", _r2_terms, _r2, diebold_mariano))
+"""The metrics a target can be ranked and guarded by."""
+
+PROPER_SCORES = _by_name(
+    Metric("brier", _squared_error_terms, _mean, diebold_mariano, lower_is_better=True),
+    Metric("rmse", _squared_error_terms, _root_of_mean, diebold_mariano, lower_is_better=True),
 )
-"""The metrics a target can be judged by."""
+"""The scores a challenger is promoted by: no forecast gains by being another than what one believes, and no threshold
+has a say."""
 
 
 def primary_value(metric: str, labels: NDArray[np.float32], forecast: NDArray[np.generic]) -> float:
@@ -205,11 +217,10 @@ def compare(
     *,
     champion: NDArray[np.generic],
     challenger: NDArray[np.generic],
-    margin: float,
     seed: int,
     resamples: int = COMPARISON_RESAMPLES,
 ) -> Comparison:
-    """The paired comparison of two forecasts (decisions for F1, values for R²) of the same rows.
+    """The paired comparison of two forecasts (decisions for F1, probabilities or values otherwise) of the same rows.
 
     Deterministic for a seed. A resample on which the metric is not defined counts as no lead of anybody, so it
     speaks against a promotion.
@@ -222,7 +233,7 @@ def compare(
         raise InvariantError("a row without a label cannot be compared on; leave it out of the exam")
     _finite(champion)
     _finite(challenger)
-    chosen = PRIMARY_METRICS[metric]
+    chosen = {**PRIMARY_METRICS, **PROPER_SCORES}[metric]
     days, at = np.unique(day, return_inverse=True)
     draws = resample_days(len(days), resamples, seed).astype(np.float64)
 
@@ -235,9 +246,7 @@ def compare(
     challenger_value, challenger_draws = of(challenger)
     differences = challenger_draws - champion_draws
     low, high = percentile_interval(differences[np.isfinite(differences)])
-
-    def share(hits: NDArray[np.bool_]) -> float:
-        return int(np.count_nonzero(hits)) / resamples
+    better = differences < 0 if chosen.lower_is_better else differences > 0
 
     return Comparison(
         metric=metric,
@@ -247,10 +256,7 @@ def compare(
         challenger=challenger_value,
         difference=challenger_value - champion_value,
         interval=Interval(float(low), float(high)),
-        margin=margin,
-        share_better=share(differences > 0),
-        share_better_by_margin=share(differences > margin),
-        share_not_inferior=share(differences > -margin),
+        share_better=int(np.count_nonzero(better)) / resamples,
         resamples=resamples,
         seed=seed,
         classical=chosen.classical(labels, day, champion.astype(np.float64), challenger.astype(np.float64)),

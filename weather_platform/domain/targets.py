@@ -29,8 +29,7 @@ class ForecastTarget:
     ``label`` turns values of the observed ``column`` into labels, NaN into NaN. Asked of D+1 it is the
     answer, asked of D itself it is what persistence goes by; so a feature of the same name must hold the
     station's own day. The gates: ``floor`` is the least ``primary_metric`` on the standing exam, ``margin``
-    the difference that counts as better (or worse), ``refresh_age_days`` how many days of data make a
-    champion old.
+    by how much it may be lower there than the champion's, ``proper_score`` what decides on the fresh exam.
     """
 
     name: str
@@ -43,7 +42,7 @@ class ForecastTarget:
     primary_metric: str
     floor: float
     margin: float
-    refresh_age_days: int
+    proper_score: str
 
 
 def _rain(rainfall_mm: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
@@ -74,7 +73,7 @@ TARGETS: Mapping[str, ForecastTarget] = MappingProxyType(
                 primary_metric="f1",
                 floor=0.60,
                 margin=0.005,
-                refresh_age_days=180,
+                proper_score="brier",
             ),
             ForecastTarget(
                 name="max_temp_tomorrow",
@@ -91,7 +90,7 @@ TARGETS: Mapping[str, ForecastTarget] = MappingProxyType(
                 primary_metric="r2",
                 floor=0.60,
                 margin=0.005,
-                refresh_age_days=180,
+                proper_score="rmse",
             ),
         )
     }

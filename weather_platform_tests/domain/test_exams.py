@@ -53,9 +53,12 @@ def test_both_exams_compare_the_challenger_with_the_champion(rows: TrainingData,
     found = _examined(rows, CHAMPION, challenger_is_right=right)
     assert (found.challenger, found.champion) == (CHALLENGER, CHAMPION)
     assert found.standing_exam == float(right)
-    for exam in (found.standing, found.fresh):
+    for exam, metric, of_the_right_one in ((found.standing, "f1", 1.0), (found.fresh, "brier", 0.0)):
         assert exam is not None
-        assert (exam.challenger, exam.champion) == (float(right), float(not right))
+        assert exam.metric == metric
+        assert exam.challenger == (of_the_right_one if right else 1 - of_the_right_one)
+        assert exam.champion == 1 - exam.challenger
+        assert exam.share_better == float(right)
     assert (found.test, found.baselines) == (0.7, {"persistence": 0.4})
 
 

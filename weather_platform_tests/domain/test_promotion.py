@@ -23,39 +23,40 @@ GATES = Gates.of(TARGETS["rain_tomorrow"])
 CHALLENGER = Contender("7", "c" * 64, date(2014, 12, 30))
 SAME_AGE = Contender("6", "a" * 64, date(2014, 12, 30))
 OLD = Contender("5", "b" * 64, date(2013, 12, 30))
-DAYS_180 = replace(OLD, tuned_through=date(2014, 7, 3))
-DAYS_181 = replace(OLD, tuned_through=date(2014, 7, 2))
+DAYS_88 = replace(OLD, tuned_through=date(2014, 10, 3))
+DAYS_89 = replace(OLD, tuned_through=date(2014, 10, 2))
 NEWER = replace(SAME_AGE, tuned_through=date(2014, 12, 31))
 BASELINES = {"persistence": 0.44, "climatology": 0.37}
 
 
-def _comparison(
-    difference: float,
-    *,
-    better: float,
-    by_margin: float = 0.0,
-    not_inferior: float = 0.0,
-    rows: int = 5000,
-    days: int = 300,
-) -> Comparison:
+def _standing(difference: float, better: float) -> Comparison:
     return Comparison(
-        metric="f1", rows=rows, days=days, champion=0.68, challenger=0.68 + difference, difference=difference,
-        interval=Interval(difference - 0.01, difference + 0.01), margin=GATES.margin, share_better=better,
-        share_better_by_margin=by_margin, share_not_inferior=not_inferior, resamples=1000, seed=1,
+        metric="f1", rows=5000, days=300, champion=0.68, challenger=0.68 + difference, difference=difference,
+        interval=Interval(difference - 0.01, difference + 0.01), share_better=better, resamples=1000, seed=1,
         classical=ClassicalTest("McNemar", 0.5 + difference, 0.04, "challenger", 400),
     )  # fmt: skip
 
 
-EQUAL = _comparison(0.0, better=0.5, not_inferior=0.9)
-CLEARLY_WORSE = _comparison(-0.02, better=0.02)
-SLIGHTLY_WORSE = _comparison(-0.004, better=0.01, not_inferior=0.7)
-WORSE_BY_THE_MARGIN = _comparison(-GATES.margin, better=0.01)
-UNSURELY_WORSE = _comparison(-0.02, better=0.021)
-BETTER = _comparison(0.02, better=1.0, by_margin=0.98, not_inferior=1.0)
+def _fresh(difference: float, better: float) -> Comparison:
+    return Comparison(
+        metric="brier", rows=5000, days=300, champion=0.093, challenger=0.093 + difference, difference=difference,
+        interval=Interval(difference - 0.01, difference + 0.01), share_better=better, resamples=1000, seed=1,
+        classical=ClassicalTest("Diebold-Mariano", -1.2, 0.04, "challenger", 300),
+    )  # fmt: skip
+
+
+EQUAL = _standing(0.0, 0.5)
+CLEARLY_WORSE = _standing(-0.02, 0.02)
+SLIGHTLY_WORSE = _standing(-0.004, 0.01)
+WORSE_BY_THE_MARGIN = _standing(-GATES.margin, 0.01)
+UNSURELY_WORSE = _standing(-0.02, 0.021)
+
+BETTER = _fresh(-0.003, 0.98)
 SMALLEST = replace(BETTER, days=FRESH_EXAM_MIN_DAYS, rows=FRESH_EXAM_MIN_ROWS)
-NOT_SURELY_BETTER = _comparison(0.02, better=0.99, by_margin=0.979, not_inferior=1.0)
-NOT_INFERIOR = _comparison(0.0, better=0.5, by_margin=0.1, not_inferior=0.98)
-MAYBE_INFERIOR = _comparison(0.0, better=0.5, by_margin=0.1, not_inferior=0.979)
+AS_GOOD = _fresh(0.0, 0.5)
+NOT_CLEARLY_WORSE = _fresh(0.002, 0.05)
+CLEARLY_WORSE_SCORE = _fresh(0.002, 0.049)
+THE_SAME_FORECASTS = _fresh(0.0, 0.0)
 
 FIRST = Evidence(
     challenger=CHALLENGER,
@@ -100,30 +101,35 @@ UNFIT = replace(FIRST, champion=OLD, champion_unfit="version 5: trained on other
         (replace(UNFIT, taken_back=TAKEN_BACK), "SKIP", "was taken back"),
         (replace(FIRST, taken_back=TAKEN_BACK, standing_exam=0.1), "REJECT", "below the floor"),
         # Below the floor or clearly worse on the standing exam, whatever the fresh exam says.
-        (_against(SAME_AGE, BETTER, standing_exam=0.59), "REJECT", "below the floor"),
+        (_against(OLD, BETTER, standing_exam=0.59), "REJECT", "below the floor"),
+        (_against(OLD, BETTER, CLEARLY_WORSE), "REJECT", "clearly worse"),
         (_against(SAME_AGE, BETTER, CLEARLY_WORSE), "REJECT", "clearly worse"),
-        (_against(OLD, NOT_INFERIOR, CLEARLY_WORSE), "REJECT", "clearly worse"),
+        (_against(OLD, AS_GOOD, CLEARLY_WORSE), "REJECT", "clearly worse"),
         (_against(OLD, None, CLEARLY_WORSE), "REJECT", "clearly worse"),
-        (_against(SAME_AGE, BETTER, SLIGHTLY_WORSE), "DEPLOY", "better than the champion"),
-        (_against(SAME_AGE, BETTER, WORSE_BY_THE_MARGIN), "DEPLOY", "better than the champion"),
-        (_against(SAME_AGE, BETTER, UNSURELY_WORSE), "DEPLOY", "better than the champion"),
+        (_against(OLD, CLEARLY_WORSE_SCORE, CLEARLY_WORSE), "REJECT", "on the standing exam: f1"),
+        (_against(OLD, BETTER, SLIGHTLY_WORSE), "DEPLOY", "not clearly worse than the champion"),
+        (_against(OLD, BETTER, WORSE_BY_THE_MARGIN), "DEPLOY", "not clearly worse than the champion"),
+        (_against(OLD, BETTER, UNSURELY_WORSE), "DEPLOY", "not clearly worse than the champion"),
         # Nothing to compare with.
-        (_against(replace(SAME_AGE, digest=CHALLENGER.digest), BETTER), "SKIP", "the champion itself"),
+        (_against(replace(OLD, digest=CHALLENGER.digest), BETTER), "SKIP", "the champion itself"),
         (_against(NEWER, BETTER), "SKIP", "older model never replaces"),
         (_against(OLD, None), "SKIP", "fresh exam is empty"),
         (_against(OLD, replace(BETTER, days=FRESH_EXAM_MIN_DAYS - 1)), "SKIP", "too small"),
         (_against(OLD, replace(BETTER, rows=FRESH_EXAM_MIN_ROWS - 1)), "SKIP", "too small"),
-        (_against(OLD, SMALLEST), "DEPLOY", "better"),
-        # Better by the margin in 98 % of bootstraps.
-        (_against(SAME_AGE, BETTER), "DEPLOY", "better than the champion by more than 0.005 in 98.0%"),
-        (_against(SAME_AGE, NOT_SURELY_BETTER), "SKIP", "in only 97.9%"),
-        (_against(OLD, BETTER), "DEPLOY", "better than the champion"),
-        # Refresh.
-        (_against(OLD, NOT_INFERIOR), "DEPLOY", "refresh: the champion is 365 days"),
-        (_against(OLD, MAYBE_INFERIOR), "SKIP", "not inferior in only 97.9%"),
-        (_against(SAME_AGE, NOT_INFERIOR), "SKIP", "champion is 0 days of data older"),
-        (_against(DAYS_180, NOT_INFERIOR), "SKIP", "180 days of data older, not more"),
-        (_against(DAYS_181, NOT_INFERIOR), "DEPLOY", "refresh: the champion is 181"),
+        (_against(OLD, SMALLEST), "DEPLOY", "not clearly worse"),
+        # Promoted unless clearly worse in the proper score.
+        (_against(OLD, BETTER), "DEPLOY", "brier 0.0900 against 0.0930 (lower is better), lower in 98.0% of"),
+        (_against(OLD, AS_GOOD), "DEPLOY", "lower in 50.0% of bootstraps"),
+        (_against(OLD, NOT_CLEARLY_WORSE), "DEPLOY", "brier 0.0950 against 0.0930 (lower is better), lower in 5.0%"),
+        (_against(OLD, CLEARLY_WORSE_SCORE), "SKIP", "clearly worse than the champion on the fresh exam"),
+        (_against(OLD, CLEARLY_WORSE_SCORE), "SKIP", "lower in 4.9% of bootstraps, and 5% are needed"),
+        (_against(OLD, THE_SAME_FORECASTS), "SKIP", "lower in 0.0% of bootstraps"),
+        # Three months of data between two champions, however good the challenger.
+        (_against(SAME_AGE, BETTER), "SKIP", "tuned on 0 days of data more than the champion, and 89 days pass"),
+        (_against(DAYS_88, BETTER), "SKIP", "tuned on 88 days of data more"),
+        (_against(DAYS_89, BETTER), "DEPLOY", "not clearly worse"),
+        (_against(DAYS_88, CLEARLY_WORSE_SCORE), "SKIP", "tuned on 88 days of data more"),
+        (replace(UNFIT, champion=DAYS_88), "DEPLOY", "the champion cannot serve"),
     ],
 )  # fmt: skip
 def test_the_truth_table(evidence: Evidence, verdict: str, reason: str) -> None:
@@ -138,11 +144,18 @@ def test_a_fresh_exam_has_two_months_of_days_and_rows_enough_for_f1() -> None:
 
 
 def test_all_reasons_of_a_verdict_are_given() -> None:
-    assert len(decide(_against(SAME_AGE, BETTER, CLEARLY_WORSE, standing_exam=0.5), GATES).reasons) == 2
+    assert len(decide(_against(OLD, BETTER, CLEARLY_WORSE, standing_exam=0.5), GATES).reasons) == 2
     newer_twin = Contender("8", CHALLENGER.digest, date(2015, 12, 30))
     assert len(decide(_against(newer_twin, None), GATES).reasons) == 3
-    better_and_old = decide(_against(OLD, BETTER), GATES)
-    assert [reason.split()[0] for reason in better_and_old.reasons] == ["better", "refresh:"]
+    assert len(decide(_against(DAYS_88, None), GATES).reasons) == 2
+
+
+def test_a_target_of_values_is_promoted_by_its_own_score() -> None:
+    gates = Gates.of(TARGETS["max_temp_tomorrow"])
+    evidence = _against(OLD, replace(BETTER, metric="rmse"), replace(EQUAL, metric="r2"))
+    decision = decide(evidence, gates)
+    assert decision.verdict == "DEPLOY"
+    assert "rmse 0.0900 against 0.0930" in decision.reasons[0]
 
 
 NAN = float("nan")
@@ -168,11 +181,11 @@ NAN = float("nan")
         (replace(_against(SAME_AGE, BETTER), standing=None), "not compared on the standing exam"),
         (_against(SAME_AGE, replace(BETTER, difference=NAN)), "difference on the fresh exam is nan"),
         (_against(SAME_AGE, replace(BETTER, share_better=NAN)), "share_better on the fresh exam is nan"),
-        (_against(SAME_AGE, replace(BETTER, share_better_by_margin=NAN)), "on the fresh exam is nan"),
-        (_against(SAME_AGE, replace(BETTER, share_not_inferior=1.2)), "not a share"),
+        (_against(OLD, replace(BETTER, share_better=1.2)), "not a share"),
+        (_against(OLD, BETTER, replace(EQUAL, share_better=NAN)), "share_better on the standing exam is nan"),
         (_against(SAME_AGE, BETTER, replace(EQUAL, champion=NAN)), "champion on the standing exam is nan"),
-        (_against(SAME_AGE, replace(BETTER, margin=0.0)), "the gates ask for f1 by 0.005"),
-        (_against(SAME_AGE, replace(BETTER, metric="accuracy")), "the gates ask for f1"),
+        (_against(OLD, replace(BETTER, metric="f1")), "fresh exam compares f1, and the gates ask for brier"),
+        (_against(OLD, BETTER, replace(EQUAL, metric="brier")), "exam compares brier, and the gates ask for f1"),
     ],
 )  # fmt: skip
 def test_incomplete_evidence_raises_and_never_decides(evidence: Evidence, sentence: str) -> None:
@@ -188,10 +201,11 @@ def test_a_decision_can_be_recorded_with_everything_it_rests_on() -> None:
         "digest": "b" * 64,
         "tuned_through": "2013-12-30",
     }
-    assert record["evidence"]["fresh"]["share_better_by_margin"] == 0.98
-    assert record["gates"]["margin"] == 0.005
+    assert record["evidence"]["fresh"]["share_better"] == 0.98
+    assert (record["gates"]["margin"], record["gates"]["score"]) == (0.005, "brier")
+    assert (record["gates"]["clearly_worse_below"], record["gates"]["cooldown_days"]) == (0.05, 89)
     assert record["evidence"]["fresh"]["classical"] == {
-        "name": "McNemar", "statistic": 0.52, "p_value": 0.04, "favours": "challenger", "cases": 400,
+        "name": "Diebold-Mariano", "statistic": -1.2, "p_value": 0.04, "favours": "challenger", "cases": 300,
     }  # fmt: skip
 
 

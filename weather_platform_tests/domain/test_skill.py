@@ -28,7 +28,7 @@ def _noisy(labels: np.ndarray, wrong: float, seed: int) -> np.ndarray:
 
 def _compare(champion: np.ndarray, challenger: np.ndarray, **options: int) -> Comparison:
     labels, day = _exam()
-    return compare("f1", labels, day, champion=champion, challenger=challenger, margin=0.005, **({"seed": 1} | options))
+    return compare("f1", labels, day, champion=champion, challenger=challenger, **({"seed": 1} | options))
 
 
 def test_the_values_are_the_f1_of_scikit_learn() -> None:
@@ -48,7 +48,7 @@ def test_a_resample_is_the_metric_of_the_days_drawn() -> None:
 
     labels, day = _exam(rows=400, days=20)
     champion, challenger = _noisy(labels, 0.2, 1), _noisy(labels, 0.1, 2)
-    found = compare("f1", labels, day, champion=champion, challenger=challenger, margin=0, seed=4, resamples=1)
+    found = compare("f1", labels, day, champion=champion, challenger=challenger, seed=4, resamples=1)
     draw = resample_days(len(np.unique(day)), 1, 4)[0]
     rows = np.repeat(np.arange(len(day)), draw[np.searchsorted(np.unique(day), day)])
     expected = f1_score(labels[rows], challenger[rows]) - f1_score(labels[rows], champion[rows])
@@ -59,37 +59,21 @@ def test_a_clearly_better_challenger_leads_in_every_resample_and_its_mirror_in_n
     labels, _ = _exam()
     good, bad = _noisy(labels, 0.05, 1), _noisy(labels, 0.2, 2)
     better, worse = _compare(bad, good), _compare(good, bad)
-    assert (better.share_better_by_margin, better.share_better, better.share_not_inferior) == (1, 1, 1)
-    assert (worse.share_better_by_margin, worse.share_better, worse.share_not_inferior) == (0, 0, 0)
+    assert (better.share_better, worse.share_better) == (1, 0)
     assert better.interval.low > 0 > worse.interval.high
 
 
-def test_a_lead_counts_beyond_the_margin_only() -> None:
-    labels, day = _exam()
-    good, bad = _noisy(labels, 0.05, 1), _noisy(labels, 0.2, 2)
-    lead = _compare(bad, good).difference
-
-    def shares(champion: np.ndarray, challenger: np.ndarray, margin: float) -> tuple[float, float]:
-        found = compare("f1", labels, day, champion=champion, challenger=challenger, margin=margin, seed=1)
-        return found.share_better_by_margin, found.share_not_inferior
-
-    assert shares(bad, good, 0.7 * lead) == (1, 1)
-    assert shares(bad, good, 1.3 * lead) == (0, 1)
-    assert shares(good, bad, 0.7 * lead) == (0, 0)
-    assert shares(good, bad, 1.3 * lead) == (0, 1)
-
-
-def test_the_same_forecast_is_never_better_and_never_inferior() -> None:
+def test_the_same_forecast_is_never_better() -> None:
     labels, _ = _exam()
     same = _noisy(labels, 0.1, 1)
     found = _compare(same, same)
-    assert (found.difference, found.share_better, found.share_not_inferior) == (0, 0, 1)
+    assert (found.difference, found.share_better) == (0, 0)
 
 
 def test_equals_are_rarely_told_apart() -> None:
     labels, _ = _exam()
     found = _compare(_noisy(labels, 0.1, 1), _noisy(labels, 0.1, 2))
-    assert found.share_better_by_margin < 0.95
+    assert 0.05 < found.share_better < 0.95
 
 
 def test_a_seed_repeats_itself_in_any_order_of_rows_and_another_differs() -> None:
@@ -105,7 +89,6 @@ def test_a_seed_repeats_itself_in_any_order_of_rows_and_another_differs() -> Non
         day[order],
         champion=champion[order],
         challenger=challenger[order],
-        margin=0.005,
         seed=1,
     )
 
@@ -129,20 +112,20 @@ def test_r2_is_that_of_scikit_learn() -> None:
     from sklearn.metrics import r2_score
 
     labels, day, good, bad = _temperatures()
-    found = compare("r2", labels, day, champion=bad, challenger=good, margin=0.02, seed=1)
+    found = compare("r2", labels, day, champion=bad, challenger=good, seed=1)
     assert found.champion == pytest.approx(r2_score(labels, bad), rel=1e-12)
     assert found.challenger == pytest.approx(r2_score(labels, good), rel=1e-12)
     assert primary_value("r2", labels, good) == pytest.approx(found.challenger, rel=1e-12)
     assert primary_value("r2", labels, labels) == 1
     assert primary_value("r2", labels, -labels) == pytest.approx(r2_score(labels.astype(float), -labels), rel=1e-12)
-    assert (found.share_better_by_margin, found.share_better, found.share_not_inferior) == (1, 1, 1)
+    assert found.share_better == 1
 
 
 def test_a_resample_of_r2_is_that_of_the_days_drawn() -> None:
     from sklearn.metrics import r2_score
 
     labels, day, good, bad = _temperatures(rows=400, days=20)
-    found = compare("r2", labels, day, champion=bad, challenger=good, margin=0, seed=4, resamples=1)
+    found = compare("r2", labels, day, champion=bad, challenger=good, seed=4, resamples=1)
     draw = resample_days(len(np.unique(day)), 1, 4)[0]
     rows = np.repeat(np.arange(len(day)), draw[np.searchsorted(np.unique(day), day)])
     expected = r2_score(labels[rows], good[rows]) - r2_score(labels[rows], bad[rows])
@@ -172,8 +155,8 @@ def test_r2_of_labels_far_from_zero_does_not_cancel() -> None:
     from sklearn.metrics import r2_score
 
     labels, day, good, bad = _temperatures(offset=100_000)
-    found = compare("r2", labels, day, champion=bad, challenger=good, margin=0, seed=1)
-    near = compare("r2", labels - np.float32(100_000), day, champion=bad - 1e5, challenger=good - 1e5, margin=0, seed=1)
+    found = compare("r2", labels, day, champion=bad, challenger=good, seed=1)
+    near = compare("r2", labels - np.float32(100_000), day, champion=bad - 1e5, challenger=good - 1e5, seed=1)
     assert found.challenger == pytest.approx(r2_score(labels, good), rel=1e-9)
     assert found.interval.low == pytest.approx(near.interval.low, rel=1e-9)
 
@@ -184,13 +167,13 @@ def test_labels_that_do_not_vary_have_no_r2() -> None:
     with pytest.raises(InvariantError, match=r"all 40 labels are 0\.1, and R² says nothing"):
         primary_value("r2", labels, forecast)
     with pytest.raises(InvariantError, match="labels that do not vary"):
-        compare("r2", labels, day, champion=forecast, challenger=forecast, margin=0, seed=1)
+        compare("r2", labels, day, champion=forecast, challenger=forecast, seed=1)
 
 
 def test_a_resample_whose_labels_do_not_vary_speaks_against_the_challenger() -> None:
     labels, day = np.array([10, 10, 30, 30], dtype=np.float32), np.array([1, 1, 2, 2], dtype=np.int32)
-    found = compare("r2", labels, day, champion=labels + 5, challenger=labels, margin=0, seed=1)
-    assert found.share_better == found.share_not_inferior == pytest.approx(0.5, abs=0.05)
+    found = compare("r2", labels, day, champion=labels + 5, challenger=labels, seed=1)
+    assert found.share_better == pytest.approx(0.5, abs=0.05)
     assert found.interval.low == found.interval.high == found.difference
 
 
@@ -201,9 +184,57 @@ def test_a_forecast_that_is_no_number_is_not_compared(wrong: float) -> None:
     broken[3] = wrong
     for champion, challenger in ((broken, bad), (bad, broken)):
         with pytest.raises(InvariantError, match="not a finite number"):
-            compare("r2", labels, day, champion=champion, challenger=challenger, margin=0, seed=1)
+            compare("r2", labels, day, champion=champion, challenger=challenger, seed=1)
     with pytest.raises(InvariantError, match="not a finite number"):
         primary_value("r2", labels, broken)
+
+
+def _probabilities(seed: int, spread: float) -> np.ndarray:
+    """Forecasts of the rain of `_exam`: near the truth by so much."""
+    labels, _ = _exam()
+    return np.clip(0.22 + 0.5 * (labels - 0.22) + np.random.default_rng(seed).normal(0, spread, len(labels)), 0, 1)
+
+
+def test_the_brier_score_is_that_of_scikit_learn_and_lower_is_better() -> None:
+    from sklearn.metrics import brier_score_loss
+
+    labels, day = _exam()
+    good, bad = _probabilities(1, 0.05), _probabilities(2, 0.3)
+    better = compare("brier", labels, day, champion=bad, challenger=good, seed=1)
+    worse = compare("brier", labels, day, champion=good, challenger=bad, seed=1)
+    assert better.challenger == pytest.approx(brier_score_loss(labels, good))
+    assert better.champion == pytest.approx(brier_score_loss(labels, bad))
+    assert better.difference == better.challenger - better.champion < 0
+    assert better.interval.high < 0 < worse.interval.low
+    assert (better.share_better, worse.share_better) == (1, 0)
+    assert better.classical is not None
+    assert (better.classical.name, better.classical.favours) == ("Diebold-Mariano", "challenger")
+
+
+def test_rmse_is_that_of_scikit_learn_and_lower_is_better() -> None:
+    from sklearn.metrics import root_mean_squared_error
+
+    labels, day, good, bad = _temperatures()
+    found = compare("rmse", labels, day, champion=bad, challenger=good, seed=1)
+    assert found.challenger == pytest.approx(root_mean_squared_error(labels, good))
+    assert found.champion == pytest.approx(root_mean_squared_error(labels, bad))
+    assert (found.share_better, compare("rmse", labels, day, champion=good, challenger=bad, seed=1).share_better) == (
+        1,
+        0,
+    )
+
+
+@pytest.mark.parametrize("metric", ["brier", "rmse"])
+def test_a_resample_of_a_score_is_that_of_the_days_drawn(metric: str) -> None:
+    rng = np.random.default_rng(3)
+    labels, day = _exam(rows=400, days=20)
+    champion, challenger = rng.random(400), rng.random(400)
+    found = compare(metric, labels, day, champion=champion, challenger=challenger, seed=4, resamples=1)
+    draw = resample_days(len(np.unique(day)), 1, 4)[0]
+    rows = np.repeat(np.arange(len(day)), draw[np.searchsorted(np.unique(day), day)])
+    squares = [np.mean((labels[rows] - each[rows]) ** 2) for each in (champion, challenger)]
+    expected = np.sqrt(squares) if metric == "rmse" else squares
+    assert found.interval.low == found.interval.high == pytest.approx(expected[1] - expected[0])
 
 
 def _disagreeing(only_challenger: int, only_champion: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -325,7 +356,7 @@ def test_each_comparison_carries_the_test_of_its_kind() -> None:
     assert yes_no is not None
     assert (yes_no.name, yes_no.favours) == ("McNemar", "challenger")
     temperatures, day, good, bad = _temperatures()
-    values = compare("r2", temperatures, day, champion=good, challenger=bad, margin=0, seed=1).classical
+    values = compare("r2", temperatures, day, champion=good, challenger=bad, seed=1).classical
     assert values is not None
     assert (values.name, values.favours) == ("Diebold-Mariano", "champion")
     assert max(yes_no.p_value, values.p_value) < 0.001
@@ -335,9 +366,9 @@ def test_rows_that_cannot_be_compared_are_named() -> None:
     labels, day = _exam(rows=10)
     forecast = labels == 1
     with pytest.raises(InvariantError, match="same rows"):
-        compare("f1", labels, day, champion=forecast[1:], challenger=forecast, margin=0, seed=1)
+        compare("f1", labels, day, champion=forecast[1:], challenger=forecast, seed=1)
     with pytest.raises(InvariantError, match="empty exam"):
-        compare("f1", labels[:0], day[:0], champion=forecast[:0], challenger=forecast[:0], margin=0, seed=1)
+        compare("f1", labels[:0], day[:0], champion=forecast[:0], challenger=forecast[:0], seed=1)
     labels[0] = np.nan
     with pytest.raises(InvariantError, match="without a label"):
-        compare("f1", labels, day, champion=forecast, challenger=forecast, margin=0, seed=1)
+        compare("f1", labels, day, champion=forecast, challenger=forecast, seed=1)

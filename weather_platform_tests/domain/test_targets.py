@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from weather_platform.domain.skill import PRIMARY_METRICS
+from weather_platform.domain.skill import PRIMARY_METRICS, PROPER_SCORES
 from weather_platform.domain.targets import TARGETS, labels
 from weather_platform.errors import InvariantError
 
@@ -83,12 +83,13 @@ def test_every_target_is_registered_under_its_name_with_a_metric_that_exists() -
     for name, target in TARGETS.items():
         assert target.name == name
         assert target.primary_metric in PRIMARY_METRICS
+        assert target.proper_score in PROPER_SCORES
         assert 0 < target.margin < target.floor < 1
 
 
 def test_the_gates_are_those_that_were_agreed() -> None:
-    assert (RAIN.floor, RAIN.margin, RAIN.refresh_age_days) == (0.60, 0.005, 180)
-    assert (MAX_TEMP.floor, MAX_TEMP.margin, MAX_TEMP.refresh_age_days) == (0.60, 0.005, 180)
+    assert (RAIN.floor, RAIN.margin, RAIN.proper_score) == (0.60, 0.005, "brier")
+    assert (MAX_TEMP.floor, MAX_TEMP.margin, MAX_TEMP.proper_score) == (0.60, 0.005, "rmse")
 
 
 def test_the_label_of_a_value_is_the_value_of_the_next_day_itself() -> None:
