@@ -201,10 +201,14 @@ def facts_columns(target: ForecastTarget) -> tuple[str, ...]:
     return ("station", "day", target.column, label_column(target.name))
 
 
-def fit_references(target: ForecastTarget, split: Split, facts: pa.Table) -> References:
-    """The references of a model from the rows it was trained on; `facts` may hold later rows, which are not used."""
+def fit_references(target: ForecastTarget, split: Split, facts: pa.Table, *, refit: bool) -> References:
+    """The references of a model from the rows it was trained on; `facts` may hold later rows, which are not used.
+
+    `refit`: what serves was fitted again on training and validation rows.
+    """
     day, today, label = _observed(target, facts)
-    train = labelled(split.parts(day), label).train
+    parts = labelled(split.parts(day), label)
+    train = parts.train | parts.validation if refit else parts.train
     if not train.any():
         raise InvariantError(
             f"{target.name}: no labelled row lies in the training part of {split.year} ({split.train}), "

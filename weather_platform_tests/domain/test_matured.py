@@ -350,15 +350,23 @@ def _said(references: References, station: str = "Albury") -> dict[str, float]:
 
 
 def test_references_learn_from_the_training_rows_of_the_split_and_from_nothing_later() -> None:
-    dry = fit_references(RAIN, SPLIT, _ten_years({}))
+    dry = fit_references(RAIN, SPLIT, _ten_years({}), refit=False)
     assert _said(dry) == {"climatology": 0.0, "persistence": 0.0}
-    assert _said(fit_references(RAIN, SPLIT, _ten_years({2013: 1.0}))) == _said(dry), "validation and test are not seen"
-    assert _said(fit_references(RAIN, SPLIT, _ten_years({2012: 1.0})))["climatology"] > 0.1
+    assert _said(fit_references(RAIN, SPLIT, _ten_years({2013: 1.0}), refit=False)) == _said(dry), (
+        "validation and test are not seen"
+    )
+    assert _said(fit_references(RAIN, SPLIT, _ten_years({2012: 1.0}), refit=False))["climatology"] > 0.1
+
+
+def test_references_of_a_model_that_was_fitted_again_learn_from_validation_too_and_never_from_test() -> None:
+    dry = _said(fit_references(RAIN, SPLIT, _ten_years({}), refit=True))
+    assert _said(fit_references(RAIN, SPLIT, _ten_years({2014: 1.0}), refit=True)) == dry
+    assert _said(fit_references(RAIN, SPLIT, _ten_years({2013: 1.0}), refit=True))["climatology"] > 0.1
 
 
 def test_references_are_the_baselines_of_every_leaderboard() -> None:
     rows = _ten_years({2009: 0.3})
-    found = fit_references(RAIN, SPLIT, rows)
+    found = fit_references(RAIN, SPLIT, rows, refit=False)
     day = rows["day"].cast(pa.int32()).to_numpy()
     train = SPLIT.parts(day).train
     station = np.repeat(np.arange(3, dtype=np.int32), len(day) // 3)  # any numbering: it must not matter
@@ -370,10 +378,10 @@ def test_references_are_the_baselines_of_every_leaderboard() -> None:
 
 
 def test_a_station_that_training_has_not_seen_gets_the_climatology_of_all() -> None:
-    found = fit_references(RAIN, SPLIT, _ten_years({2009: 0.3}))
+    found = fit_references(RAIN, SPLIT, _ten_years({2009: 0.3}), refit=False)
     assert 0.1 < _said(found, "Woomera")["climatology"] < 0.5
 
 
 def test_references_without_training_rows_are_refused() -> None:
     with pytest.raises(InvariantError, match="no climatology to compare with"):
-        fit_references(RAIN, SPLIT, HAPPENED)
+        fit_references(RAIN, SPLIT, HAPPENED, refit=False)

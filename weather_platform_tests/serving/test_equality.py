@@ -182,7 +182,8 @@ def test_a_changed_observation_changes_the_forecast(
     client: httpx.Client, target: str, expected: Mapping[Key, tuple[Any, ...]]
 ) -> None:
     (station, day), before = list(expected.items())[-1]
-    body = {"target": target, "station": station, "day": day.isoformat(), "observation": {"temp_3pm_c": 49.0}}
+    hot_and_dry = {"temp_3pm_c": 49.0, "humidity_3pm_pct": 1.0}
+    body = {"target": target, "station": station, "day": day.isoformat(), "observation": hot_and_dry}
     assert bits(client.post("/v1/predict", json=body).json()) != before
 
 
