@@ -102,11 +102,12 @@ def test_a_decision_becomes_one_run_whose_promotion_is_its_outcome(home: MadeHom
     assert (split.kind, split.as_of) == ("newest", date(2016, 3, 31)), "the newest data, not the year"
     assert home.registry.version(TARGET, 2).tested_through > home.registry.version(TARGET, 1).tested_through
     assert requested(home) == [], "nothing is asked for twice"
-    # The month again: it has been tried, so it waits.
+    # The month again: version 2 serves, and has learned from it.
+    assert promotion.decision == "DEPLOY"
     assert part(home, "watch", "2016-03", "retraining") == ""
-    assert decisions(home)[-1] == ("2016-03", Action.WAIT)
-    said = home.database.retraining(TARGET)[-1][0].reasons
-    assert any("3 months pass between two" in reason for reason in said)
+    assert decisions(home)[-1] == ("2016-03", Action.OK)
+    [said] = home.database.retraining(TARGET)[-1][0].reasons
+    assert "version 2 has learned from data up to 2016-03-30" in said
 
 
 def test_a_month_made_again_before_the_sensor_ticks_starts_no_second_training(home: MadeHome) -> None:
