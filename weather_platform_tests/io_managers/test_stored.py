@@ -43,7 +43,8 @@ def store(home: Home, days: list[date], *, killed: bool = False, shade: float | 
     version = home.lake.version("observations")
     if not killed:
         told = changes_of(home.instance, home.lake, "observations", "2015", version)
-        metadata: dict[str, Any] = {"lake_version": version, "rows": 2 * len(days), "raw_observations_lake_version": 5, **told}
+        stored = {"lake_version": version, "rows": 2 * len(days), "raw_observations_lake_version": 5}
+        metadata: dict[str, Any] = {**stored, **told}
         home.instance.report_runless_asset_event(
             dg.AssetMaterialization(OBSERVATIONS, partition="2015", metadata=metadata)
         )
