@@ -25,11 +25,13 @@ from weather_platform.assets.retraining import retraining_asset
 from weather_platform.assets.splits import split_asset
 from weather_platform.automation.aliases import alias_sensors
 from weather_platform.automation.conditions import automation_conditions, condition_sensor
+from weather_platform.automation.housekeeping import housekeeping_job
 from weather_platform.automation.import_model import import_job
 from weather_platform.automation.jobs import stage_jobs
 from weather_platform.automation.notices import notice_sensors
 from weather_platform.automation.retraining import retraining_sensors
 from weather_platform.automation.rollback import rollback_job
+from weather_platform.automation.schedules import schedules
 from weather_platform.automation.sensors import observation_sensors
 from weather_platform.checks.drift import drift_checks
 from weather_platform.checks.endpoint import endpoint_checks
@@ -66,6 +68,7 @@ def build_definitions(settings: Settings, *, resource_overrides: Mapping[str, An
 def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> dg.Definitions:
     months, years, days = month_partitions(settings), year_partitions(settings), day_partitions(settings)
     status = dg.DefaultSensorStatus.RUNNING if settings.automation else dg.DefaultSensorStatus.STOPPED
+    scheduled = dg.DefaultScheduleStatus.RUNNING if settings.automation else dg.DefaultScheduleStatus.STOPPED
     assets: list[dg.AssetsDefinition] = [
         *raw_assets(months),
         processed_assets(settings, years),
@@ -103,7 +106,8 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
             for asset in assets
         ],
         asset_checks=checks,
-        jobs=[*stage_jobs(), rollback_job(), import_job()],
+        jobs=[*stage_jobs(), rollback_job(), import_job(), housekeeping_job(settings)],
+        schedules=schedules(settings, scheduled),
         sensors=[
             *observation_sensors(settings, status),
             condition_sensor(status),

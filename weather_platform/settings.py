@@ -157,6 +157,14 @@ class Settings(BaseSettings):
         30, ge=1, le=86_400, description="Seconds between two looks of the sensor `new_observations` at the source."
     )
 
+    history_days: int = Field(
+        180,
+        ge=7,
+        le=36_500,
+        description="Days for which Dagster's runs and ended notices are kept; the run that made the newest version of "
+        "anything stays.",
+    )
+
     source: SourceName = Field("synthetic", description="Where raw observations come from.")
     csv_path: Path | None = Field(
         None, description="File or folder of the csv source; `<home>/name` is one inside the home, wherever that is."

@@ -31,11 +31,18 @@ def _small_source(stations: int) -> SyntheticSource:
 @pytest.mark.parametrize(
     ("automation", "status"), [(True, dg.DefaultSensorStatus.RUNNING), (False, dg.DefaultSensorStatus.STOPPED)]
 )
-def test_one_setting_switches_every_sensor(tmp_path: Path, automation: bool, status: dg.DefaultSensorStatus) -> None:
+def test_one_setting_switches_every_sensor_and_schedule(
+    tmp_path: Path, automation: bool, status: dg.DefaultSensorStatus
+) -> None:
     definitions = build_definitions(Settings(home=tmp_path, automation=automation))
-    sensors = definitions.get_repository_def().sensor_defs
-    assert {"new_observations", "retraining_outcomes", "send_notices"} <= {sensor.name for sensor in sensors}
-    assert {sensor.default_status for sensor in sensors} == {status}
+    repository = definitions.get_repository_def()
+    sensors, schedules = repository.sensor_defs, repository.schedule_defs
+    assert {"new_observations", "follow_upstream", "retraining_outcomes", "send_notices"} <= {
+        sensor.name for sensor in sensors
+    }
+    assert {schedule.name for schedule in schedules} == {"ask_for_reports", "month_ended", "housekeeping"}
+    assert {sensor.default_status.value for sensor in sensors} == {status.value}
+    assert {schedule.default_status.value for schedule in schedules} == {status.value}
 
 
 def test_a_resource_that_is_given_replaces_the_one_of_that_key_and_no_other(tmp_path: Path) -> None:

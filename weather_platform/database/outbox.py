@@ -269,6 +269,16 @@ class Outbox:
         again = sa.update(_DELIVERIES).where(_DELIVERIES.c.state == "failed")
         return self.connection.execute(again.values(state="waiting", tries=0, next_try_at=now)).rowcount
 
+    def forget(self, before: datetime) -> int:
+        """Delete the notices that ended before this moment and wait for no channel; how many."""
+        columns, deliveries = _NOTICES.c, _DELIVERIES.c
+        waiting = sa.select(deliveries.notice_id).where(deliveries.state == "waiting")
+        old = sa.select(columns.id).where(columns.resolved_at < before, columns.end_routed, columns.id.not_in(waiting))
+        gone: list[int] = list(self.connection.execute(old).scalars())
+        for table, column in ((_DELIVERIES, deliveries.notice_id), (_NOTICES, columns.id)):
+            self.connection.execute(sa.delete(table).where(column.in_(gone)))
+        return len(gone)
+
     def troubles(self) -> list[tuple[str, str, int]]:
         """Channel, last error and number of messages that were given up or failed last time."""
         columns = _DELIVERIES.c

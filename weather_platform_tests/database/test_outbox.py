@@ -249,3 +249,29 @@ def test_the_end_of_a_notice_waits_until_its_opening_was_sent_or_given_up(databa
     assert [delivery.phase for delivery in second.deliveries] == ["over"]
     assert claimed(database, NOON + LEASE - timedelta(seconds=1)) is None
     assert claimed(database, NOON + LEASE) is not None
+
+
+def test_old_notices_are_let_go_of_when_they_ended_and_wait_for_no_channel(database: Database) -> None:
+    def route(channels: dict[str, tuple[datetime, bool]]) -> None:
+        with database.outbox() as outbox:
+            for phase, notice in outbox.unrouted():
+                outbox.route(notice.id, phase, channels)
+
+    def end(cause: str) -> None:
+        with database.outbox() as outbox:
+            outbox.resolve(cause, NOON + timedelta(minutes=1))
+
+    def forget(before: datetime) -> int:
+        with database.outbox() as outbox:
+            return outbox.forget(before)
+
+    open_(database, NOTICE, replace(NOTICE, cause="ended"), replace(NOTICE, cause="still to be sent"))
+    end("ended")
+    end("still to be sent")
+    with database.outbox() as outbox:
+        for phase, notice in outbox.unrouted():
+            outbox.route(notice.id, phase, {"one": (NOON, False)} if notice.cause == "still to be sent" else {})
+    route({})
+    assert forget(NOON) == 0, "young"
+    assert forget(NOON + timedelta(days=1)) == 1
+    assert {notice.cause for notice in notices(database)} == {NOTICE.cause, "still to be sent"}

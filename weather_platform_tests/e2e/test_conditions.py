@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pyarrow as pa
@@ -269,3 +270,23 @@ def test_nothing_is_asked_for_partitions_whose_source_does_not_exist(settled: Fo
             instance.wipe_assets([dg.AssetKey(table)])
     settled.cursor = None
     assert settled.tick() == {}
+
+
+def test_a_month_that_has_ended_is_asked_for_once_by_the_clock(settled: Followed) -> None:
+    """The home ends on 30 June: May is whole, and nothing was reported of it."""
+    repository = settled.home.graph.get_repository_def()
+
+    def tick() -> dg.RunRequest | str:
+        moment = datetime(2015, 7, 1, 6, tzinfo=ZoneInfo("Australia/Sydney"))
+        with (
+            settled.home.dagster() as instance,
+            dg.build_schedule_context(instance, scheduled_execution_time=moment, repository_def=repository) as context,
+        ):
+            ticked = repository.get_schedule_def("month_ended").evaluate_tick(context)
+        return ticked.run_requests[0] if ticked.run_requests else ticked.skip_message or ""
+
+    request = tick()
+    assert isinstance(request, dg.RunRequest)
+    assert (request.run_key, request.tags[RANGE[0]], request.tags[RANGE[1]]) == ("2015-05", "2015-05", "2015-05")
+    settled.stage("watch", "2015-05")
+    assert tick() == "2015-05 is reported on and decided"
