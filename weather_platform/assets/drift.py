@@ -6,6 +6,9 @@ sees (the station's own observations of the day), each Production model's predic
 target's labels as far as they are known. The status is `none`, `drift` or `unknown`: unknown when there is not enough
 to compare, never none. A month that the models have learned from is compared with the other years (`hindcast`).
 
+Each station is also compared with its neighbours, column by column: one that departs from them in the mean of a month
+has a sensor to look at.
+
 Page and values go to the report store, the verdict and each column's distance to the database.
 """
 
@@ -18,8 +21,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from weather_platform.assets.catalogue import REPORT_IO, shared
+from weather_platform.domain.departures import Neighbourhood
 from weather_platform.domain.drift import ColumnKind, Watch, WatchedColumn, WatchedRows, sampled_stations
-from weather_platform.domain.feature_table import label_column, training_columns, training_data
+from weather_platform.domain.feature_table import label_column, station_grid, training_columns, training_data
 from weather_platform.domain.features import OWN_DAY
 from weather_platform.domain.targets import TARGETS
 from weather_platform.domain.training import Predictor
@@ -27,7 +31,7 @@ from weather_platform.evidently_report import measure, page
 from weather_platform.io_managers.costs import metered
 from weather_platform.io_managers.reports import DriftReport
 from weather_platform.lake.partitions import ComputedPartitions, CoveredPartitions, TablePartitions
-from weather_platform.lake.provenance import lake_source, made_from
+from weather_platform.lake.provenance import STATIONS_TABLE, lake_source, made_from
 from weather_platform.resources.lake import LakeResource
 from weather_platform.resources.moments import run_created_at
 from weather_platform.resources.registry import ModelRegistry
@@ -66,6 +70,8 @@ def drift_asset(settings: Settings, months: dg.TimeWindowPartitionsDefinition) -
         )
         watch = Watch(rows, min(tuned_through.values()), settings.seed, tuned_through)
         usual = watch.usual()
+        grid = station_grid(lake.lake().read(STATIONS_TABLE))
+        neighbourhood = Neighbourhood(rows, grid, min(tuned_through.values()))
         told = {target: {"version": model.version, "sha256": model.digest} for target, model in models.items()}
         reported_at = run_created_at(context.instance, context.run.run_id)
         source = lake_source(lake.lake()) or "unknown"
@@ -84,6 +90,7 @@ def drift_asset(settings: Settings, months: dg.TimeWindowPartitionsDefinition) -
                 evidently=measured.values,
                 dagster_run_id=context.run.run_id,
                 reported_at=reported_at,
+                departures=neighbourhood.verdict(month),
             )
 
         return ComputedPartitions(context.partition_keys, of_month)

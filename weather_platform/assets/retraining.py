@@ -15,7 +15,7 @@ import dagster as dg
 import pyarrow.compute as pc
 
 from weather_platform.assets.catalogue import described, shared
-from weather_platform.database import Database, RetrainingOutcome, RetrainingRecord, RetrainingRequest
+from weather_platform.database import Database, DriftRecord, RetrainingOutcome, RetrainingRecord, RetrainingRequest
 from weather_platform.domain.feature_table import label_column
 from weather_platform.domain.retraining import (
     BIAS_LEAST_DAYS,
@@ -119,6 +119,7 @@ def facts_of(target: ForecastTarget, month: str, registry: ModelRegistry, databa
         features_lake_version=version,
         bias=_bias_of(target, month, model, database) if model else None,
         drift=DriftNotice(drift.verdict.status, drift.verdict.reasons) if drift else None,
+        departures=_departures_of(drift),
         attempts=tuple(_attempt(*each) for each in decided if _was_tried(*each, month)),
         last_month=max((record.month for record, _ in decided if record.request_id is None), default=None),
         wish=_wish(database.retraining_requests(target.name)),
@@ -158,6 +159,11 @@ def _bias_of(
     enough = rows.filter((pc.field("days") >= BIAS_LEAST_DAYS) & pc.field("low").is_valid())
     found = [BiasMonth(**row) for row in enough.select(["month", "bias", "low", "high", "days", "rows"]).to_pylist()]
     return tuple(found[-BIAS_MONTHS:]) if found and found[-1].month == month else None
+
+
+def _departures_of(record: DriftRecord | None) -> DriftNotice | None:
+    known = record.departures if record else None
+    return DriftNotice(known.status, known.reasons) if known else None
 
 
 def _was_tried(record: RetrainingRecord, outcomes: list[RetrainingOutcome], month: str) -> bool:

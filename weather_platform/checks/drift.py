@@ -66,7 +66,32 @@ def drift_checks() -> list[dg.AssetChecksDefinition]:
             "forecasts are less sure. Look whether the source still has them.",
         )  # fmt: skip
 
-    return [report_is_stored, no_drift, drift_status_known, every_column_reported]
+    @dg.asset_check(
+        asset=KEY, name="stations_like_their_neighbours",
+        description="No station departs from its neighbours in any column. A month that is unknown does not pass.",
+    )  # fmt: skip
+    def stations_like_their_neighbours(
+        context: dg.AssetCheckExecutionContext, database: dg.ResourceParam[Database]
+    ) -> dg.AssetCheckResult:
+        months = partitions_of_run(context, KEY)
+        return report(
+            departing(database.drift(months)), looked_at=len(months), severity=WARN,
+            meaning="The mean of the month differs from the stations around by far more than it did in the training "
+            "years. Look at the sensor and its unit; no model is trained by it.",
+        )  # fmt: skip
+
+    return [report_is_stored, no_drift, drift_status_known, every_column_reported, stations_like_their_neighbours]
+
+
+def departing(records: Mapping[str, DriftRecord]) -> Findings:
+    """The months in which a station departs from its neighbours, or in which that is not known."""
+    findings = {}
+    for month, record in records.items():
+        if record.departures is None:
+            findings[month] = "not compared with their neighbours; report the month again"
+        elif record.departures.status != "none":
+            findings[month] = "; ".join(record.departures.reasons)
+    return findings
 
 
 def of_status(records: Mapping[str, DriftRecord], *statuses: str) -> Findings:

@@ -354,6 +354,7 @@ class DriftReportRow(Base):
     times_usual: Mapped[float] = mapped_column(sa.Double)
     seed: Mapped[int] = mapped_column(sa.Integer)
     models: Mapped[dict[str, object]] = mapped_column(sa.JSON)
+    departures: Mapped[dict[str, object] | None] = mapped_column(sa.JSON(none_as_null=True))
     features_lake_version: Mapped[int] = mapped_column(sa.Integer)
     page_path: Mapped[str] = mapped_column(sa.Text)
     values_path: Mapped[str] = mapped_column(sa.Text)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Literal
 
+from weather_platform.domain.departures import DepartureVerdict
 from weather_platform.domain.drift import DriftVerdict
 from weather_platform.domain.promotion import Verdict
 from weather_platform.domain.retraining import Action, Outcome
@@ -166,6 +167,7 @@ class DriftRecord:
     values_path: str
     dagster_run_id: str
     reported_at: datetime
+    departures: DepartureVerdict | None = None  # of reports of earlier versions, which did not look
 
     def __post_init__(self) -> None:
         _must_be_aware(self.reported_at, "reported_at")

@@ -48,11 +48,14 @@ from weather_platform.database.records import (
 )
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.alias_moves import PRODUCTION
+from weather_platform.domain.departures import DepartureVerdict
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
 from weather_platform.domain.forecast_days import ForecastDay
 from weather_platform.domain.notices import (
+    DEPARTURE_CAUSE,
     DRIFT_CAUSE,
     RETRAINING_UNKNOWN_CAUSE,
+    departed,
     drifted,
     not_promoted,
     production_moved,
@@ -485,6 +488,7 @@ class Database:
         """Write what a month said of drift; what it said before goes."""
         month = record.verdict.month
         values = record.verdict.to_dict() | {field.name: getattr(record, field.name) for field in fields(record)}
+        values["departures"] = record.departures.to_dict() if record.departures else None
         report = {name: values[name] for name in _DRIFT_REPORTS.c.keys()}  # noqa: SIM118 - these are no dict
         columns = [
             {"month": month, "position": position, **column} for position, column in enumerate(values["columns"])
@@ -496,6 +500,7 @@ class Database:
             connection.execute(sa.insert(_DRIFT_COLUMNS), columns)
             if connection.execute(sa.select(sa.func.max(_DRIFT_REPORTS.c.month))).scalar_one() == month:
                 _tell_of_drift(Outbox(connection), record)
+                _tell_of_departures(Outbox(connection), record)
 
     def drift(self, months: Iterable[str] | None = None) -> dict[str, DriftRecord]:
         """What these months (or all) said of drift, in ascending order; a month without a report is left out."""
@@ -629,6 +634,22 @@ def _tell_of_drift(outbox: Outbox, record: DriftRecord) -> None:
         if notice is None or cause != notice.cause:
             outbox.resolve(cause, record.reported_at)
     if notice is not None:
+        outbox.open(notice)
+
+
+def _tell_of_departures(outbox: Outbox, record: DriftRecord) -> None:
+    """Open a notice for each station that departs from its neighbours in the newest month, and end those of others.
+
+    A month that is not known, or that the models have learned from, says nothing about a station.
+    """
+    verdict = record.departures
+    if verdict is None or verdict.status == "unknown" or record.verdict.hindcast:
+        return
+    notices = departed(verdict, run_id=record.dagster_run_id, at=record.reported_at)
+    for cause in outbox.open_causes(DEPARTURE_CAUSE):
+        if cause not in {notice.cause for notice in notices}:
+            outbox.resolve(cause, record.reported_at)
+    for notice in notices:
         outbox.open(notice)
 
 
@@ -781,7 +802,9 @@ def _failed_logins(connection: sa.Connection, account: str) -> FailedLogins | No
 def _drift_record(row: dict[str, Any], columns: Iterable[ColumnDrift]) -> DriftRecord:
     told = {field.name: row.pop(field.name) for field in fields(DriftVerdict) if field.name != "columns"}
     told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    return DriftRecord(verdict=DriftVerdict(columns=tuple(columns), **told), **row)
+    known = row.pop("departures")
+    departures = DepartureVerdict.from_dict(known) if known else None
+    return DriftRecord(verdict=DriftVerdict(columns=tuple(columns), **told), departures=departures, **row)
 
 
 def _first_line(error: SQLAlchemyError) -> str:

@@ -141,6 +141,15 @@ def neighbour_weights(grid: StationGrid) -> NeighbourWeights:
     return NeighbourWeights(matrix)
 
 
+def stations_within(grid: StationGrid, radius_km: float, most: int) -> sparse.csr_array:
+    """The nearest other stations within a radius, at most `most` of each: row station, column neighbour, ones."""
+    count = len(grid)
+    station, neighbour, distance = _nearest(grid, min(count, most + 1))
+    station, neighbour = (part[distance <= radius_km] for part in (station, neighbour))
+    ones = np.ones(len(station), dtype=np.float32)
+    return sparse.csr_array((ones, (station, neighbour)), shape=(count, count))
+
+
 def _nearest(grid: StationGrid, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
     """(station, neighbour, km) of the ``width`` nearest, by station, distance, neighbour; never itself."""
     if len(grid) == 0:

@@ -19,6 +19,7 @@ from weather_platform.domain.retraining import Action
 from weather_platform.errors import InvariantError
 
 if TYPE_CHECKING:  # it brings NumPy, and the settings import this module
+    from weather_platform.domain.departures import DepartureVerdict
     from weather_platform.domain.drift import DriftVerdict
 
 
@@ -29,6 +30,7 @@ class NoticeKind(StrEnum):
     AUTOMATION_FAILED = "automation_failed"
     QUARANTINE_HIGH = "quarantine_high"
     DRIFT = "drift"
+    STATION_DEPARTED = "station_departed"
     RETRAINING_DECIDED = "retraining_decided"
     RETRAINING_UNKNOWN = "retraining_unknown"
     NOT_PROMOTED = "not_promoted"
@@ -71,6 +73,8 @@ RETRAINING_UNKNOWN_CAUSE: Final = "retraining not known: "
 """How the cause begins that a decision to retrain lacked facts; the target follows."""
 ALIAS_GONE_CAUSE: Final = "alias gone: "
 """How the cause begins that Production of a target vanished; the target follows."""
+DEPARTURE_CAUSE: Final = "station departs: "
+"""How the cause begins that a station departs from its neighbours; its id follows."""
 DRIFT_CAUSE: Final = "drift in "
 """How the cause of every notice about drift begins."""
 
@@ -170,6 +174,24 @@ def drifted(verdict: "DriftVerdict", *, run_id: str, at: datetime) -> Notice | N
         dagster_run_id=run_id,
         opened_at=at,
     )
+
+
+def departed(verdict: "DepartureVerdict", *, run_id: str, at: datetime) -> list[Notice]:
+    """A notice for each station that departs from its neighbours, with its columns."""
+    return [
+        Notice(
+            kind=NoticeKind.STATION_DEPARTED,
+            severity=Severity.WARNING,
+            cause=f"{DEPARTURE_CAUSE}{station}",
+            title=f"{station} departs from its neighbours in {named(columns)}",
+            text=shortened(f"{verdict.month}: {'; '.join(str(e) for e in verdict.departures if e.station == station)}"),
+            remedy="look at the sensor, its unit and what the source sends; correct it there. Nothing is trained by it",
+            dagster_run_id=run_id,
+            items=tuple(columns),
+            opened_at=at,
+        )
+        for station, columns in verdict.columns_of().items()
+    ]
 
 
 def production_moved(

@@ -98,7 +98,7 @@ class BiasMonth:
 
 @dataclass(frozen=True, slots=True)
 class DriftNotice:
-    """What the drift report of the month found. Shown to people; never a cause."""
+    """What the drift report of the month found, of the columns or of single stations. Never a cause."""
 
     status: str
     reasons: tuple[str, ...] = ()
@@ -146,6 +146,7 @@ class Facts:
     features_lake_version: int | None = None
     bias: tuple[BiasMonth, ...] | None = None
     drift: DriftNotice | None = None
+    departures: DriftNotice | None = None
     attempts: tuple[Attempt, ...] = ()
     last_month: str | None = None
     wish: Wish | None = None
@@ -320,7 +321,22 @@ def _ended(attempt: Attempt) -> str:
 
 
 def _notices(facts: Facts) -> list[str]:
-    drift = facts.drift
+    return [*_of_drift(facts.drift), *_of_departures(facts.departures)]
+
+
+def _of_departures(departures: DriftNotice | None) -> list[str]:
+    """What is said of stations and their neighbours; a fact that is missing is said to be unknown, never fine."""
+    if departures is None:
+        return ["whether stations depart from their neighbours is not known: the drift report did not look"]
+    if departures.status == "none":
+        return []
+    said = "; ".join(departures.reasons)
+    if departures.status == "unknown":
+        return [f"whether stations depart from their neighbours is not known: {said}"]
+    return [f"{said}; look at these sensors: a model needs a year to learn around one, so this alone never retrains"]
+
+
+def _of_drift(drift: DriftNotice | None) -> list[str]:
     if drift is None or drift.status == "none":
         return []
     said = {"drift": "the month drifted", "unknown": "whether the month drifted is not known"}[drift.status]

@@ -18,6 +18,7 @@ from typing import Any
 import dagster as dg
 
 from weather_platform.database import Database, DriftRecord
+from weather_platform.domain.departures import DepartureVerdict
 from weather_platform.domain.drift import DriftVerdict
 from weather_platform.errors import InvariantError, PartitionMissingError
 from weather_platform.evidently_report import STATIC_FOLDER, static_files
@@ -43,6 +44,7 @@ class DriftReport:
     evidently: Mapping[str, Any]
     dagster_run_id: str
     reported_at: datetime
+    departures: DepartureVerdict
 
     def document(self) -> bytes:
         """The values as they are stored: the verdict, and everything Evidently said. The same bits for the same."""
@@ -51,6 +53,7 @@ class DriftReport:
             "verdict": self.verdict.to_dict(),
             "models": self.models,
             "features_lake_version": self.features_lake_version,
+            "departures": self.departures.to_dict(),
             "evidently": self.evidently,
         }
         return (json.dumps(values, indent=1, allow_nan=False) + "\n").encode()
@@ -102,6 +105,7 @@ def publish(store: ReportStore, database: Database, month: str, report: DriftRep
         values_path=f"{folder}/{name}.json",
         dagster_run_id=report.dagster_run_id,
         reported_at=report.reported_at,
+        departures=report.departures,
     )
     if report.evidently:
         shared = {f"{STATIC_FOLDER}/{file}": data for file, data in static_files().items()}
@@ -116,7 +120,8 @@ def publish(store: ReportStore, database: Database, month: str, report: DriftRep
 
 
 def _told(record: DriftRecord, store: ReportStore, source: str) -> dict[str, Any]:
-    verdict = record.verdict
+    verdict, departures = record.verdict, record.departures
+    assert departures is not None  # noqa: S101 - `publish` made it
     share: dict[str, Any] = {}
     if verdict.share is not None:
         title = f"Drift of {verdict.month}: {verdict.status}{made_from(source)}"
@@ -133,6 +138,9 @@ def _told(record: DriftRecord, store: ReportStore, source: str) -> dict[str, Any
         "missing_columns": dg.MetadataValue.json(verdict.named("missing")),
         "unseen_stations": dg.MetadataValue.json(list(verdict.unseen_stations)),
         "hindcast": verdict.hindcast,
+        "departures": departures.status,
+        "departing_stations": dg.MetadataValue.json(departures.columns_of()),
+        "departure_reasons": dg.MetadataValue.json(list(departures.reasons)),
         "models": dg.MetadataValue.json({name: dict(model) for name, model in record.models.items()}),
         "report": link(store.address(record.page_path)),
         "report_values": link(store.address(record.values_path)),

@@ -11,7 +11,10 @@ import pyarrow.compute as pc
 
 from weather_platform.build import build_definitions
 from weather_platform.cli.runs import failure_of
+from weather_platform.domain.departures import RADIUS_KM
+from weather_platform.domain.feature_table import station_grid
 from weather_platform.domain.features import OWN_DAY
+from weather_platform.domain.neighbours import stations_within
 from weather_platform.domain.targets import TARGETS
 from weather_platform.resources.mlflow_client import mlflow_client
 from weather_platform.resources.reports import ReportStore
@@ -46,6 +49,34 @@ def change_month(home: MadeHome, month: str, columns: list[str], change: Callabl
         changed = pc.if_else(here, pc.cast(change(table[name]), pa.float32()), table[name])
         table = table.set_column(at, table.schema.field(at), changed)
     home.lake.replace_partition("features", "year", "2015", table)
+
+
+def test_a_station_whose_sensor_is_wrong_is_named_first(home: MadeHome) -> None:
+    """Temperatures of the station with most neighbours, 12 degrees too high in the stored features."""
+    grid = station_grid(home.lake.read("stations"))
+    around = stations_within(grid, RADIUS_KM, 16).toarray().sum(axis=1)
+    station = grid.ids[int(around.argmax())]
+    table = home.lake.snapshot("features").read(keys=["2015"])
+    verdicts = []
+    for added in (0.0, 12.0):
+        here = pc.and_(pc.equal(table["station"], station), pc.equal(pc.strftime(table["day"], "%Y-%m"), QUIET))
+        at = table.schema.get_field_index("temp_3pm_c")
+        changed = pc.if_else(here, pc.cast(pc.add(table["temp_3pm_c"], added), pa.float32()), table["temp_3pm_c"])
+        home.lake.replace_partition("features", "year", "2015", table.set_column(at, table.schema.field(at), changed))
+        failure, result = watch(home, QUIET)
+        assert failure == ""
+        record = home.database.drift([QUIET])[QUIET]
+        assert record.departures is not None
+        verdicts.append(record.departures)
+        assert told(result)[QUIET]["departing_stations"] == record.departures.columns_of()
+        values = json.loads(ReportStore.from_settings(home.settings).read(record.values_path))
+        assert values["departures"] == record.departures.to_dict()
+    before, after = verdicts
+    assert station not in before.columns_of()
+    assert (after.status, after.departures[0].station, after.departures[0].column) == (
+        "departs", station, "temp_3pm_c",
+    )  # fmt: skip
+    assert {column for columns in after.columns_of().values() for column in columns} == {"temp_3pm_c"}
 
 
 def told(result: dg.ExecuteInProcessResult) -> dict[str, dict[str, Any]]:

@@ -2,23 +2,31 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
 import numpy as np
 import pytest
 
-from weather_platform.checks.drift import KEY, columns_nobody_reported, of_status, unlike_their_files
+from weather_platform.checks.drift import KEY, columns_nobody_reported, departing, of_status, unlike_their_files
 from weather_platform.database import Database, DriftRecord
 from weather_platform.io_managers.reports import publish
 from weather_platform.partitions import month_partitions
 from weather_platform.resources.reports import ReportStore
 from weather_platform_tests.databases import migrated
 from weather_platform_tests.domain.drifting import in_month, judged, watched_rows
-from weather_platform_tests.drift_reports import drift_report
+from weather_platform_tests.drift_reports import departures_of, drift_report
 from weather_platform_tests.stages import Home, evaluations, failing, made
 
-CHECKS = ("report_is_stored", "no_drift", "drift_status_known", "every_column_reported")
+CHECKS = (
+    "report_is_stored",
+    "no_drift",
+    "drift_status_known",
+    "every_column_reported",
+    "stations_like_their_neighbours",
+)
 FIRST, SECOND, THIRD = MONTHS = ["2014-06", "2014-07", "2014-08"]
 
 
@@ -144,3 +152,38 @@ def test_months_are_found_by_their_status_with_the_reasons(store: ReportStore, d
     assert list(of_status(records, "drift")) == [SECOND]
     assert of_status(records, "unknown") == {THIRD: "0 of 4 observed columns could be compared"}
     assert of_status({}, "drift") == {}
+
+
+def test_a_station_that_departs_is_found_and_a_report_that_did_not_look_is_not_fine(
+    store: ReportStore, database: Database
+) -> None:
+    publish(store, database, FIRST, drift_report("none", FIRST))
+    publish(store, database, SECOND, drift_report("none", SECOND, departures=departures_of(SECOND, temp_3pm_c=6.0)))
+    records = database.drift()
+    assert departing(records) == {SECOND: "Albury temp_3pm_c by +3 (z +6.0) departs from its neighbours"}
+    earlier = {FIRST: replace(records[FIRST], departures=None)}
+    assert "not compared" in departing(earlier)[FIRST]
+
+
+def test_each_departing_station_has_one_notice_until_the_newest_month_is_as_usual(
+    store: ReportStore, database: Database
+) -> None:
+    def opened() -> list[tuple[str, tuple[str, ...]]]:
+        with database.outbox(writing=False) as outbox:
+            return [(each.title, each.items) for each in outbox.notices(open_only=True)]
+
+    def publish_at(month: str, day: int, **columns: float) -> None:
+        at = drift_report().reported_at + timedelta(days=day)
+        verdict = departures_of(month, **columns)
+        publish(store, database, month, drift_report("none", month, departures=verdict, reported_at=at))
+
+    publish_at(FIRST, 1, temp_3pm_c=6.0, pressure_3pm_hpa=5.0)
+    title = "Albury departs from its neighbours in pressure_3pm_hpa, temp_3pm_c"
+    assert opened() == [(title, ("pressure_3pm_hpa", "temp_3pm_c"))]
+    publish_at(FIRST, 2, temp_3pm_c=6.0, pressure_3pm_hpa=5.0)
+    publish_at(SECOND, 3, temp_3pm_c=7.0)
+    assert len(opened()) == 1
+    publish_at(FIRST, 4)
+    assert len(opened()) == 1, "an earlier month says nothing of today"
+    publish_at(SECOND, 5)
+    assert opened() == []

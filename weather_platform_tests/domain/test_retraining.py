@@ -42,6 +42,7 @@ CALM = Facts(
     features_lake_version=7,
     bias=LEVEL,
     drift=QUIET,
+    departures=QUIET,
 )
 """December, decided in January: six months of data after the model, ten per cent more rows, no bias, no drift."""
 
@@ -193,6 +194,21 @@ def test_a_person_who_asks_is_enough_by_himself() -> None:
     decision = decide_retraining(Facts(month="2015-12", wish=asked), RULES)
     assert (decision.action, decision.reasons) == (Action.RETRAIN, ("ann asked for it: new stations since May",))
     assert decided(wish=asked, attempts=(attempt("2015-12"),)).action is Action.RETRAIN
+
+
+def test_a_station_that_departs_is_named_and_never_a_cause() -> None:
+    broken = DriftNotice("departs", ("Albury pressure_3pm_hpa by +3 (z +9.0) departs from its neighbours",))
+    decision = decided(departures=broken)
+    assert decision.action is Action.OK
+    [notice] = decision.notices
+    assert notice.startswith("Albury pressure_3pm_hpa by +3")
+    assert "never retrains" in notice
+
+
+@pytest.mark.parametrize("departures", [None, DriftNotice("unknown", ("only 3 comparisons",))])
+def test_stations_that_could_not_be_compared_are_not_known_and_never_fine(departures: DriftNotice | None) -> None:
+    [notice] = decided(departures=departures).notices
+    assert notice.startswith("whether stations depart from their neighbours is not known")
 
 
 @pytest.mark.parametrize(
