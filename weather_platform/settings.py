@@ -154,7 +154,7 @@ class Settings(BaseSettings):
         description="Whether all sensors run where Dagster's daemon does; `weather ui --automation` turns it on.",
     )
     automation_interval_seconds: int = Field(
-        30, ge=1, le=86_400, description="Seconds between two looks of the sensor `new_observations` at the source."
+        10, ge=1, le=86_400, description="Seconds between two looks of the sensor `new_observations` at the source."
     )
 
     history_days: int = Field(

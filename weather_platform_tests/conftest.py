@@ -22,6 +22,7 @@ LONG = (
     "e2e/test_update.py",
     "e2e/test_conditions.py",
     "e2e/test_carried_model.py",
+    "e2e/test_rollback.py",
     "old_homes/test_old_homes.py",
     "serving/test_bento.py",
     "ui/test_user_interfaces.py",
@@ -31,7 +32,6 @@ LONG = (
 
 FIRST = (
     *LONG,
-    "e2e/test_rollback.py",
     "processed/test_cleaning.py",
     "assets/test_leaderboard.py",
     "e2e/test_outages.py",

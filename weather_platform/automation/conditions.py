@@ -25,8 +25,8 @@ from weather_platform.settings import Settings
 from weather_platform.stores import application_database
 
 NAME: Final = "follow_upstream"
-INTERVAL_SECONDS: Final = 10
-"""Between two looks. One that finds nothing costs a fraction of a second."""
+INTERVAL_SECONDS: Final = 5
+"""Between two looks; the daemon looks no more often. One that finds nothing costs a fraction of a second."""
 
 Context = dg.AutomationContext[dg.AssetKey]
 What = Callable[[Context], Behind]
