@@ -2,12 +2,14 @@
 
 The partition is the issue day D: the forecast is issued at the end of the station's local day D, knows everything
 reported for D, and speaks of D+1. Forecasts of days inside the model's own training, validation or test span are
-`hindcast` and never count as live skill. Rows are kept by target, station, day and model version; a day that is made
-again replaces those of its version, so that a report that was taken back takes its forecast with it. A day of a year
-before the first features or after the last is passed over with a reason.
+`hindcast` and never count as live skill; so are those that are made again, and say something else, when the next day
+is observed. Rows are kept by target, station, day and model version; a day that is made again replaces those of its
+version, so that a report that was taken back takes its forecast with it. A day of a year before the first features or
+after the last is passed over with a reason.
 """
 
 import math
+from collections import Counter
 from datetime import date, datetime
 from typing import Any
 
@@ -74,12 +76,14 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
         issued = after_the_fact(issued, before, ~np.isnan(rows.labels))
         database.replace_forecasts(target.name, model.version, *span, issued, features_lake_version=features.version)
         stored_source = lake_source(lake.lake()) or "unknown"
+        hindcasts = Counter(issued.filter(pc.equal(issued["kind"], "hindcast"))["day"].to_pylist())
         for day in issue_days:
             rows_of_day = int(np.count_nonzero(rows.day == day_number(day)))
             context.add_asset_metadata(
                 {
                     "rows": rows_of_day,
                     "dagster/partition_row_count": rows_of_day,
+                    "hindcasts": hindcasts[day],
                     "model_version": model.version,
                     "source": stored_source,
                     **read_from(features),
