@@ -27,7 +27,7 @@ def note_automation(
 ) -> None:
     """Open a notice for everything that fails, and end those of what works again."""
     failing = dict(_failing(instance, now))
-    if expect_daemon and (silent := _silence(instance, now)) is not None:
+    if expect_daemon and (silent := silence(instance, now)) is not None:
         failing[DAEMON] = silent
     with database.outbox() as outbox:
         for name, said in failing.items():
@@ -56,7 +56,7 @@ def _failing(instance: dg.DagsterInstance, now: datetime) -> Iterator[tuple[str,
             yield state.instigator_name, f"{kind} in {wanted} ticks in a row" if sensor else f"{kind} in its last tick"
 
 
-def _silence(instance: dg.DagsterInstance, now: datetime) -> str | None:
+def silence(instance: dg.DagsterInstance, now: datetime) -> str | None:
     """What is said of a daemon without a recent sign of life; None when there is one."""
     beats = [beat.timestamp for beat in instance.get_daemon_heartbeats().values()]
     if not beats:

@@ -39,6 +39,9 @@ app.add_typer(user_app, rich_help_panel=SERVE)
 model_app = typer.Typer(name="model", help="Carry a model to another home.", no_args_is_help=True)
 app.add_typer(model_app, rich_help_panel=KEEP)
 
+automation_app = typer.Typer(name="automation", help="What runs by itself, and why.")
+app.add_typer(automation_app, rich_help_panel=KEEP)
+
 DEMO_YEARS = 4
 """Calendar years of the demo: two and a half to train on, one to validate, 90 days to test."""
 
@@ -423,6 +426,29 @@ def notify(
         test_channels(load_settings())
     else:
         send_now(load_settings(), retry=retry, expect_daemon=expect_daemon)
+
+
+@automation_app.callback(invoke_without_command=True)
+def automation(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of lines.")] = False,
+) -> None:
+    """List what runs by itself: sensors, schedules and conditions, with their last look and the next one."""
+    if context.invoked_subcommand is None:
+        from weather_platform.cli.automation import show_automation
+
+        show_automation(load_settings(), as_json=as_json)
+
+
+@automation_app.command("why")
+def automation_why(
+    asset: Annotated[str, typer.Argument(help="Asset, e.g. rain_tomorrow/forecasts.")],
+    partition: Annotated[str | None, typer.Argument(help="Partition, e.g. 2015-06-30.")] = None,
+) -> None:
+    """Say why an asset, or one partition of it, was made or was not."""
+    from weather_platform.cli.automation import show_why
+
+    show_why(load_settings(), asset, partition)
 
 
 @app.command(rich_help_panel=KEEP)
