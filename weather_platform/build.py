@@ -13,7 +13,7 @@ import dagster as dg
 
 from weather_platform.assets.drift import drift_asset
 from weather_platform.assets.endpoint import endpoint_asset
-from weather_platform.assets.features import features_asset
+from weather_platform.assets.features import features_asset, masks_spec
 from weather_platform.assets.forecasts import forecasts_asset
 from weather_platform.assets.leaderboard import leaderboard_asset
 from weather_platform.assets.matured_skill import matured_skill_asset
@@ -102,8 +102,13 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
     conditions = automation_conditions(settings)
     return dg.Definitions(
         assets=[
-            asset.map_asset_specs(lambda spec: spec.replace_attributes(automation_condition=conditions.get(spec.key)))
-            for asset in assets
+            masks_spec(years),
+            *(
+                asset.map_asset_specs(
+                    lambda spec: spec.replace_attributes(automation_condition=conditions.get(spec.key))
+                )
+                for asset in assets
+            ),
         ],
         asset_checks=checks,
         jobs=[*stage_jobs(), rollback_job(), import_job(), housekeeping_job(settings)],

@@ -87,6 +87,10 @@ class RollbackRefusedError(WeatherError):
     """There is no version to go back to, or the one that was asked for may not serve; nothing moved."""
 
 
+class MaskRefusedError(WeatherError):
+    """A mask of a station or column that is not known, that is there already, or that is not there to end."""
+
+
 def is_full(said: object) -> bool:
     """Whether this error, or its text, is about a disk without room."""
     return any(words in str(said).lower() for words in _FULL)

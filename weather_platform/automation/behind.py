@@ -17,11 +17,13 @@ from weather_platform.io_managers.stored import (
     metadata_of,
     stored_by,
 )
+from weather_platform.lake.masks import MASKS_TABLE
 from weather_platform.lake.provenance import RAW_TABLE, read_version_key
 from weather_platform.resources.registry import PRODUCTION
 
 RAW, OBSERVATIONS, FEATURES = (dg.AssetKey(name) for name in (RAW_TABLE, OBSERVATIONS_TABLE, FEATURES_TABLE))
 DRIFT = dg.AssetKey("drift_report")
+MASKS = dg.AssetKey(MASKS_TABLE)
 
 Behind = dict[str, str]
 """Partition keys, each with what it would be made from now, in words that are the same as long as that is."""
@@ -42,7 +44,7 @@ class Behindhand:
     def features(self, instance: dg.DagsterInstance) -> Behind:
         """Years to make the features of."""
         observed, made = self._stored.of(instance, OBSERVATIONS), self._stored.of(instance, FEATURES)
-        return plan.years_to_make_features_of(observed, made)
+        return plan.years_to_make_features_of(observed, made, self._stored.of(instance, MASKS))
 
     def forecasts(self, instance: dg.DagsterInstance, database: Database, target: str, first_days: int) -> Behind:
         """Days to forecast with the Production model; none while there is no such model."""

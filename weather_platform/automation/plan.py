@@ -14,6 +14,7 @@ from weather_platform.domain.forecast_days import ForecastDay, state_of_month
 from weather_platform.domain.splits import days_needed, plan_split
 from weather_platform.errors import NotEnoughDataError, SourceError
 from weather_platform.io_managers.stored import INPUTS, LABELS, OBSERVATIONS_TABLE, ROWS, Stored
+from weather_platform.lake.masks import MASKS_TABLE
 from weather_platform.lake.provenance import RAW_TABLE
 from weather_platform.partitions import days_of_month
 from weather_platform.sources import Coverage
@@ -116,8 +117,10 @@ def years_to_clean(raw: Mapping[str, Stored], cleaned: Mapping[str, Stored]) -> 
     }
 
 
-def years_to_make_features_of(observed: Mapping[str, Stored], made: Mapping[str, Stored]) -> dict[str, str]:
-    """The years whose features were made before their observations, each with the version of the observations.
+def years_to_make_features_of(
+    observed: Mapping[str, Stored], made: Mapping[str, Stored], masked: Mapping[str, Stored]
+) -> dict[str, str]:
+    """The years whose features were made before their observations or masks, each with the versions of these.
 
     The first day of the next year labels the last one, and the last days of the year before are the history of the
     first: when one of these days changed, the year is made again. Years without an observation have no features.
@@ -135,6 +138,8 @@ def years_to_make_features_of(observed: Mapping[str, Stored], made: Mapping[str,
         )
         if year not in made or made[year].read.get(OBSERVATIONS_TABLE, -1) < newest:
             behind[year] = f"observations {newest}"
+        elif year in masked and made[year].read.get(MASKS_TABLE, -1) < masked[year].version:
+            behind[year] = f"observations {newest}, masks {masked[year].version}"
     return behind
 
 

@@ -4,6 +4,7 @@ import json
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from importlib import metadata
 from pathlib import Path
 from types import FrameType
@@ -35,6 +36,11 @@ app = typer.Typer(
 
 user_app = typer.Typer(name="user", help="Who may ask the endpoint.", no_args_is_help=True)
 app.add_typer(user_app, rich_help_panel=SERVE)
+
+stations_app = typer.Typer(
+    name="stations", help="List the catalogue with the days that each station has; mask broken sensors."
+)
+app.add_typer(stations_app, rich_help_panel=READ)
 
 model_app = typer.Typer(name="model", help="Carry a model to another home.", no_args_is_help=True)
 app.add_typer(model_app, rich_help_panel=KEEP)
@@ -370,16 +376,72 @@ def watch(
     show_watch(settings, month or [])
 
 
-@app.command(rich_help_panel=READ)
+@stations_app.callback(invoke_without_command=True)
 def stations(
+    context: typer.Context,
     unknown: Annotated[
         bool, typer.Option("--unknown", help="What was met in rows and is not in the catalogue.")
     ] = False,
 ) -> None:
-    """List the catalogue with the days that each station has."""
+    """List the catalogue with the days that each station has; mask broken sensors."""
+    if context.invoked_subcommand is not None:
+        return
     from weather_platform.cli.stations import show_stations, show_unknown_stations
 
     (show_unknown_stations if unknown else show_stations)(load_settings())
+
+
+_MASKED_STATION = Annotated[str, typer.Argument(help="Id of the station, as `weather stations` lists it.")]
+_MASKED_COLUMN = Annotated[str, typer.Argument(help="The observed column, as docs/reference/columns.md lists it.")]
+_MASK_FROM = Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First masked day, YYYY-MM-DD.")]
+_MASK_TO = Annotated[
+    datetime | None, typer.Option("--to", formats=["%Y-%m-%d"], help="Last masked day; without it there is no end.")
+]
+_MASK_WHY = Annotated[str, typer.Option(help="Why, for the record, which only grows.")]
+
+
+@stations_app.command(name="mask")
+def stations_mask(
+    station: _MASKED_STATION, column: _MASKED_COLUMN, from_day: _MASK_FROM, why: _MASK_WHY, to_day: _MASK_TO = None
+) -> None:
+    """Count a column of a station as missing from a day on, because its sensor is broken. Observations stay."""
+    from weather_platform.cli import masks
+    from weather_platform.domain.masks import StationMask
+
+    asked = StationMask(station, column, from_day.date(), to_day.date() if to_day else None)
+    for line in masks.mask(load_settings(), asked, _reason(why)):
+        typer.echo(line)
+
+
+@stations_app.command(name="unmask")
+def stations_unmask(
+    station: _MASKED_STATION, column: _MASKED_COLUMN, from_day: _MASK_FROM, why: _MASK_WHY, to_day: _MASK_TO = None
+) -> None:
+    """End a mask, as if it had never been: the column counts again on all of its days."""
+    from weather_platform.cli import masks
+    from weather_platform.domain.masks import StationMask
+
+    asked = StationMask(station, column, from_day.date(), to_day.date() if to_day else None)
+    for line in masks.unmask(load_settings(), asked, _reason(why)):
+        typer.echo(line)
+
+
+@stations_app.command(name="masks")
+def stations_masks(
+    every: Annotated[bool, typer.Option("--all", help="The whole record, with the masks that ended.")] = False,
+) -> None:
+    """List the columns that are masked, since when, by whom and why."""
+    from weather_platform.cli.masks import show_masks
+
+    show_masks(load_settings(), every=every)
+
+
+def _reason(why: str) -> str:
+    """A reason for a record: one line of 8 to 500 characters."""
+    line = " ".join("".join(sign if sign.isprintable() else " " for sign in why).split())
+    if not 8 <= len(line) <= 500:
+        raise typer.BadParameter("--why takes 8 to 500 characters")
+    return line
 
 
 @app.command(rich_help_panel=START)

@@ -24,6 +24,7 @@ from weather_platform.domain.features import (
     neighbour_weights,
     own_values,
 )
+from weather_platform.domain.masks import StationMask, masked
 from weather_platform.domain.neighbours import StationGrid
 from weather_platform.domain.observations import OBSERVATION_COLUMNS
 from weather_platform.errors import InvariantError
@@ -47,12 +48,20 @@ class RecentObservations:
     """The observations from HISTORY_DAYS before ``first_day`` to ``last_day``; never changed, safe between threads.
 
     ``observations`` are the arrays that `build_features` takes. ``first_day`` is the first that knows as much as the
-    lake does; a day outside the stored ones simply finds nothing there.
+    lake does; a day outside the stored ones simply finds nothing there. What ``masks`` cover is missing, even if sent.
     """
 
     def __init__(
-        self, observations: Mapping[str, NDArray[Any]], grid: StationGrid, *, first_day: int, last_day: int
+        self,
+        observations: Mapping[str, NDArray[Any]],
+        grid: StationGrid,
+        *,
+        first_day: int,
+        last_day: int,
+        masks: Sequence[StationMask] = (),
     ) -> None:
+        observations = masked(observations, grid, masks)
+        self._masked = _masks_of(masks, grid)
         self.grid = grid
         self.first_day = first_day
         self.last_day = last_day
@@ -126,6 +135,11 @@ class RecentObservations:
         for name in _NAMES:
             if name in sent:
                 np.copyto(observed[:, _AT[name]], sent[name], where=named.get(name, True))
+        for index, masks in self._masked.items():
+            here = np.flatnonzero(station == index)
+            for mask, columns in masks:
+                covered = [each for each in here.tolist() if mask.covers(int(day[each]))]
+                observed[np.ix_(covered, columns)] = np.nan
         asked = (station, day) if rows is None else rows
         if use_history:
             kept = np.ones(len(self._day), dtype=np.bool_)
@@ -145,6 +159,9 @@ class RecentObservations:
                 row[_AT[name]] = value
         except KeyError:
             raise _unknown_field(name) from None
+        for mask, at in self._masked.get(station, ()):
+            if mask.covers(day):
+                row[at] = np.nan
         return row
 
     def _built(
@@ -181,6 +198,15 @@ class RecentObservations:
             raise InvariantError(
                 f"there is no station {station_index} in the catalogue of {len(self.grid)}; send stations of it"
             )
+
+
+def _masks_of(masks: Sequence[StationMask], grid: StationGrid) -> dict[int, list[tuple[StationMask, list[int]]]]:
+    """The masks of each station by its index, with the positions of the columns that they cover."""
+    found: dict[int, list[tuple[StationMask, list[int]]]] = {}
+    for mask, index in zip(masks, grid.index_of([each.station for each in masks]).tolist(), strict=True):
+        if index >= 0:
+            found.setdefault(index, []).append((mask, [_AT[name] for name in mask.columns]))
+    return found
 
 
 def _spans(asked: NDArray[np.int32], reported: NDArray[np.int32], most: int) -> Iterator[tuple[int, int]]:

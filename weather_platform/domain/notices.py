@@ -185,7 +185,8 @@ def departed(verdict: "DepartureVerdict", *, run_id: str, at: datetime) -> list[
             cause=f"{DEPARTURE_CAUSE}{station}",
             title=f"{station} departs from its neighbours in {named(columns)}",
             text=shortened(f"{verdict.month}: {'; '.join(str(e) for e in verdict.departures if e.station == station)}"),
-            remedy="look at the sensor, its unit and what the source sends; correct it there. Nothing is trained by it",
+            remedy="look at the sensor, its unit and what the source sends; until it is repaired, leave it out: "
+            f'`weather stations mask {station} {columns[0]} --from {verdict.month}-01 --why "..."`',
             dagster_run_id=run_id,
             items=tuple(columns),
             opened_at=at,

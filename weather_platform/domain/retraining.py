@@ -333,7 +333,7 @@ def _of_departures(departures: DriftNotice | None) -> list[str]:
     said = "; ".join(departures.reasons)
     if departures.status == "unknown":
         return [f"whether stations depart from their neighbours is not known: {said}"]
-    return [f"{said}; look at these sensors: a model needs a year to learn around one, so this alone never retrains"]
+    return [f"{said}; look at these sensors (`weather stations mask` leaves one out); this alone never retrains"]
 
 
 def _of_drift(drift: DriftNotice | None) -> list[str]:

@@ -33,6 +33,7 @@ from weather_platform.errors import (
     WeatherError,
 )
 from weather_platform.lake import Lake, Snapshot
+from weather_platform.lake.masks import masks_in_force
 from weather_platform.resources.registry import GOLDEN_TAG, ModelRegistry, RegisteredModel
 from weather_platform.serving.model_store import proven
 from weather_platform.serving.state import (
@@ -262,11 +263,12 @@ class Follower:
         catalogue = known.stations if known and self._current(known.stations, stations) else None
         if catalogue is None:
             catalogue = self._stored(stations, stations.read())
+        masks, _ = masks_in_force(self._lake)
         if known and self._current(known.observations, observations):
-            return replace(known, stations=catalogue)
+            return replace(known, stations=catalogue, masks=masks)
         rows, first_day, last_day = recent_rows(observations)
         stored = self._stored(observations, rows)
-        return Recent(observations=stored, stations=catalogue, first_day=first_day, last_day=last_day)
+        return Recent(observations=stored, stations=catalogue, first_day=first_day, last_day=last_day, masks=masks)
 
     def _current(self, stored: StoredTable, snapshot: Snapshot) -> bool:
         return (

@@ -275,7 +275,7 @@ class ModelStore:
         grid = StationGrid.from_stations(stations)
         arrays = observation_arrays(self._folder.table(recent.observations), grid)
         first, last = day_number(recent.first_day), day_number(recent.last_day)
-        return RecentObservations(arrays, grid, first_day=first, last_day=last), stations
+        return RecentObservations(arrays, grid, first_day=first, last_day=last, masks=recent.masks), stations
 
     # ------------------------------------------------------------------------------------------------- telling
 

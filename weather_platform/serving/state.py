@@ -26,6 +26,7 @@ import pyarrow.ipc
 from pydantic import TypeAdapter, ValidationError
 
 from weather_platform.domain.canary import GOLDEN_FILE
+from weather_platform.domain.masks import StationMask
 from weather_platform.domain.training import CONTRACT_FILE, sha256
 from weather_platform.errors import DigestMismatchError, ServingStateError
 
@@ -84,6 +85,8 @@ class Recent:
     stations: StoredTable
     first_day: date
     last_day: date
+    masks: tuple[StationMask, ...] = ()
+    """Columns of stations that count as missing, stored or sent."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -178,14 +178,28 @@ def test_features_of_the_years_that_a_changed_day_touches_are_made(
 ) -> None:
     made = {year: Stored(9, read={"observations": 6}) for year in ("2013", "2014", "2015")}
     observed = {year: cleaned(year, 7 if year in changed else 6, read=1, changed=changed.get(year)) for year in made}
-    assert sorted(years_to_make_features_of(observed, made)) == years
+    assert sorted(years_to_make_features_of(observed, made, {})) == years
     after = {year: Stored(10, read={"observations": 7}) for year in made}
-    assert years_to_make_features_of(observed, after) == {}
+    assert years_to_make_features_of(observed, after, {}) == {}
 
 
 def test_a_year_without_an_observation_has_no_features_and_one_never_made_is_behind() -> None:
     observed = {"2013": cleaned("2013", 3, read=1, rows=0), "2014": cleaned("2014", 4, read=1)}
-    assert list(years_to_make_features_of(observed, {})) == ["2014"]
+    assert list(years_to_make_features_of(observed, {}, {})) == ["2014"]
+
+
+def test_features_of_the_years_that_a_mask_touches_are_made_until_they_know_it() -> None:
+    observed = {year: cleaned(year, 6, read=1) for year in ("2013", "2014", "2015")}
+    masks = {year: Stored(2) for year in ("2014", "2015", "2016")}
+    made = {
+        "2013": Stored(9, read={"observations": 6}),
+        "2014": Stored(9, read={"observations": 6}),
+        "2015": Stored(9, read={"observations": 6, "station_masks": 1}),
+    }
+    behind = years_to_make_features_of(observed, made, masks)
+    assert behind == dict.fromkeys(("2014", "2015"), "observations 6, masks 2")
+    knowing = {year: Stored(10, read={"observations": 6, "station_masks": 2}) for year in made}
+    assert years_to_make_features_of(observed, knowing, masks) == {}
 
 
 DAY = date(2015, 6, 10)
