@@ -29,6 +29,7 @@ from weather_platform.automation.housekeeping import housekeeping_job
 from weather_platform.automation.import_model import import_job
 from weather_platform.automation.jobs import stage_jobs
 from weather_platform.automation.notices import notice_sensors
+from weather_platform.automation.recalibration import recalibrate_job
 from weather_platform.automation.retraining import retraining_sensors
 from weather_platform.automation.rollback import rollback_job
 from weather_platform.automation.schedules import schedules
@@ -111,7 +112,7 @@ def _definitions(settings: Settings, resource_overrides: Mapping[str, Any]) -> d
             ),
         ],
         asset_checks=checks,
-        jobs=[*stage_jobs(), rollback_job(), import_job(), housekeeping_job(settings)],
+        jobs=[*stage_jobs(), rollback_job(), import_job(), recalibrate_job(settings), housekeeping_job(settings)],
         schedules=schedules(settings, scheduled),
         sensors=[
             *observation_sensors(settings, status),

@@ -244,7 +244,7 @@ def _servable(registry: ModelRegistry, champion: RegisteredModel | None) -> tupl
 
 
 def _contender(model: RegisteredModel) -> Contender:
-    return Contender(str(model.version), model.digest, model.tuned_through)
+    return Contender(str(model.version), model.digest, model.tuned_through, model.trained_through)
 
 
 def _record(

@@ -3,8 +3,8 @@
 The month's matured skill and drift, how far the labelled rows have grown beyond those of the Production model, how old
 its data are, what was tried before and what people asked: from these facts one pure function decides RETRAIN,
 RECALIBRATE, WAIT, OK or UNKNOWN. The decision is appended to the database with everything that it looked at. It starts
-nothing here: the sensor of this asset turns RETRAIN into one run of the job `learn`, and the promotion of that run
-writes down what came of it. RECALIBRATE is for people to carry out.
+nothing here: the sensors of this asset turn RETRAIN into one run of the job `learn` and RECALIBRATE into one of the job
+`recalibrate`, and the promotion of that run writes down what came of it.
 
 An outage of a store fails the month. A fact that is not there, such as a drift report that was not made, is UNKNOWN.
 """
@@ -114,7 +114,7 @@ def facts_of(target: ForecastTarget, month: str, registry: ModelRegistry, databa
         month=month,
         production_version=model.version if model else None,
         model_rows=sum(int(metrics[name]) for name in MODEL_ROWS) if set(MODEL_ROWS) <= set(metrics) else None,
-        model_data_through=model.tested_through if model else None,
+        model_data_through=model.data_through if model else None,
         labelled_rows=rows,
         features_lake_version=version,
         bias=_bias_of(target, month, model, database) if model else None,

@@ -1,7 +1,7 @@
 """From the decision to retrain to its run, and back: the sensors of `{target}/retraining`.
 
 What belongs here: which run a decision asks for, and the record that a run failed. What does not: the decision
-(``assets.retraining``), and the outcome of a run that trained, which its promotion records.
+(``assets.retraining``), and the outcome of a run that trained or calibrated, which its promotion records.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,6 +10,7 @@ import dagster as dg
 
 from weather_platform.automation.notices import WILL_RETRY
 from weather_platform.automation.plan import LEARN, newest_split
+from weather_platform.automation.recalibration import RECALIBRATE_JOB, recalibration_of
 from weather_platform.database import Database, RetrainingRecord
 from weather_platform.domain.retraining import Action
 from weather_platform.domain.targets import TARGETS, ForecastTarget
@@ -24,8 +25,9 @@ _ENDED: Mapping[dg.DagsterRunStatus, str] = {
 
 
 def retraining_sensors(status: dg.DefaultSensorStatus) -> list[dg.SensorDefinition]:
-    """One sensor per target that asks for training, and one that records which trainings gave nothing."""
-    return [*(_learns(target, status) for target in TARGETS.values()), _outcomes(status)]
+    """Two sensors per target that ask for training and for new calibration, and one that records which gave nothing."""
+    asking = [asks(target, status) for target in TARGETS.values() for asks in (_learns, _recalibrates)]
+    return [*asking, _outcomes(status)]
 
 
 def _learns(target: ForecastTarget, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
@@ -41,7 +43,7 @@ def _learns(target: ForecastTarget, status: dg.DefaultSensorStatus) -> dg.Sensor
     ) -> Iterator[dg.RunRequest | dg.SkipReason]:
         # From the database and not from the event: Dagster gives an asset sensor the newest event alone, and the month
         # may have been materialised again since (which waits, because this decision is open).
-        record = open_decision(database, target.name)
+        record = open_decision(database, target.name, Action.RETRAIN)
         if record is None:
             yield dg.SkipReason(f"no decision to retrain {target.name} is open")
         else:
@@ -52,15 +54,40 @@ def _learns(target: ForecastTarget, status: dg.DefaultSensorStatus) -> dg.Sensor
     return learns
 
 
-def open_decision(database: Database, target: str) -> RetrainingRecord | None:
-    """The newest decision by which a month asked for training, if nothing came of it yet.
+def _recalibrates(target: ForecastTarget, status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
+    @dg.asset_sensor(
+        asset_key=dg.AssetKey([target.name, "retraining"]),
+        name=f"{target.name}_recalibration",
+        job_name=RECALIBRATE_JOB,
+        default_status=status,
+        description=f"A decision to recalibrate {target.name} becomes one run of `{RECALIBRATE_JOB}`, tagged so.",
+    )
+    def recalibrates(
+        context: dg.SensorEvaluationContext,  # noqa: ARG001 - what Dagster calls a sensor with
+        database: dg.ResourceParam[Database],
+    ) -> Iterator[dg.RunRequest | dg.SkipReason]:
+        record = open_decision(database, target.name, Action.RECALIBRATE)
+        if record is None:
+            yield dg.SkipReason(f"no decision to recalibrate {target.name} is open")
+        else:
+            yield dg.RunRequest(
+                run_key=str(record.id),
+                run_config=recalibration_of(record.target, record.month),
+                tags=tags_of_training(record),
+            )
+
+    return recalibrates
+
+
+def open_decision(database: Database, target: str, action: Action) -> RetrainingRecord | None:
+    """The newest decision by which a month asked for training, or for new calibration, if nothing came of it yet.
 
     A person's request is left out: the command that records it starts its run.
     """
     decided = [
         (record, outcomes)
         for record, outcomes in database.retraining(target)
-        if record.decision is Action.RETRAIN and record.request_id is None
+        if record.decision is action and record.request_id is None
     ]
     return decided[-1][0] if decided and not decided[-1][1] else None
 
@@ -91,19 +118,19 @@ def _outcomes(status: dg.DefaultSensorStatus) -> dg.SensorDefinition:
         name="retraining_outcomes",
         minimum_interval_seconds=60,
         default_status=status,
-        description="A training that failed or was cancelled is the outcome FAILED of the decision that asked for it.",
+        description="A training or new calibration that failed or was cancelled is the outcome FAILED of its decision.",
     )
     def outcomes(context: dg.SensorEvaluationContext, database: dg.ResourceParam[Database]) -> dg.SkipReason:
         opened = [
             record
             for target in TARGETS
             for record, came in database.retraining(target)
-            if record.decision is Action.RETRAIN and not came
+            if record.decision in (Action.RETRAIN, Action.RECALIBRATE) and not came
         ]
         failed = [run for record in opened if (run := _without_result(context.instance, record)) is not None]
         for run in failed:
             record_failure(context.instance, run, _ENDED[run.status], database)
-        return dg.SkipReason(f"{len(opened)} decisions to retrain are open, {len(failed)} of them had failed")
+        return dg.SkipReason(f"{len(opened)} decisions are open, {len(failed)} of them had failed")
 
     return outcomes
 

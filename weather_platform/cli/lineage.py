@@ -30,7 +30,7 @@ from weather_platform.domain.targets import TARGETS, ForecastTarget
 from weather_platform.errors import LakeError, PartitionMissingError
 from weather_platform.lake import Lake
 from weather_platform.lake.provenance import read_version_key
-from weather_platform.resources.registry import PRODUCTION, ModelRegistry, RegisteredModel
+from weather_platform.resources.registry import CALIBRATED_TAGS, PRODUCTION, ModelRegistry, RegisteredModel
 from weather_platform.settings import Settings
 from weather_platform.stores import open_lake
 
@@ -94,6 +94,12 @@ def _add_model(tree: Tree, lake: Lake, registry: ModelRegistry, database: Databa
     )
     branch.add(f"MLflow run {model.run_id}: seed {recipe.seed}, threads {recipe.threads}; code {recipe.code}")
     branch.add(_promotion(database, model))
+    if model.base is not None:
+        first, last, lake_version = (model.tags[name] for name in CALIBRATED_TAGS)
+        branch.add(
+            f"calibrated again on {first} to {last} (lake version {lake_version} of table 'features'); "
+            f"the model file is that of version {model.base}:"
+        )
     if model.origin is not None:
         branch.add(f"imported: it was {model.origin}, whose rows trained it and are not here")
         return

@@ -5,6 +5,7 @@ difference (``domain.reproduction``). Nothing is logged, registered or moved.
 """
 
 import os
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -13,6 +14,7 @@ from weather_platform.cli.progress import console_of_errors, doing
 from weather_platform.code_version import code_version
 from weather_platform.domain.algorithms import ALGORITHMS
 from weather_platform.domain.features import FEATURE_VERSION
+from weather_platform.domain.recalibration import recalibrated
 from weather_platform.domain.reproduction import (
     Difference,
     Recipe,
@@ -24,10 +26,11 @@ from weather_platform.domain.reproduction import (
 )
 from weather_platform.domain.splits import split_from_manifest
 from weather_platform.domain.targets import TARGETS
-from weather_platform.domain.training import TrainedModel, train
+from weather_platform.domain.training import Contract, Predictor, TrainedModel, sha256, train
 from weather_platform.errors import LakeError, ReproductionError
 from weather_platform.lake import Lake, Snapshot, TablePartitions
-from weather_platform.resources.registry import ModelRegistry
+from weather_platform.resources.recalibration import recorded_rows
+from weather_platform.resources.registry import CALIBRATED_TAGS, ModelRegistry, RegisteredModel
 from weather_platform.settings import Settings
 from weather_platform.stores import open_lake
 
@@ -42,9 +45,15 @@ def show_reproduction(settings: Settings, target: str, version: int) -> None:
 
 def reproduce(lake: Lake, registry: ModelRegistry, target: str, version: int) -> Reproduction:
     """Train a registered version again from exactly the rows, seed and parameters recorded with it."""
+    return _reproduced(lake, registry, registry.existing_version(target, version))[0]
+
+
+def _reproduced(lake: Lake, registry: ModelRegistry, model: RegisteredModel) -> tuple[Reproduction, bytes | None]:
+    """The statement, and the model file that came out; of a version with another calibration its base is made first."""
+    if model.base is not None and model.origin is None:
+        return _calibrated_again(lake, registry, model)
     console = console_of_errors()
     with doing("reading what was recorded with the version"):
-        model = registry.existing_version(target, version)
         if model.origin is not None:
             raise ReproductionError(
                 f"{model.name} was imported: its training rows are in the home it came from, where it was "
@@ -58,12 +67,12 @@ def reproduce(lake: Lake, registry: ModelRegistry, target: str, version: int) ->
     known = code_differences(recipe, code_version(), FEATURE_VERSION, ALGORITHMS)
     known += thread_difference(recipe.threads, os.environ.get("OMP_THREAD_LIMIT"))
     if recipe.feature_version != FEATURE_VERSION or recipe.algorithm not in ALGORITHMS:
-        return Reproduction(name=model.name, digest=model.digest, made_digest=None, differences=tuple(known))
+        return Reproduction(name=model.name, digest=model.digest, made_digest=None, differences=tuple(known)), None
     if gone := _gone(lake, recipe):
-        return Reproduction(name=model.name, digest=model.digest, made_digest=None, differences=(*gone, *known))
+        return Reproduction(name=model.name, digest=model.digest, made_digest=None, differences=(*gone, *known)), None
     with doing(f"training {recipe.algorithm} again"):
         made = _trained_again(lake, recipe)
-    return Reproduction(
+    done = Reproduction(
         name=model.name,
         digest=model.digest,
         made_digest=made.digest,
@@ -73,6 +82,48 @@ def reproduce(lake: Lake, registry: ModelRegistry, target: str, version: int) ->
         ),
         first_fit_sha256=recipe.first_fit_sha256,
     )
+    return done, made.model_bytes
+
+
+def _calibrated_again(lake: Lake, registry: ModelRegistry, model: RegisteredModel) -> tuple[Reproduction, bytes | None]:
+    """A version whose calibration was fitted on later rows: its base is made, then the calibration on the file made."""
+    assert model.base is not None  # noqa: S101 - the caller asked
+    base = registry.version(model.target, model.base)
+    trained, model_bytes = _reproduced(lake, registry, base)
+    recorded_contract, _ = registry.verified_files(model)
+    gone = _gone_calibration(lake, model)
+    if model_bytes is None or gone:
+        found = (*trained.differences, *gone)
+        return Reproduction(name=model.name, digest=model.digest, made_digest=None, differences=found), None
+    base_contract = Contract.from_bytes(registry.verified_files(base)[0])
+    contract = replace(base_contract, model_sha256=sha256(model_bytes)).to_bytes()
+    predictor = Predictor.load(contract, model_bytes, digest=sha256(contract))
+    golden = registry.golden(base, predictor.contract.feature_names)
+    with doing("fitting the calibration again"):
+        made = recalibrated(predictor, model_bytes, golden, recorded_rows(lake, model))
+    parts = differing_parts(recorded_contract, made.contract_bytes)
+    return (
+        Reproduction(
+            name=model.name,
+            digest=model.digest,
+            made_digest=made.predictor.digest,
+            differences=trained.differences,
+            parts=tuple(dict.fromkeys([*(part for part in trained.parts if part == "the first fit"), *parts])),
+            first_fit_sha256=trained.first_fit_sha256,
+        ),
+        model_bytes,
+    )
+
+
+def _gone_calibration(lake: Lake, model: RegisteredModel) -> list[Difference]:
+    """The version of the features that the calibration was fitted on, if it can no longer be read."""
+    first, last, version = (model.tags[name] for name in CALIBRATED_TAGS)
+    newest = lake.snapshot("features")
+    if int(version) > newest.version:
+        said = f"table 'features' has no version {version}, its newest is {newest.version}; is this the same lake?"
+        return [Difference("data", said)]
+    missing = _missing(lake, "features", int(version), int(last[:4]), from_year=int(first[:4]))
+    return [Difference("data", f"table 'features' version {version} was vacuumed: {missing}")] if missing else []
 
 
 def _trained_again(lake: Lake, recipe: Recipe) -> TrainedModel:
@@ -96,13 +147,13 @@ def _gone(lake: Lake, recipe: Recipe) -> list[Difference]:
     return gone
 
 
-def _missing(lake: Lake, table: str, version: int, year: int) -> str:
+def _missing(lake: Lake, table: str, version: int, year: int, from_year: int = 0) -> str:
     """What is missing of an old version, in a few words; nothing when it is whole."""
     try:
         old: Snapshot = lake.snapshot(table, version)
     except LakeError:
         return "its log entry is gone"
-    files = old.missing_files(key for key in old.row_counts() if key <= str(year))
+    files = old.missing_files(key for key in old.row_counts() if from_year <= int(key) <= year)
     return f"{len(files)} of its files are gone, the first is {files[0]}" if files else ""
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from weather_platform.domain.outputs import Forecasts
 from weather_platform.domain.promotion import Contender, Evidence
+from weather_platform.domain.recalibration import Recalibrated
 from weather_platform.domain.skill import Comparison, compare, primary_value
 from weather_platform.domain.splits import Split, day_date, day_number, is_fresh, is_standing_exam
 from weather_platform.domain.targets import ForecastTarget
@@ -27,6 +28,41 @@ def standing_exam_days(first: date, last: date) -> list[date]:
     """The days of the standing exam from `first` to `last`, both inclusive."""
     days = np.arange(day_number(first), day_number(last) + 1, dtype=np.int32)
     return [day_date(number) for number in days[is_standing_exam(days)].tolist()]
+
+
+def recalibration_evidence(
+    target: ForecastTarget,
+    made: Recalibrated,
+    standing_rows: TrainingData,
+    challenger: Contender,
+    champion: tuple[Contender, Predictor],
+    *,
+    seed: int,
+) -> Evidence:
+    """Everything the decision on a new calibration looks at.
+
+    The fresh exam is of the rows of the fit: those of each block of days are forecast by a calibration of the others.
+    `standing_rows` are labelled rows of the standing exam.
+    """
+    rows, predictors = made.rows, (champion[1], made.predictor)
+    said = champion[1].predict(rows.values).value
+    before, after = (model.predict(standing_rows.values).judged for model in predictors)
+    return Evidence(
+        challenger=challenger,
+        champion=champion[0],
+        test=primary_value(target.primary_metric, rows.labels, made.examined.judged),
+        baselines={},
+        standing_exam=primary_value(target.primary_metric, standing_rows.labels, after),
+        standing_exam_rows=len(standing_rows),
+        standing=compare(
+            target.primary_metric, standing_rows.labels, standing_rows.day,
+            champion=before, challenger=after, seed=seed,
+        ),
+        fresh=compare(
+            target.proper_score, rows.labels, rows.day, champion=said, challenger=made.examined.value, seed=seed
+        ),
+        recalibration=True,
+    )  # fmt: skip
 
 
 def gather_evidence(

@@ -260,9 +260,10 @@ def retraining_decided(
     severity, title = Severity.INFO, f"{target}: the model is trained again"
     remedy = "nothing; the promotion decides whether the new version serves"
     if action is Action.RECALIBRATE:
-        severity, title = Severity.WARNING, f"{target}: the forecasts are biased"
+        severity, title = Severity.WARNING, f"{target}: the forecasts are biased and are calibrated again"
         remedy = (
-            f"look at `weather skill` and its stations; `weather retrain {target}` trains before it follows by itself"
+            "look at `weather skill` and its stations: a bias at a few is usually their sensors; "
+            f"`weather retrain {target}` trains before it follows by itself"
         )
     return Notice(
         kind=NoticeKind.RETRAINING_DECIDED,

@@ -9,7 +9,7 @@ do not depend on how many rows are forecast with it.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any, ClassVar, Protocol, Self
 
@@ -115,6 +115,12 @@ class Output(Protocol):
     def fit_baseline(cls, labels: Labels, raw: Floats) -> Self:
         """From validation rows of a baseline, whose raw values are forecasts already."""
 
+    def calibration_text(self) -> str:
+        """The calibration in a few words."""
+
+    def recalibrated(self, labels: Labels, raw: Floats) -> Self:
+        """The same with its calibration fitted again on these rows; threshold and interval are kept."""
+
     def apply(self, raw: Floats) -> Forecasts:
         """The forecast of each raw value."""
 
@@ -159,6 +165,12 @@ class ProbabilityOutput:
     def fit_baseline(cls, labels: Labels, raw: Floats) -> Self:
         return cls(Calibration(), best_f1_threshold(labels, raw))
 
+    def calibration_text(self) -> str:
+        return f"log-odds = {self.calibration.slope:.4f} * raw log-odds {self.calibration.intercept:+.4f}"
+
+    def recalibrated(self, labels: Labels, raw: Floats) -> Self:
+        return replace(self, calibration=fit_calibration(labels, raw))
+
     def apply(self, raw: Floats) -> Forecasts:
         probability = self.calibration.apply(raw)
         return Forecasts(probability, label=probability >= self.threshold)
@@ -195,7 +207,8 @@ class ProbabilityOutput:
 class ValueOutput:
     """The output of a regression: the raw value, and a 90 % prediction interval around it.
 
-    Values up to the first of ``edges`` get the first pair of offsets, values above it the second, and so on.
+    Values up to the first of ``edges`` get the first pair of offsets, values above it the second, and so on. ``bias``
+    is added to every raw value: the calibration of a value, 0 until it is fitted again.
     """
 
     METRICS: ClassVar[tuple[str, ...]] = REGRESSION_METRICS
@@ -203,11 +216,14 @@ class ValueOutput:
     edges: tuple[float, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
+    bias: float = 0.0
 
     def __post_init__(self) -> None:
         if not len(self.low) == len(self.high) == len(self.edges) + 1:
             raise InvariantError("a prediction interval needs one pair of offsets more than it has edges")
-        if not np.isfinite([*self.edges, *self.low, *self.high]).all() or sorted(set(self.edges)) != [*self.edges]:
+        if not np.isfinite([*self.edges, *self.low, *self.high, self.bias]).all() or sorted(set(self.edges)) != [
+            *self.edges
+        ]:
             raise InvariantError("the offsets and the rising edges of a prediction interval must be finite numbers")
         if max(self.low) > 0 or min(self.high) < 0:
             raise InvariantError("a prediction interval must hold its own forecast: low offsets <= 0 <= high offsets")
@@ -234,9 +250,17 @@ class ValueOutput:
     def fit_baseline(cls, labels: Labels, raw: Floats) -> Self:
         return cls.fit(labels, raw)
 
+    def calibration_text(self) -> str:
+        return f"value = raw value {self.bias:+.4f}"
+
+    def recalibrated(self, labels: Labels, raw: Floats) -> Self:
+        """The bias is the mean of observed minus raw; the interval moves with the value."""
+        return replace(self, bias=float(np.mean(labels.astype(np.float64) - raw)))
+
     def apply(self, raw: Floats) -> Forecasts:
-        group = np.searchsorted(self.edges, raw)
-        return Forecasts(raw, low=raw + np.take(self.low, group), high=raw + np.take(self.high, group))
+        value = raw + self.bias if self.bias else raw
+        group = np.searchsorted(self.edges, value)
+        return Forecasts(value, low=value + np.take(self.low, group), high=value + np.take(self.high, group))
 
     def metrics(self, labels: Labels, forecasts: Forecasts) -> dict[str, float]:
         return regression_metrics(labels, forecasts.value, *forecasts.interval)
@@ -260,13 +284,15 @@ class ValueOutput:
                 "edges": list(self.edges),
                 "low": list(self.low),
                 "high": list(self.high),
-            }
+            },
+            **({"bias": self.bias} if self.bias else {}),
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         interval = values["interval"]
-        return cls(*(tuple(map(float, interval[name])) for name in ("edges", "low", "high")))
+        edges, low, high = (tuple(map(float, interval[name])) for name in ("edges", "low", "high"))
+        return cls(edges, low, high, float(values.get("bias", 0.0)))
 
 
 OUTPUTS: Mapping[Task, type[ProbabilityOutput] | type[ValueOutput]] = MappingProxyType(

@@ -17,6 +17,11 @@ A challenger need not prove that it is better. More rows make a model better on 
 exam of a quarter is uncertain by 0.0012 of Brier, and a year of new data brings 0.0015. So the exam keeps out what is
 clearly worse, and the cooldown keeps the same few days from being asked again and again.
 
+A RECALIBRATION is the champion's own model file with another calibration. It is meant to say something else of the
+climate of before, which the standing exam is of, and the order of its forecasts is the champion's: so that exam is
+recorded and decides nothing of it, and the fresh exam alone does. No cooldown holds it back, as its model file has
+learned from no other rows.
+
 It fails closed: a missing or non-finite number raises, and what raises promotes nothing.
 """
 
@@ -47,9 +52,10 @@ COOLDOWN_DAYS = 89
 """Days of data between the tuning of two champions: three months, of which the shortest (February to April) are 89
 days. Decisions to retrain wait three months as well."""
 
-FRESH_EXAM_MIN_DAYS = 60
+FRESH_EXAM_MIN_DAYS = 56
 """On a month of days the bootstrap is too sure of itself (it says 0.0069 where R² varies by 0.0085); on two months it
-is not."""
+is not. January and February are 57 days without the embargo and the day that has no label yet: a model trained two
+months after a new calibration must not fail for want of days."""
 
 FRESH_EXAM_MIN_ROWS = 300
 """Below this F1 has a standard error above 0.05 at one rain day in five, ten times the margin."""
@@ -87,11 +93,21 @@ class Gates:
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """A model as the evidence knows it: its version, its digest, the last day that had a say in it."""
+    """A model as the evidence knows it: its version, its digest, the last day that had a say in it.
+
+    ``trained_through`` is the last day that had a say in its model file, where its calibration was fitted again later;
+    None where that is the same day.
+    """
 
     version: str
     digest: str
     tuned_through: date
+    trained_through: date | None = None
+
+    @property
+    def learned_through(self) -> date:
+        """The last day that had a say in the model file."""
+        return self.trained_through or self.tuned_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +118,7 @@ class Evidence:
     metric) and ``fresh`` (by the proper score) compare with the champion. They are None without one, and with one that
     the code of today cannot ask (``champion_unfit`` says why: other features, another format); ``fresh`` is also None
     when no row is fresh to both. ``taken_back`` says when and why the challenger itself was taken back, None when it
-    never was.
+    never was. ``recalibration`` says that the challenger is the champion with another calibration.
     """
 
     challenger: Contender
@@ -115,6 +131,7 @@ class Evidence:
     fresh: Comparison | None = None
     champion_unfit: str | None = None
     taken_back: str | None = None
+    recalibration: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the audit record; days as YYYY-MM-DD."""
@@ -154,6 +171,8 @@ def decide(evidence: Evidence, gates: Gates) -> Decision:
 
 
 def _reject(evidence: Evidence, gates: Gates) -> list[str]:
+    if evidence.recalibration:
+        return []
     reasons = []
     if evidence.standing_exam < gates.floor:
         reasons.append(
@@ -186,16 +205,16 @@ def _not_comparable(evidence: Evidence, gates: Gates) -> list[str]:
         return reasons
     if challenger.digest == champion.digest:
         reasons.append(f"the challenger is version {champion.version}, the champion itself (same digest)")
-    if challenger.tuned_through < champion.tuned_through:
+    if challenger.learned_through < champion.learned_through:
         reasons.append(
-            f"the challenger was tuned up to {challenger.tuned_through}, "
-            f"the champion up to {champion.tuned_through}; an older model never replaces a newer one"
+            f"the challenger was tuned up to {challenger.learned_through}, "
+            f"the champion up to {champion.learned_through}; an older model never replaces a newer one"
         )
     fresh = evidence.fresh
     if evidence.champion_unfit is not None:
         return reasons
-    age = (challenger.tuned_through - champion.tuned_through).days
-    if 0 <= age < gates.cooldown_days:
+    age = (challenger.learned_through - champion.learned_through).days
+    if 0 <= age < gates.cooldown_days and not evidence.recalibration:
         reasons.append(
             f"the challenger was tuned on {age} days of data more than the champion, "
             f"and {gates.cooldown_days} days pass between two"
@@ -276,7 +295,7 @@ def _verify(evidence: Evidence, gates: Gates) -> None:
     for what, value in numbers.items():
         if not isinstance(value, int | float) or not math.isfinite(value):
             raise fail(f"{what} is {value}")
-    if not evidence.baselines:
+    if not evidence.baselines and not evidence.recalibration:
         raise fail("no baseline was measured")
     if evidence.standing_exam_rows < STANDING_EXAM_MIN_ROWS:
         raise fail(f"the standing exam has {evidence.standing_exam_rows} rows, and {STANDING_EXAM_MIN_ROWS} are needed")
@@ -287,6 +306,8 @@ def _verify(evidence: Evidence, gates: Gates) -> None:
         raise fail("there is a comparison with a champion, and no champion")
     if evidence.champion is not None and evidence.champion_unfit is None and evidence.standing is None:
         raise fail("champion and challenger were not compared on the standing exam")
+    if evidence.recalibration and (evidence.champion is None or evidence.champion_unfit is not None):
+        raise fail("it is a champion with another calibration, and there is no champion to ask")
     if evidence.champion_unfit is not None and compared:
         raise fail("there is a comparison with a champion that cannot be asked")
 

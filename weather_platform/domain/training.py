@@ -23,7 +23,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
@@ -101,6 +101,16 @@ class TrainingData:
 
     def __len__(self) -> int:
         return len(self.day)
+
+    def only(self, mask: Mask) -> "TrainingData":
+        """The masked rows, as copies."""
+        return replace(
+            self,
+            station_index=self.station_index[mask],
+            day=self.day[mask],
+            values=self.values[mask],
+            labels=self.labels[mask],
+        )
 
     def today(self, target: ForecastTarget, mask: Mask) -> NDArray[np.float32]:
         """The target's label of the issue day itself: what persistence goes by."""

@@ -10,10 +10,8 @@ somebody says so, and why.
 """
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from weather_platform.database import Database, PromotionRecord
@@ -27,8 +25,8 @@ from weather_platform.errors import ImportRefusedError
 from weather_platform.lake import Lake
 from weather_platform.lake.provenance import SYNTHETIC
 from weather_platform.reports.card_page import card_page
-from weather_platform.resources.mlflow_client import answering
-from weather_platform.resources.mlflow_tracking import NESTED_TAG, MlflowRun
+from weather_platform.resources.mlflow_tracking import MlflowRun
+from weather_platform.resources.model_runs import log_version
 from weather_platform.resources.references import references_of
 from weather_platform.resources.registry import (
     DIGEST_TAG,
@@ -167,41 +165,18 @@ def _registered(archive: ModelArchive, registry: ModelRegistry, run: MlflowRun, 
 
 
 def _logged(archive: ModelArchive, run: MlflowRun, audit: Audit) -> str:
-    """A finished MLflow run with the files, figures and recipe of the archive; gives its id.
-
-    The model folder has no flavour: MLflow's own loaders would need to be told which classes of a file from elsewhere
-    to trust.
-    """
-    from mlflow.entities import LoggedModelOutput, Metric, Param, RunTag
-    from mlflow.models import Model
-
-    manifest, contract, client = archive.manifest, archive.contract, run.client
-    with answering(run.tracking_uri, f"importing {contract.target}"), tempfile.TemporaryDirectory() as scratch:
-        name = f"{contract.target}/{contract.algorithm} {manifest.year} (imported)"
-        tags = {"mlflow.parentRunId": run.run_id, NESTED_TAG: audit.dagster_run_id}
-        run_id: str = client.create_run(run.experiment_id, run_name=name, tags=tags).info.run_id
-        logged = client.create_logged_model(
-            run.experiment_id, name="model", source_run_id=run_id, tags={DIGEST_TAG: manifest.digest}
-        )
-        for file, data in archive.files.items():
-            (Path(scratch) / file).write_bytes(data)
-        described = Model(artifact_path="model", run_id=run_id, model_id=logged.model_id)
-        described.metadata = {DIGEST_TAG: manifest.digest, "contract": CONTRACT_FILE}
-        described.save(str(Path(scratch) / "MLmodel"))
-        client.log_model_artifacts(logged.model_id, scratch)
-        client.finalize_logged_model(logged.model_id, "READY")
-        client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, 0)])
-        at = int(audit.changed_at.timestamp() * 1000)
-        kept = _tags(archive) | {"model_id": logged.model_id, "model_uri": logged.artifact_location.rstrip("/")}
-        client.log_batch(
-            run_id,
-            metrics=[Metric(key, value, at, 0, model_id=logged.model_id, run_id=run_id)
-                     for key, value in manifest.metrics.items()],
-            params=[Param(key, text) for key, text in manifest.params.items()],
-            tags=[RunTag(key, text) for key, text in kept.items()],
-        )  # fmt: skip
-        client.set_terminated(run_id, "FINISHED")
-    return run_id
+    """A finished MLflow run with the files, figures and recipe of the archive; gives its id."""
+    manifest, contract = archive.manifest, archive.contract
+    return log_version(
+        run,
+        f"{contract.target}/{contract.algorithm} {manifest.year} (imported)",
+        archive.files,
+        tags=_tags(archive),
+        params=manifest.params,
+        metrics=manifest.metrics,
+        dagster_run_id=audit.dagster_run_id,
+        at=audit.changed_at,
+    )
 
 
 def _tags(archive: ModelArchive) -> dict[str, str]:

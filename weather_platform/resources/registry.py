@@ -48,10 +48,17 @@ _RECORDED = (
 """Tags without which a run is no reference to a model."""
 CARD_FILE, CARD_PAGE = "model_card.md", "model_card.html"
 """The card of a registered version, among the artifacts of its run: as text, and as a page with its pictures."""
+BASE_TAG, BASE_TUNED_TAG, BASE_TESTED_TAG = "recalibrates", "base_tuned_through", "base_tested_through"
+"""Of a version with another calibration: whose model file it has, and that version's days. Others lack them."""
+CALIBRATED_TAGS = ("calibrated_from", "calibrated_through", "calibration_lake_version")
+"""Of such a version: the days and the version of the features table that its calibration was fitted on."""
 ORIGIN_TAG = "imported_from"
 """Of an imported version: which version of which home it was. Versions that were trained here lack it."""
 REFERENCES_FILE, REFERENCES_TAG = "references.json", "references_sha256"
 """Of an imported version: climatology and persistence of its training rows, which are not here."""
+
+
+_ORIGIN_TAGS = (ORIGIN_TAG, REFERENCES_TAG, BASE_TAG, BASE_TUNED_TAG, BASE_TESTED_TAG, *CALIBRATED_TAGS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +83,7 @@ class ModelReference:
     first_fit_sha256: str | None = None
     """Where what is served was fitted again; None where it is the first fit itself."""
     origin: Mapping[str, str] = field(default_factory=dict)
-    """Tags that an imported candidate has and others lack."""
+    """Tags that an imported candidate, or one with another calibration, has and others lack."""
 
     @property
     def name(self) -> str:
@@ -131,6 +138,21 @@ class RegisteredModel:
     def tested_through(self) -> date:
         """The last day of the test part: a forecast of that day or an earlier one is a hindcast."""
         return date.fromisoformat(self.tags["tested_through"])
+
+    @property
+    def base(self) -> int | None:
+        """Of a version with another calibration: the version whose model file it has."""
+        return int(self.tags[BASE_TAG]) if BASE_TAG in self.tags else None
+
+    @property
+    def trained_through(self) -> date:
+        """The last day that had a say in the model file; calibration may have been fitted on later ones."""
+        return date.fromisoformat(self.tags.get(BASE_TUNED_TAG, self.tags["tuned_through"]))
+
+    @property
+    def data_through(self) -> date:
+        """The last day of the test part of the model file."""
+        return date.fromisoformat(self.tags.get(BASE_TESTED_TAG, self.tags["tested_through"]))
 
     def lake_version(self, table: str) -> int:
         """The version of a lake table that the model was trained from; RegistryError when it is not recorded."""
@@ -220,7 +242,7 @@ class ModelRegistry:
             },
             first_fit_sha256=tags.get(FIRST_FIT_TAG),
             source=tags.get(SOURCE_TAG, "unknown"),  # runs of the first versions of this package did not say
-            origin={name: tags[name] for name in (ORIGIN_TAG, REFERENCES_TAG) if name in tags},
+            origin={name: tags[name] for name in _ORIGIN_TAGS if name in tags},
         )
 
     def recorded(self, run_id: str) -> tuple[dict[str, str], dict[str, str], dict[str, float]]:

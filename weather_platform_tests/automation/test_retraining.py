@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from weather_platform.automation.recalibration import recalibration_of
 from weather_platform.automation.retraining import retraining_sensors
 from weather_platform.database import Database
 from weather_platform.domain.retraining import Action, Outcome
@@ -37,13 +38,15 @@ def deliver(home: Home, month: str = "2015-12") -> None:
     home.instance.report_runless_asset_event(dg.AssetMaterialization([TARGET, "retraining"], partition=month))
 
 
-def tick(home: Home, database: Database, cursor: str | None = None) -> tuple[list[dg.RunRequest], str | None]:
-    """One tick of the sensor of the target on the real definitions; what it asks for, and its cursor afterwards."""
+def tick(
+    home: Home, database: Database, cursor: str | None = None, sensor: str = "retraining"
+) -> tuple[list[dg.RunRequest], str | None]:
+    """One tick of a sensor of the target on the real definitions; what it asks for, and its cursor afterwards."""
     repository = home.graph.get_repository_def()
     with dg.build_sensor_context(
         instance=home.instance, cursor=cursor, repository_def=repository, resources={"database": database}
     ) as context:
-        ticked = repository.get_sensor_def(f"{TARGET}_retraining").evaluate_tick(context)
+        ticked = repository.get_sensor_def(f"{TARGET}_{sensor}").evaluate_tick(context)
         return list(ticked.run_requests or []), ticked.cursor
 
 
@@ -78,6 +81,31 @@ def test_no_other_decision_asks_for_a_run(home: Home, database: Database, action
     database.record_retraining_decision(retraining(decision=action))
     deliver(home)
     assert tick(home, database)[0] == []
+
+
+def test_a_decision_to_recalibrate_asks_for_one_run_of_that_job_with_target_and_month(
+    home: Home, database: Database
+) -> None:
+    record = database.record_retraining_decision(retraining(decision=Action.RECALIBRATE))
+    deliver(home)
+    [asked], cursor = tick(home, database, sensor="recalibration")
+    assert (asked.run_key, asked.tags[RETRAINING_TAG]) == (str(record.id), str(record.id))
+    assert asked.run_config == recalibration_of(TARGET, record.month)
+    assert home.graph.get_repository_def().get_sensor_def(f"{TARGET}_recalibration").job_name == "recalibrate"
+    deliver(home)
+    [again], _ = tick(home, database, cursor, sensor="recalibration")
+    assert again.run_key == asked.run_key, "which Dagster starts once"
+    assert record.id is not None
+    database.record_retraining_outcome(outcome(record.id, outcome=Outcome.SKIP))
+    deliver(home)
+    assert tick(home, database, sensor="recalibration")[0] == []
+
+
+@pytest.mark.parametrize("action", [each for each in Action if each is not Action.RECALIBRATE])
+def test_no_other_decision_asks_for_new_calibration(home: Home, database: Database, action: Action) -> None:
+    database.record_retraining_decision(retraining(decision=action))
+    deliver(home)
+    assert tick(home, database, sensor="recalibration")[0] == []
 
 
 def test_a_decision_is_not_lost_when_its_month_is_materialised_again_before_the_tick(
@@ -195,4 +223,5 @@ def test_a_failure_while_the_database_was_away_is_recorded_when_it_is_back(home:
 
 def test_there_is_a_sensor_for_every_target() -> None:
     sensors = {sensor.name for sensor in retraining_sensors(dg.DefaultSensorStatus.STOPPED)}
-    assert sensors == {f"{TARGET}_retraining", "max_temp_tomorrow_retraining", "retraining_outcomes"}
+    asking = {f"{name}_{asks}" for name in (TARGET, "max_temp_tomorrow") for asks in ("retraining", "recalibration")}
+    assert sensors == {*asking, "retraining_outcomes"}

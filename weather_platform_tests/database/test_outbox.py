@@ -155,7 +155,7 @@ def test_decisions_to_train_are_notices_and_one_that_is_not_known_stays_open_unt
     assert decide("2016-02", Action.RETRAIN, 4) == []
     assert decide("2016-03", Action.RECALIBRATE, 5) == []
     assert [(each.kind.value, each.title) for each in notices(database)[:2]] == [
-        ("retraining_decided", "rain_tomorrow: the forecasts are biased"),
+        ("retraining_decided", "rain_tomorrow: the forecasts are biased and are calibrated again"),
         ("retraining_decided", "rain_tomorrow: the model is trained again"),
     ]
     database.record_retraining_request(ASKED, retraining(decided_at=NOON))

@@ -74,6 +74,13 @@ def _against(
     return replace(FIRST, champion=champion, standing=standing, fresh=fresh, standing_exam=standing_exam)
 
 
+def _recalibrated(fresh: Comparison, standing: Comparison = EQUAL) -> Evidence:
+    challenger = replace(CHALLENGER, tuned_through=date(2015, 6, 30), trained_through=SAME_AGE.tuned_through)
+    evidence = _against(SAME_AGE, fresh, standing)
+    return replace(evidence, challenger=challenger, baselines={}, recalibration=True)
+
+
+CALIBRATED_LATER = replace(OLD, tuned_through=date(2015, 6, 30), trained_through=OLD.tuned_through)
 TAKEN_BACK = "on 2015-03-01 (rollback: floods)"
 UNFIT = replace(FIRST, champion=OLD, champion_unfit="version 5: trained on other features")
 
@@ -130,6 +137,18 @@ UNFIT = replace(FIRST, champion=OLD, champion_unfit="version 5: trained on other
         (_against(DAYS_89, BETTER), "DEPLOY", "not clearly worse"),
         (_against(DAYS_88, CLEARLY_WORSE_SCORE), "SKIP", "tuned on 88 days of data more"),
         (replace(UNFIT, champion=DAYS_88), "DEPLOY", "the champion cannot serve"),
+        # The champion with another calibration: no cooldown, and the standing exam decides nothing.
+        (_recalibrated(BETTER), "DEPLOY", "not clearly worse than the champion on the fresh exam"),
+        (_recalibrated(BETTER, CLEARLY_WORSE), "DEPLOY", "not clearly worse than the champion on the fresh exam"),
+        (_recalibrated(CLEARLY_WORSE_SCORE), "SKIP", "clearly worse than the champion on the fresh exam"),
+        (_recalibrated(replace(BETTER, days=FRESH_EXAM_MIN_DAYS - 1)), "SKIP", "too small"),
+        (replace(_recalibrated(BETTER), standing_exam=0.5), "DEPLOY", "not clearly worse"),
+        (replace(_recalibrated(CLEARLY_WORSE_SCORE), standing_exam=0.5), "SKIP", "clearly worse"),
+        (replace(_recalibrated(BETTER), taken_back=TAKEN_BACK), "SKIP", "was taken back"),
+        # A champion whose calibration saw later days than the challenger: its model file says which is older.
+        (_against(CALIBRATED_LATER, BETTER), "DEPLOY", "not clearly worse"),
+        (_against(replace(CALIBRATED_LATER, trained_through=NEWER.tuned_through), BETTER), "SKIP", "older model never"),
+        (_against(replace(CALIBRATED_LATER, trained_through=DAYS_88.tuned_through), BETTER), "SKIP", "88 days of data"),
     ],
 )  # fmt: skip
 def test_the_truth_table(evidence: Evidence, verdict: str, reason: str) -> None:
@@ -140,7 +159,7 @@ def test_the_truth_table(evidence: Evidence, verdict: str, reason: str) -> None:
 
 
 def test_a_fresh_exam_has_two_months_of_days_and_rows_enough_for_f1() -> None:
-    assert (FRESH_EXAM_MIN_DAYS, FRESH_EXAM_MIN_ROWS) == (60, 300)
+    assert (FRESH_EXAM_MIN_DAYS, FRESH_EXAM_MIN_ROWS) == (56, 300)
 
 
 def test_all_reasons_of_a_verdict_are_given() -> None:
@@ -172,6 +191,9 @@ NAN = float("nan")
         (replace(FIRST, baselines={"persistence": NAN}), "baseline persistence is nan"),
         (replace(FIRST, standing_exam_rows=STANDING_EXAM_MIN_ROWS - 1), "standing exam has 99 rows"),
         (replace(FIRST, fresh=BETTER), "no champion"),
+        (replace(FIRST, recalibration=True), "there is no champion to ask"),
+        (replace(UNFIT, recalibration=True), "there is no champion to ask"),
+        (replace(_recalibrated(BETTER), recalibration=False), "no baseline"),
         (replace(FIRST, standing=EQUAL), "no champion"),
         (replace(FIRST, champion_unfit="of another format"), "no champion"),
         (replace(UNFIT, standing=EQUAL), "comparison with a champion that cannot be asked"),
@@ -200,6 +222,7 @@ def test_a_decision_can_be_recorded_with_everything_it_rests_on() -> None:
         "version": "5",
         "digest": "b" * 64,
         "tuned_through": "2013-12-30",
+        "trained_through": None,
     }
     assert record["evidence"]["fresh"]["share_better"] == 0.98
     assert (record["gates"]["margin"], record["gates"]["score"]) == (0.005, "brier")

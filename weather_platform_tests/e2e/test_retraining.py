@@ -6,9 +6,14 @@ from datetime import date
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 
 from weather_platform.assets.retraining import facts_of
+from weather_platform.automation.recalibration import recalibration_of
+from weather_platform.domain.feature_table import training_data
 from weather_platform.domain.retraining import Action, Outcome
 from weather_platform.domain.splits import split_from_manifest
 from weather_platform.domain.targets import TARGETS
@@ -52,8 +57,8 @@ def decisions(home: MadeHome) -> list[tuple[str, Action]]:
     return [(record.month, record.decision) for record, _ in home.database.retraining(TARGET)]
 
 
-def requested(home: MadeHome) -> list[dg.RunRequest]:
-    """What the sensor of the target asks for at its first tick."""
+def requested(home: MadeHome, sensor: str = "retraining") -> list[dg.RunRequest]:
+    """What a sensor of the target asks for at its first tick."""
     repository = home.graph.get_repository_def()
     with (
         home.dagster() as instance,
@@ -61,7 +66,7 @@ def requested(home: MadeHome) -> list[dg.RunRequest]:
             instance=instance, repository_def=repository, resources={"database": home.database}
         ) as context,
     ):
-        return list(repository.get_sensor_def(f"{TARGET}_retraining").evaluate_tick(context).run_requests or [])
+        return list(repository.get_sensor_def(f"{TARGET}_{sensor}").evaluate_tick(context).run_requests or [])
 
 
 def learn(home: MadeHome, request: dg.RunRequest, config: Mapping[str, object] | None = None) -> bool:
@@ -203,3 +208,106 @@ def test_a_request_whose_training_fails_says_so_and_is_recorded_as_failed(home: 
     *_, (_, [came]) = home.database.retraining(TARGET)
     assert (came.outcome, came.version) == (Outcome.FAILED, None)
     assert came.reason in done.lines[-1]
+
+
+# ---------------------------------------------------------------- new calibration
+
+
+def recalibration_decided(home: MadeHome) -> dg.RunRequest:
+    """What the sensor asks for after a month was decided to be calibrated again."""
+    home.database.record_retraining_decision(retraining(month="2016-03", decision=Action.RECALIBRATE))
+    [request] = requested(home, "recalibration")
+    return request
+
+
+def recalibrate(home: MadeHome, request: dg.RunRequest, config: Mapping[str, object] | None = None) -> bool:
+    with home.dagster() as instance:
+        result = home.graph.resolve_job_def("recalibrate").execute_in_process(
+            instance=instance, tags=dict(request.tags), run_config=QUIET | dict(config or request.run_config),
+            raise_on_error=False,
+        )  # fmt: skip
+    return bool(result.success)
+
+
+def test_a_decision_to_recalibrate_becomes_a_version_of_the_same_model_file_judged_recorded_and_made_again(
+    home: MadeHome,
+) -> None:
+    before = home.registry.production(TARGET)
+    assert recalibrate(home, recalibration_decided(home))
+    promotion = home.database.decisions(TARGET)[-1]
+    *_, (record, [came]) = home.database.retraining(TARGET)
+    assert (record.decision, came.outcome) == (Action.RECALIBRATE, Outcome(promotion.decision))
+    assert (came.version, came.reason) == (promotion.challenger_version, promotion.reasons[0])
+    assert requested(home, "recalibration") == [], "nothing is asked for twice"
+    made = home.registry.version(TARGET, 2)
+    assert (made.base, made.tested_through) == (1, date(2016, 3, 30))
+    assert (made.trained_through, made.data_through) == (before.tuned_through, before.tested_through)
+    assert home.registry.verified_files(made)[1] == home.registry.verified_files(before)[1], "the same model file"
+    assert promotion.evidence["evidence"]["recalibration"] is True  # type: ignore[index]
+    serves = home.registry.production(TARGET).version
+    assert serves == (2 if promotion.decision == "DEPLOY" else 1)
+    # Made again from what was recorded, also when the features went on since.
+    done = home.run("reproduce", TARGET, "2")
+    assert done.code == 0, done.err
+    assert f"{TARGET} version 2 is reproduced: the same SHA-256 {made.digest}" in " ".join(done.out.split())
+    assert home.run("models").code == 0
+    if promotion.decision == "DEPLOY":
+        assert part(home, "forecast", "2016-03-31", "forecasts") == ""
+        station = home.database.forecasts(TARGET, date(2016, 3, 31), date(2016, 3, 31))["station"][0].as_py()
+        told = home.run("lineage", TARGET, station, "2016-03-31")
+        assert "the model file is that of version 1" in " ".join(told.out.split()), told.err
+    facts = facts_of(TARGETS[TARGET], "2016-03", home.registry, home.database, home.lake)
+    assert facts.model_data_through == before.tested_through, "the age is that of the model file"
+
+
+def test_the_new_calibration_serves_as_any_version_and_forecasts_what_the_endpoint_would(home: MadeHome) -> None:
+    before = home.registry.production(TARGET)
+    biased(home)
+    assert recalibrate(home, recalibration_decided(home))
+    serving = home.registry.production(TARGET)
+    assert (serving.version, serving.base) == (2, before.version), home.database.decisions(TARGET)[-1].reasons
+    move = home.database.alias_changes(TARGET, PRODUCTION)[-1]
+    assert (move.from_version, move.to_version) == (1, 2)
+    assert move.decision_id == home.database.decisions(TARGET)[-1].id
+    assert part(home, "forecast", "2016-03-30", "forecasts", last="2016-03-31") == ""
+    rows = home.database.forecasts(TARGET, date(2016, 3, 31), date(2016, 3, 31), model_version=2).to_pylist()
+    features = home.lake.snapshot("features").read(keys=["2016"], where=pc.field("day") == date(2016, 3, 31))
+    data = training_data(features.to_batches(), features.num_rows, TARGETS[TARGET])
+    said = dict(
+        zip(features["station"].to_pylist(), home.registry.load(serving).predict(data.values).value, strict=True)
+    )
+    assert rows
+    assert {row["station"]: row["probability"] for row in rows} == said
+    seen = home.database.forecasts(TARGET, date(2016, 3, 30), date(2016, 3, 30), model_version=2)
+    assert set(seen["kind"].to_pylist()) == {"hindcast"}, "its calibration has seen the day"
+    assert {row["kind"] for row in rows} == {"live"}
+    old = home.registry.load(before).predict(data.values).value
+    assert np.mean(list(said.values())) > np.mean(old)
+
+
+def test_a_recalibration_without_days_since_is_the_outcome_failed_and_registers_nothing(home: MadeHome) -> None:
+    request = recalibration_decided(home)
+    assert not recalibrate(home, request, recalibration_of(TARGET, "2015-05"))
+    with home.dagster() as instance:
+        repository = home.graph.get_repository_def()
+        with dg.build_sensor_context(
+            instance=instance, repository_def=repository, resources={"database": home.database}
+        ) as context:
+            repository.get_sensor_def("retraining_outcomes").evaluate_tick(context)
+    *_, (_, [came]) = home.database.retraining(TARGET)
+    assert (came.outcome, came.version) == (Outcome.FAILED, None)
+    assert [each.version for each in home.registry.versions(TARGET)] == [1]
+
+
+def biased(home: MadeHome) -> None:
+    """Rain on every sixth dry row since the model was tested, or so."""
+    label, last = f"label_{TARGET}", home.registry.production(TARGET).tested_through
+    for year in ("2015", "2016"):
+        rows = home.lake.snapshot("features").read(keys=[year])
+        wet = [
+            1.0 if value == 0 and day > last and number % 6 == 0 else value
+            for number, (day, value) in enumerate(zip(rows["day"].to_pylist(), rows[label].to_pylist(), strict=True))
+        ]
+        at = rows.schema.get_field_index(label)
+        changed = rows.set_column(at, rows.schema.field(at), pa.array(wet, rows.schema.field(at).type))
+        home.lake.replace_partition("features", "year", year, changed)
