@@ -21,6 +21,7 @@ LONG = (
     "e2e/test_moved_home.py",
     "e2e/test_update.py",
     "e2e/test_conditions.py",
+    "ui/test_killed_runs.py",
     "e2e/test_carried_model.py",
     "e2e/test_rollback.py",
     "old_homes/test_old_homes.py",

@@ -31,6 +31,7 @@ _DELIBERATE = {
     name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, errors.WeatherError)
 }
 COMMAND_TAG = "command"
+MAX_RETRIES_TAG = "dagster/max_retries"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +84,11 @@ def execute(
 
 
 def tags_of_command() -> dict[str, str]:
-    """The command that a run was started by, as it was typed: what the UI shows of the run, and filters by."""
-    return {COMMAND_TAG: shlex.join(["weather", *sys.argv[1:]])}
+    """The command that a run was started by, as it was typed: what the UI shows of the run, and filters by.
+
+    The daemon does not ask for such a run again when its process was killed: the person who typed it decides.
+    """
+    return {COMMAND_TAG: shlex.join(["weather", *sys.argv[1:]]), MAX_RETRIES_TAG: "0"}
 
 
 def require_success(result: dg.ExecuteInProcessResult, run_id: str) -> None:

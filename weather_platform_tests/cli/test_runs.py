@@ -78,4 +78,5 @@ def test_a_run_belongs_to_the_code_location_of_the_ui_and_names_its_command(
             )
         )
     assert run.remote_job_origin is not None
+    assert run.tags["dagster/max_retries"] == "0", "a command that was killed is not run again by the daemon"
     assert (run.remote_job_origin.job_name, run.remote_job_origin.location_name) == ("watch", "weather_platform")
