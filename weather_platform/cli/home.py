@@ -151,6 +151,40 @@ def _end_killed_runs(folder: Path, instance: "DagsterInstance") -> None:
         mark.unlink(missing_ok=True)
 
 
+def end_runs_of_dead_processes(settings: Settings) -> None:
+    """End as failed the runs whose process ended together with the server that started it, as when the power went.
+
+    While that server lives it does so itself. A run that stays started would keep all others waiting.
+    """
+    with open_instance(settings) as instance:
+        from dagster import DagsterRunStatus, RunsFilter
+
+        going_on = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+        for run in instance.get_runs(RunsFilter(statuses=going_on)):
+            if _process_is_gone(instance, run.run_id):
+                instance.report_run_failed(run, "the process of this run was killed, with the server that started it")
+                sys.stderr.write(f"weather: run {run.run_id} ({run.job_name}) was left unfinished and is failed now\n")
+
+
+def _process_is_gone(instance: "DagsterInstance", run_id: str) -> bool:
+    """Whether the process that Dagster recorded for a run has ended; False for a run without such a record."""
+    import psutil
+    from dagster import DagsterEventType
+
+    gone = False
+    for entry in instance.all_logs(run_id, DagsterEventType.ENGINE_EVENT):
+        event = entry.dagster_event
+        pid = event.engine_event_data.metadata.get("pid") if event is not None else None
+        if pid is not None:
+            try:
+                process = psutil.Process(int(str(pid.value)))
+                # A process that began after the record has got the number of one that ended.
+                gone = process.status() == psutil.STATUS_ZOMBIE or process.create_time() > entry.timestamp
+            except psutil.NoSuchProcess:
+                gone = True
+    return gone
+
+
 @contextmanager
 def _instance_of(folder: Path) -> Iterator["DagsterInstance"]:
     """The instance of this Dagster home.

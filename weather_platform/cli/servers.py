@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from weather_platform.cli.home import ready_dagster_home
+from weather_platform.cli.home import end_runs_of_dead_processes, ready_dagster_home
 from weather_platform.cli.progress import doing
 from weather_platform.errors import SettingsError, WeatherError
 from weather_platform.resources.mlflow_client import ensure_store, experiment_path
@@ -43,6 +43,7 @@ def serve_user_interfaces(settings: Settings, host: str, port: int, mlflow_port:
     if _MLFLOW in ports:
         with doing("opening the store of MLflow"):
             ensure_store(mlflow_tracking_uri(settings))  # MLflow's own command would make it under its name, in pieces
+    end_runs_of_dead_processes(settings)
     # Started in the background by a script, SIGINT is ignored, and the children would inherit that and never end.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -5,10 +5,12 @@ import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import dagster as dg
 import httpx
+import psutil
 import pytest
 
 from weather_platform_tests.e2e.homes import MadeHome, copied, shared_home
@@ -64,7 +66,18 @@ def kill(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun:
 
 def ended(instance: dg.DagsterInstance, run_id: str) -> dg.DagsterRun | None:
     run = instance.get_run_by_id(run_id)
-    return run if run is not None and run.is_finished else None
+    if run is None or not run.is_finished:
+        return None
+    # Whether it is tried again is written a moment after its end.
+    decided = run.status is not dg.DagsterRunStatus.FAILURE or "dagster/will_retry" in run.tags
+    return run if decided else None
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def again(instance: dg.DagsterInstance, run_id: str) -> list[dg.DagsterRun]:
@@ -106,3 +119,27 @@ def test_a_killed_run_that_succeeds_the_second_time_is_no_notice(home: MadeHome)
         [second] = wait_for(lambda: again(instance, first.run_id) or None)
         assert wait_for(lambda: ended(instance, second.run_id)).status is dg.DagsterRunStatus.SUCCESS
         assert failures(home) == []
+
+
+def test_a_run_that_was_killed_with_all_servers_is_ended_by_the_next_start_and_asked_for_once_more(
+    home: MadeHome,
+) -> None:
+    with running(home, "--automation") as interfaces, home.dagster() as instance:
+        first = launch(interfaces)
+        process = wait_for(lambda: process_of(instance, first))
+        servers = psutil.Process(interfaces.process.pid)
+        killed = [*servers.children(recursive=True), servers, psutil.Process(process)]
+        for each in killed:  # as when the power goes: the run too, so that no server of it sees its end
+            with suppress(psutil.NoSuchProcess):
+                each.suspend()
+        for each in killed:
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
+        wait_for(lambda: has_ended(process) or None)
+        left = instance.get_run_by_id(first)
+        assert left is not None
+        assert not left.is_finished
+    with running(home, "--automation"), home.dagster() as instance:
+        assert wait_for(lambda: ended(instance, first)).status is dg.DagsterRunStatus.FAILURE
+        [second] = wait_for(lambda: again(instance, first) or None)
+        assert wait_for(lambda: ended(instance, second.run_id)).status is dg.DagsterRunStatus.SUCCESS
