@@ -247,6 +247,17 @@ def drift_runs(months: Collection[str]) -> list[StageRun]:
     return [StageRun(WATCH, _month_key(group[0]), _month_key(group[-1]), only="drift_report") for group in groups]
 
 
+def spans(keys: Iterable[str]) -> list[tuple[str, str]]:
+    """First and last of each group of partition keys (all years, months or days) that follow each other."""
+    numbers = {_number(key): key for key in keys}
+    return [(numbers[group[0]], numbers[group[-1]]) for group in _consecutive(sorted(numbers))]
+
+
+def _number(key: str) -> int:
+    parts = key.count("-")
+    return int(key) if not parts else _month_number(key) if parts == 1 else date.fromisoformat(key).toordinal()
+
+
 def _changed(stored: Stored | None, part: str, days: Collection[date]) -> int:
     """The newest version in which one of these days changed; -1 when that is not known."""
     return stored.days(part).newest(days) if stored is not None else -1

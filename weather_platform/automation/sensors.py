@@ -8,7 +8,6 @@ import hashlib
 import json
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from importlib.metadata import version
 from typing import Final
 
@@ -21,7 +20,6 @@ from weather_platform.lake import Lake
 from weather_platform.lake.provenance import RAW_TABLE, refuse_other_source
 from weather_platform.lake.station_days import StoredStationDays
 from weather_platform.partitions import RANGE
-from weather_platform.resources.source import open_source
 from weather_platform.settings import Settings
 from weather_platform.sources import Source
 from weather_platform.sources.changes import content_digest, months_of
@@ -59,22 +57,21 @@ def observation_sensors(settings: Settings, status: dg.DefaultSensorStatus) -> l
         description=f"New or changed months of the {settings.source} source become runs of `{plan.INGEST}` over just "
         "those months. While no file changes, none is read.",
     )
-    def new_observations(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+    def new_observations(context: dg.SensorEvaluationContext, source: dg.ResourceParam[Source]) -> dg.SensorResult:
         seen = read_cursor(context.cursor)
-        with closing(open_source(settings, settings.now())) as source:
-            # Before the rows: a file that is written meanwhile is new at the next tick.
-            stamp, code = source.stamp(), version(DISTRIBUTION)
-            if (seen.stamp, seen.code) == (stamp, code):
-                return _nothing(["the source has not changed", *seen.remarks])
-            if _still_growing(source, stamp):
-                return _nothing(["files of the source are still being written; the next tick looks again"])
-            lake = open_lake(settings)
-            refuse_other_source(lake, source)
-            known = updates.settled(context.instance)
-            if updates.is_settled(known, lake, stamp):
-                now = Seen(stamp=stamp, code=code, covered=seen.covered)
-                return _nothing(["all that the source has is stored"], cursor=now)
-            now, requests = _compare(source, lake, seen)
+        # Before the rows: a file that is written meanwhile is new at the next tick.
+        stamp, code = source.stamp(), version(DISTRIBUTION)
+        if (seen.stamp, seen.code) == (stamp, code):
+            return _nothing(["the source has not changed", *seen.remarks])
+        if _still_growing(source, stamp):
+            return _nothing(["files of the source are still being written; the next tick looks again"])
+        lake = open_lake(settings)
+        refuse_other_source(lake, source)
+        known = updates.settled(context.instance)
+        if updates.is_settled(known, lake, stamp):
+            now = Seen(stamp=stamp, code=code, covered=seen.covered)
+            return _nothing(["all that the source has is stored"], cursor=now)
+        now, requests = _compare(source, lake, seen)
         now = now.model_copy(update={"stamp": stamp, "code": code})
         for remark in now.remarks:
             context.log.warning(remark)

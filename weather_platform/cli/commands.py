@@ -144,6 +144,23 @@ def update(
         bring_in(load_settings(), FORECAST_DAYS, let_go=let_go)
 
 
+@app.command(rich_help_panel=START)
+def replay(
+    first: Annotated[datetime, typer.Option("--from", formats=["%Y-%m-%d"], help="First day that arrives.")],
+    last: Annotated[datetime, typer.Option("--to", formats=["%Y-%m-%d"], help="Last day that arrives.")],
+    into: Annotated[Path, typer.Option(file_okay=False, help="Folder of the replay's own home; made if need be.")],
+    training: Annotated[
+        bool, typer.Option("--training/--without-training", help="Carry out decisions to retrain.")
+    ] = True,
+) -> None:
+    """Let past days arrive one by one in a home of their own, through the real sensors, and report what came of it."""
+    with doing("loading Dagster and the asset graph"):
+        from weather_platform.cli.replay import replay as run_replay
+
+    with _sigterm_like_ctrl_c(), _whole_when_interrupted():
+        run_replay(load_settings(), first.date(), last.date(), into, training=training)
+
+
 @app.command(rich_help_panel=READ)
 def forecast(
     station: Annotated[

@@ -25,7 +25,7 @@ IMPORTED = "imported"
 def show_decisions(settings: Settings, targets: list[str], *, as_json: bool) -> None:
     """Every decision on these targets, or on all, the oldest first; as lines, or as a JSON list of records."""
     with reading_database(settings) as database:
-        found = sorted((each for name in targets or TARGETS for each in _of_target(database, name)), key=_moment)
+        found = sorted((each for name in targets or TARGETS for each in decisions_of(database, name)), key=_moment)
     if as_json:
         typer.echo(json.dumps([{**each, "at": each["at"].isoformat()} for each in found], indent=2))
         return
@@ -39,7 +39,8 @@ def show_decisions(settings: Settings, targets: list[str], *, as_json: bool) -> 
             console.print(f"    {reason}", soft_wrap=True, markup=False)
 
 
-def _of_target(database: Database, target: str) -> Iterator[dict[str, Any]]:
+def decisions_of(database: Database, target: str) -> Iterator[dict[str, Any]]:
+    """Every decision on a target, each kind in time order."""
     for decision in database.decisions(target):
         kind = "import" if IMPORTED in decision.evidence else "promotion"
         against = "no champion" if decision.champion_version is None else f"version {decision.champion_version}"

@@ -18,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from weather_platform import errors
 from weather_platform.automation.plan import StageRun
+from weather_platform.automation.replay import Asked
 from weather_platform.cli.home import run_in_progress
 from weather_platform.cli.progress import Steps, steps_shown
 from weather_platform.cli.progress import console_of_errors as console_of_errors
@@ -81,6 +82,25 @@ def execute(
         time.perf_counter() - started,
         {key: event.step_success_data.duration_ms / 1000 for key, event in steps.items()},
     )
+
+
+def execute_asked(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, asked: Asked, tags: Mapping[str, str]
+) -> None:
+    """Run in this process what a sensor, a condition or a schedule asked for. WeatherError when it fails."""
+    job = definitions.resolve_job_def(asked.job)
+    run_id = make_new_run_id()
+    span = dict(zip(RANGE, asked.partitions, strict=True)) if asked.partitions else {}
+    with run_in_progress(instance, run_id):
+        result = job.execute_in_process(
+            instance=instance,
+            asset_selection=list(asked.assets) or None,
+            run_config=QUIET | dict(asked.run_config),
+            run_id=run_id,
+            tags=tags_of_command() | span | dict(asked.tags) | dict(tags),
+            raise_on_error=False,
+        )
+    require_success(result, run_id)
 
 
 def tags_of_command() -> dict[str, str]:

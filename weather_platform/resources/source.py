@@ -43,11 +43,12 @@ def open_source(settings: Settings, fetched_at: datetime) -> Source:
 
 
 def source_resource(settings: Settings) -> dg.ResourceDefinition:
-    """A Dagster resource that yields the open source of the run."""
+    """A Dagster resource that yields the open source of the run, or of a sensor's look."""
 
     @dg.resource(description=f"Raw observations from the {settings.source} source.")
     def source(context: dg.InitResourceContext) -> Iterator[Source]:
-        created = run_created_at(context.instance, context.run.run_id if context.run else None)
+        # A sensor has no run: it looks now.
+        created = run_created_at(context.instance, context.run.run_id) if context.run else settings.now()
         with closing(open_source(settings, created.astimezone(ZoneInfo(settings.timezone)))) as opened:
             yield opened
 
