@@ -22,6 +22,7 @@ LONG = (
     "e2e/test_update.py",
     "e2e/test_conditions.py",
     "ui/test_killed_runs.py",
+    "e2e/test_replay.py",
     "e2e/test_carried_model.py",
     "e2e/test_rollback.py",
     "old_homes/test_old_homes.py",

@@ -7,6 +7,7 @@ What is kept is one file in the home, written after each day: a replay that ende
 day.
 """
 
+import gc
 import html
 import logging
 import time
@@ -63,7 +64,13 @@ class Kept(BaseModel):
 
 
 def replay(settings: Settings, first: date, last: date, into: Path, *, training: bool) -> None:
-    """Replay these days into a home of their own, and write the report there."""
+    """Replay these days into a home of their own, write the report there, and print where it is."""
+    report = _replayed(settings, first, last, into, training=training)
+    gc.collect()  # DuckDB complains at the end of the process of what is left of runs that used it
+    Console(highlight=False).print(f"replayed {first} to {last}; the report is {report}", soft_wrap=True)
+
+
+def _replayed(settings: Settings, first: date, last: date, into: Path, *, training: bool) -> Path:
     if settings.profile != "embedded":
         raise SettingsError("a replay keeps everything in a folder of its own: use the embedded profile for it")
     kept = _kept(settings, first, last, into, training=training)
@@ -87,8 +94,7 @@ def replay(settings: Settings, first: date, last: date, into: Path, *, training:
         database = stack.enter_context(closing(application_database(own)))
         database.migrate()
         _Replay(own, kept, source, definitions, instance).run()
-        report = write_report(own, kept, database)
-    Console(highlight=False).print(f"replayed {first} to {last}; the report is {report}", soft_wrap=True)
+        return write_report(own, kept, database)
 
 
 def _kept(settings: Settings, first: date, last: date, into: Path, *, training: bool) -> Kept:
