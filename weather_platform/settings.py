@@ -157,6 +157,13 @@ class Settings(BaseSettings):
         10, ge=1, le=86_400, description="Seconds between two looks of the sensor `new_observations` at the source."
     )
 
+    reports_due_hours: int = Field(
+        18,
+        ge=1,
+        le=24 * 60,
+        description="Hours after the end of a day when its reports should be there; later they are late, which "
+        "`weather status` and a notice say.",
+    )
     history_days: int = Field(
         180,
         ge=7,

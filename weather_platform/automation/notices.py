@@ -18,6 +18,7 @@ import dagster as dg
 from dagster_shared.error import SerializableErrorInfo
 
 from weather_platform import errors
+from weather_platform.automation.freshness import late_parts, note_lateness
 from weather_platform.automation.import_model import IMPORT_JOB
 from weather_platform.automation.rollback import ROLLBACK_JOB
 from weather_platform.automation.watchdog import note_automation
@@ -80,6 +81,7 @@ def notice_sensors(
         from weather_platform.notifications.sender import send_due
 
         note_automation(context.instance, database, now())
+        note_lateness(database, late_parts(settings, database, now()), now())
         sent = send_due(database, settings, now, seconds=_SEND_SECONDS)
         failures = "; ".join(f"{channel}: {why}" for channel, why in sent.failures.items())
         if failures:

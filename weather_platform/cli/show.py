@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from weather_platform.automation.freshness import late_parts
 from weather_platform.cli.notices import show_counts
 from weather_platform.cli.reading import no_home, reading_database, reading_history
 from weather_platform.domain.targets import TARGETS, Task
@@ -151,6 +152,10 @@ def show_status(settings: Settings) -> None:
             f"{target}: Production is version {model.version}, tuned through {model.tuned_through}; {forecasts}",
             soft_wrap=True,
         )
+    if settings.profile != "embedded" or (settings.home / "weather.db").exists():
+        with reading_database(settings) as database:
+            for late in late_parts(settings, database, settings.now()):
+                console.print(f"late: {late.in_words()}", style="yellow", markup=False, soft_wrap=True)
     show_counts(settings)
     with reading_history(settings) as history:
         for run in history.newest_runs(5):

@@ -21,6 +21,7 @@ from weather_platform.errors import InvariantError
 if TYPE_CHECKING:  # it brings NumPy, and the settings import this module
     from weather_platform.domain.departures import DepartureVerdict
     from weather_platform.domain.drift import DriftVerdict
+    from weather_platform.domain.freshness import Late
 
 
 class NoticeKind(StrEnum):
@@ -28,6 +29,7 @@ class NoticeKind(StrEnum):
 
     RUN_FAILED = "run_failed"
     AUTOMATION_FAILED = "automation_failed"
+    DATA_LATE = "data_late"
     QUARANTINE_HIGH = "quarantine_high"
     DRIFT = "drift"
     STATION_DEPARTED = "station_departed"
@@ -68,6 +70,7 @@ _MOST_CHARACTERS: Final = 600
 _NAMED: Final = 5
 AUTOMATION_CAUSE: Final = "automation failed: "
 """How the cause begins that a part of the automation fails; its name follows."""
+LATE_CAUSE: Final = "data late: "
 QUARANTINE_CAUSE: Final = "quarantined share"
 RETRAINING_UNKNOWN_CAUSE: Final = "retraining not known: "
 """How the cause begins that a decision to retrain lacked facts; the target follows."""
@@ -139,6 +142,20 @@ def automation_failed(*, what: str, said: str, at: datetime) -> Notice:
         text=shortened(f"{what}: {said}; what it should ask for is not asked for"),
         remedy="look at its ticks under Automation in the Dagster UI; start `weather ui --automation` if its daemon "
         "does not run",
+        opened_at=at,
+    )
+
+
+def data_late(late: "Late", *, at: datetime) -> Notice:
+    """The newest part of an asset is not there although it is due."""
+    return Notice(
+        kind=NoticeKind.DATA_LATE,
+        severity=Severity.WARNING,
+        cause=f"{LATE_CAUSE}{late.asset}",
+        title=f"{late.asset} is late",
+        text=shortened(late.in_words()),
+        remedy=f"`weather automation why {late.asset}` says why it was not made; look at the source when observations "
+        "are late",
         opened_at=at,
     )
 

@@ -244,6 +244,8 @@ def test_the_status_says_source_rows_model_and_last_runs(first: MadeHome) -> Non
     assert "the lake holds synthetic" in done.out
     assert f"{first.json['rows']['raw']:,}" in done.out
     assert f"{TARGET}: Production is version 1, tuned through 2015-03-30; forecasts up to 2015-06-30" in done.out
+    [late] = [line for line in done.out.splitlines() if line.startswith("late: observations")]
+    assert "the newest is 2015-06-30, and 20" in late
     for job in ("ingest", "process", "learn", "forecast"):
         assert [line for line in done.out.splitlines() if job in line and "success" in line]
 
