@@ -73,8 +73,6 @@ def replay(settings: Settings, first: date, last: date, into: Path, *, training:
 def _replayed(settings: Settings, first: date, last: date, into: Path, *, training: bool) -> Path:
     if settings.profile != "embedded":
         raise SettingsError("a replay keeps everything in a folder of its own: use the embedded profile for it")
-    kept = _kept(settings, first, last, into, training=training)
-    own = settings.model_copy(update={"home": into.resolve(), "automation": False})
     with ExitStack() as stack:
         logging.disable(logging.INFO)  # each look of a sensor writes a line
         stack.callback(logging.disable, logging.NOTSET)
@@ -86,6 +84,9 @@ def _replayed(settings: Settings, first: date, last: date, into: Path, *, traini
                 f"the source covers {covered.first_day} to {covered.last_day}: choose days of a replay inside, the "
                 "first one after enough days to train on"
             )
+        # After the days are known to be right: wrong ones must not claim the folder.
+        kept = _kept(settings, first, last, into, training=training)
+        own = settings.model_copy(update={"home": into.resolve(), "automation": False})
         source = ReplayedSource(whole, first - _DAY)
         resource = dg.ResourceDefinition.hardcoded_resource(source)
         with doing("making the asset graph"):
@@ -118,7 +119,17 @@ def _kept(settings: Settings, first: date, last: date, into: Path, *, training: 
         raise SettingsError(f"{into} is not empty: a replay needs a folder of its own")
     into.mkdir(parents=True, exist_ok=True)
     take_home(into)
-    return Kept(first=first, last=last, source=settings.source, training=training)
+    kept = Kept(first=first, last=last, source=settings.source, training=training)
+    # The first model takes longest: a replay that is killed in it is known again, and begins again in its own folder.
+    write_kept(into, kept)
+    return kept
+
+
+def write_kept(home: Path, kept: Kept) -> None:
+    """Write it in one step: a replay that is killed finds the day before whole, or this one."""
+    scratch = home / f"{KEPT}.new"
+    scratch.write_text(kept.model_dump_json(indent=1), encoding="utf-8")
+    scratch.replace(home / KEPT)
 
 
 class _Replay:
@@ -194,10 +205,7 @@ class _Replay:
         self._kept.cpu_seconds += now - self._started
         self._started = now
         self._kept.done, self._kept.cursors = day, self._triggers.cursors
-        # In one step: a replay that is killed finds the day before whole, or this one.
-        scratch = self._home / f"{KEPT}.new"
-        scratch.write_text(self._kept.model_dump_json(indent=1), encoding="utf-8")
-        scratch.replace(self._home / KEPT)
+        write_kept(self._home, self._kept)
 
 
 Block = tuple[str, str, Sequence[Sequence[str]] | str]

@@ -112,6 +112,19 @@ def test_a_replay_that_was_killed_ends_as_one_that_was_not(
         assert forecasts(home, target).equals(forecasts(four_days, target))
 
 
+def test_a_replay_that_was_killed_in_its_first_training_begins_again_in_its_folder(tmp_path: Path) -> None:
+    home = empty_home(tmp_path / "home")
+    process = home.start("replay", "--from", FIRST, "--to", FIRST, "--into", str(home.folder))
+    deadline = time.monotonic() + 300
+    while not (home.folder / "mlflow.db").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert json.loads((home.folder / "replay.json").read_text())["done"] is None
+    start(home.folder, FIRST)
+
+
 def test_the_report_says_what_was_decided_and_what_it_was_worth(two_days: MadeHome) -> None:
     said = (two_days.folder / "replay.md").read_text()
     assert f"# Replay of {FIRST} to {SECOND}" in said
