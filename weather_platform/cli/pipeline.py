@@ -112,6 +112,7 @@ def run_pipeline(
     chosen = targets or list(TARGETS)
     configs = {INGEST: letting_go()} if let_go else {}
     with open_instance(settings) as instance:
+        updates.settled(instance)  # reads the history: a damaged one is found before a run begins, and leaves none
         stages = []
         for stage in plan:
             config = configs.get(stage.job)

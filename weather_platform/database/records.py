@@ -4,13 +4,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from weather_platform.domain.departures import DepartureVerdict
 from weather_platform.domain.drift import DriftVerdict
 from weather_platform.domain.promotion import Verdict
 from weather_platform.domain.retraining import Action, Outcome
 from weather_platform.errors import InvariantError
+
+if TYPE_CHECKING:  # it brings SciPy, for a word
+    from weather_platform.domain.departures import DepartureVerdict
 
 JSON_TYPES = "text, whole numbers, finite numbers, true/false, null, lists and objects with text keys"
 
@@ -167,7 +169,7 @@ class DriftRecord:
     values_path: str
     dagster_run_id: str
     reported_at: datetime
-    departures: DepartureVerdict | None = None  # of reports of earlier versions, which did not look
+    departures: "DepartureVerdict | None" = None  # of reports of earlier versions, which did not look
 
     def __post_init__(self) -> None:
         _must_be_aware(self.reported_at, "reported_at")

@@ -48,7 +48,6 @@ from weather_platform.database.records import (
 )
 from weather_platform.database.urls import parse_url, place
 from weather_platform.domain.alias_moves import PRODUCTION
-from weather_platform.domain.departures import DepartureVerdict
 from weather_platform.domain.drift import ColumnDrift, DriftVerdict
 from weather_platform.domain.forecast_days import ForecastDay
 from weather_platform.domain.notices import (
@@ -803,7 +802,11 @@ def _drift_record(row: dict[str, Any], columns: Iterable[ColumnDrift]) -> DriftR
     told = {field.name: row.pop(field.name) for field in fields(DriftVerdict) if field.name != "columns"}
     told = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
     known = row.pop("departures")
-    departures = DepartureVerdict.from_dict(known) if known else None
+    departures = None
+    if known:
+        from weather_platform.domain.departures import DepartureVerdict
+
+        departures = DepartureVerdict.from_dict(known)
     return DriftRecord(verdict=DriftVerdict(columns=tuple(columns), **told), departures=departures, **row)
 
 

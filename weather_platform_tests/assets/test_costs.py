@@ -15,8 +15,7 @@ RATELESS = {"leaderboard", "promotion", "production"}
 
 def test_no_asset_of_the_graph_is_without_a_meter(tmp_path: Path) -> None:
     for asset in build_definitions(Settings(home=tmp_path)).assets or []:
-        assert isinstance(asset, dg.AssetsDefinition)
-        if asset.is_executable:
+        if isinstance(asset, dg.AssetsDefinition) and asset.is_executable:
             function = asset.op.compute_fn.decorated_fn  # type: ignore[union-attr]
             assert function.__code__.co_filename == metered.__code__.co_filename, f"put @metered on {asset.keys}"
 

@@ -36,7 +36,10 @@ class Watched:
     def tick(self) -> tuple[list[dg.RunRequest], str]:
         """One tick: the requests that Dagster would start, as their keys are new, and what was said instead."""
         repository = self.home.graph.get_repository_def()
-        with dg.build_sensor_context(self.home.instance, cursor=self.cursor, repository_def=repository) as context:
+        source = (self.home.graph.resources or {})["source"]
+        with dg.build_sensor_context(
+            self.home.instance, cursor=self.cursor, repository_def=repository, resources={"source": source}
+        ) as context:
             ticked = repository.get_sensor_def("new_observations").evaluate_tick(context)
         self.cursor = ticked.cursor or self.cursor
         requests = [request for request in ticked.run_requests or [] if request.run_key not in self.keys]

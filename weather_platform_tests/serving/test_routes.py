@@ -112,7 +112,14 @@ def test_other_stations_and_earlier_days_change_the_forecast(client: httpx.Clien
     alone = client.post("/v1/predict", json=asked(use_history=False)).json()["probability"]
     others = [
         {"station": neighbour, "day": DAY, "pressure_3pm_hpa": 985.0, "humidity_3pm_pct": 99.0},
-        {"station": "Canberra", "day": "2015-06-29", "rainfall_mm": 55.0, "pressure_3pm_hpa": 1035.0},
+        {
+            "station": "Canberra",
+            "day": "2015-06-29",
+            "rainfall_mm": 55.0,
+            "pressure_3pm_hpa": 1035.0,
+            "humidity_3pm_pct": 5.0,
+            "temp_3pm_c": 39.0,
+        },
     ]
     with_one, with_both = (
         client.post("/v1/predict", json=asked(use_history=False, others=others[:count])).json()["probability"]
