@@ -102,7 +102,7 @@ def forecasts_asset(target: ForecastTarget, days: dg.TimeWindowPartitionsDefinit
 
 
 def after_the_fact(issued: pa.Table, before: pa.Table, answered: NDArray[np.bool_]) -> pa.Table:
-    """The forecasts of days that the same version forecast before, told from those that nobody could know better.
+    """The same forecasts, with those that were made again when their answer was known marked as such.
 
     `answered` marks the rows whose next day is observed. Of these, one that says what it said before stays as it was
     issued; one that says something else, or is of a station that did not report then, is a `hindcast`.
@@ -124,9 +124,9 @@ def after_the_fact(issued: pa.Table, before: pa.Table, answered: NDArray[np.bool
     )
     same = pc.and_(again, pc.fill_null(same, False))
     changed = pc.and_(again, pc.invert(same))
-    told = {name: pc.if_else(same, joined[f"before_{name}"], issued[name]) for name in _ISSUE}
-    told["kind"] = pc.if_else(changed, "hindcast", told["kind"])
-    for name, values in told.items():
+    made = {name: pc.if_else(same, joined[f"before_{name}"], issued[name]) for name in _ISSUE}
+    made["kind"] = pc.if_else(changed, "hindcast", made["kind"])
+    for name, values in made.items():
         issued = issued.set_column(issued.column_names.index(name), FORECASTS_SCHEMA.field(name), values)
     return issued
 
