@@ -81,11 +81,12 @@ def notice_sensors(
         from weather_platform.notifications.sender import send_due
 
         note_automation(context.instance, database, now())
-        note_lateness(database, late_parts(settings, database, now()), now())
         sent = send_due(database, settings, now, seconds=_SEND_SECONDS)
         failures = "; ".join(f"{channel}: {why}" for channel, why in sent.failures.items())
         if failures:
             context.log.warning(f"not sent: {failures}")
+        # After the sending: it looks into the lake, and no notice may wait for a lake that is away.
+        note_lateness(database, late_parts(settings, database, now()), now())
         return dg.SkipReason(f"{sent.messages} messages sent{f'; not sent: {failures}' if failures else ''}")
 
     return [notices_of_runs, send_notices]

@@ -88,6 +88,7 @@ def test_the_endpoint_knows_the_own_station(ran: tuple[MadeHome, Done], tmp_path
 
 def test_an_update_makes_a_station_known_and_does_nothing_the_second_time(ran: tuple[MadeHome, Done]) -> None:
     home, _ = ran
+    assert "cleaned" not in home.run("update").out, "only the skill of the forecasts was not measured yet"
     assert home.run("update").out.startswith("nothing new")
     with (home.settings.csv_path / "stations.csv").open("a") as file:  # type: ignore[operator]
         file.write("Bathurst,,NSW,-33.43,149.56,713,Australia/Sydney\n")

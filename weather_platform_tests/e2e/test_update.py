@@ -146,7 +146,7 @@ def test_a_late_report_of_an_old_month_renews_what_looks_back_on_it_and_nothing_
     renewed = home.database.forecasts(TARGET, late, later)
     assert renewed["day"].unique().to_pylist() == [late, later]
     assert set(renewed["dagster_run_id"].to_pylist()) <= run_ids(home) - runs
-    assert f"{TARGET}: matured skill of 2014-01\n" in done.out
+    assert f"{TARGET}: matured skill of 2014-01, 2015-06\n" in done.out, "and of the run that made the home"
     assert home.call("update").out.startswith("nothing new")
 
 
