@@ -4,7 +4,7 @@ What belongs here: one named function for each followed asset, which says why. W
 (``automation.schedules``), the world outside of Dagster (``automation.sensors``), and what counts as behind
 (``automation.plan``, which `weather update` uses too).
 
-A condition looks at the state of the tables and not at events: whatever was missed while nobody looked is found at the
+A condition looks at the state of the tables and not at events: whatever was missed between two ticks is found at the
 next tick, and nothing is asked for that is up to date. What it asked for it does not ask for again until something
 changes: a run that failed is tried again by Dagster's own retries, or by a person, and never without limit. Training
 and promotion have no condition: new rows alone never train a model.

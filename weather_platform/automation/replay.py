@@ -1,7 +1,7 @@
 """A replay: days of a source that is already whole arrive one by one, through the real sensors and schedules.
 
 What belongs here: a source that ends at the replayed day, and one look of every trigger, in the order of a day. What
-does not: running what they ask for, and what is told of it (the `weather` command).
+does not: running what they ask for, and the report (the `weather` command).
 
 The clock of a replay is the day that arrived: schedules are given it, decisions look at the data alone, and the source
 ends there. So nothing of a later day can be seen.
@@ -24,7 +24,6 @@ from weather_platform.domain.targets import TARGETS
 from weather_platform.partitions import ONE, RANGE
 from weather_platform.settings import Settings
 from weather_platform.sources import Coverage, Source
-from weather_platform.sources.changes import months_of
 
 REPLAY_TAG: Final = "replay"
 _DAY: Final = timedelta(days=1)
@@ -68,10 +67,6 @@ class ReplayedSource:
 
     def close(self) -> None:
         """Nothing: the whole source stays open to the end of the replay."""
-
-    def months(self) -> list[str]:
-        """Every month of the whole source up to now."""
-        return months_of(Coverage(self._covered.first_day, self.until))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,7 +71,7 @@ def schedules(settings: Settings, status: dg.DefaultScheduleStatus) -> list[dg.S
         newest = newest_observed(context.instance, stored)
         if newest is None:
             return dg.SkipReason("nothing is stored yet; `weather run` begins")
-        month = newest_whole_month(newest)
+        month = newest_answered_month(newest)
         keys = [DRIFT, *(dg.AssetKey([target, "retraining"]) for target in TARGETS)]
         if all(month in decided.of(context.instance, key) for key in keys):
             return dg.SkipReason(f"{month} is reported on and decided")
@@ -95,7 +95,7 @@ def schedules(settings: Settings, status: dg.DefaultScheduleStatus) -> list[dg.S
     return [ask_for_reports, month_ended, housekeeping]
 
 
-def newest_whole_month(newest: date) -> str:
+def newest_answered_month(newest: date) -> str:
     """The newest month (YYYY-MM) that ended before this day, so that its last day has an answer."""
     return (newest.replace(day=1) - _DAY).isoformat()[:7]
 

@@ -283,3 +283,20 @@ def test_the_sending_sensor_sends_what_is_due_and_says_what_it_could_not_send(tm
         "0 messages sent; not sent: broken: the channel answered 500; it has a fault of its own",
     ], "one try of a failing channel in each tick"
     database.close()
+
+
+def test_notices_are_sent_while_the_lake_is_away_and_the_tick_says_so(tmp_path: Path) -> None:
+    """What is late is read from the lake: that fails the tick, after the notices went out."""
+    database = migrated(tmp_path / "weather.db")
+    opened(database, notice("one"))
+    log = tmp_path / "home" / "lake" / "observations" / "_delta_log"
+    log.mkdir(parents=True)
+    (log / "00000000000000000000.json").write_text("this is no log")
+    with webhook() as hook, dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        channels = json.dumps([{"name": "team", "url": hook.url}])
+        settings = load_settings(home=tmp_path / "home", notify_channels=channels)
+        [_, send] = notice_sensors(settings, lambda: NOON, dg.DefaultSensorStatus.RUNNING)
+        with pytest.raises(WeatherError, match="observations"):
+            send.evaluate_tick(dg.build_sensor_context(instance, resources={"database": database}))
+        assert len(hook.received) == 1
+    database.close()

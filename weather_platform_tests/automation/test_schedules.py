@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from weather_platform.automation.schedules import newest_whole_month
+from weather_platform.automation.schedules import newest_answered_month
 from weather_platform.domain.targets import TARGETS
 from weather_platform.io_managers.stored import changes_of
 from weather_platform.partitions import RANGE
@@ -90,7 +90,7 @@ def test_an_empty_home_asks_for_nothing(home: Home, name: str) -> None:
     ("newest", "month"), [("2015-06-30", "2015-05"), ("2015-07-01", "2015-06"), ("2015-01-01", "2014-12")]
 )
 def test_a_month_is_whole_when_its_last_day_has_an_answer(newest: str, month: str) -> None:
-    assert newest_whole_month(date.fromisoformat(newest)) == month
+    assert newest_answered_month(date.fromisoformat(newest)) == month
 
 
 def test_without_a_production_model_there_is_no_month_to_report_on(home: Home) -> None:

@@ -132,6 +132,7 @@ def test_a_late_report_of_an_old_month_renews_what_looks_back_on_it_and_nothing_
         stage(home, StageRun("forecast", day.isoformat(), day.isoformat()))
     kept = home.database.forecasts(TARGET, early, early)
     assert not home.database.forecasts(TARGET, late, late, station="Albury").num_rows
+    issued = home.database.forecasts(TARGET, late, later).to_pylist()
     before, runs = all_files(home), run_ids(home)
 
     done = home.call("update")
@@ -145,7 +146,11 @@ def test_a_late_report_of_an_old_month_renews_what_looks_back_on_it_and_nothing_
     assert albury["kind"] == "hindcast"
     renewed = home.database.forecasts(TARGET, late, later)
     assert renewed["day"].unique().to_pylist() == [late, later]
-    assert set(renewed["dagster_run_id"].to_pylist()) <= run_ids(home) - runs
+    others = [row for row in renewed.to_pylist() if row not in issued]
+    assert {row["dagster_run_id"] for row in others} <= run_ids(home) - runs
+    assert {"Albury"} < {row["station"] for row in others}, (
+        "its neighbours are forecast otherwise, and a far one as it was"
+    )
     assert f"{TARGET}: matured skill of 2014-01, 2015-06\n" in done.out, "and of the run that made the home"
     assert home.call("update").out.startswith("nothing new")
 
